@@ -11,7 +11,7 @@ __all__ = ['HISTORY_COLUMNS', 'MAY_DIFFER', 'TrainingError', 'NonFiniteStep', 'I
            'choose_threads', 'newest_checkpoint', 'resume_run', 'command', 'train']
 
 # %% ../nbs/04_training.ipynb #5197118d
-import csv, hashlib, io, json, math, os, platform, secrets, shlex, shutil, signal, sys, threading, time, warnings, zipfile
+import csv, hashlib, io, json, math, os, platform, secrets, shlex, shutil, signal, sys, threading, time
 from contextlib import contextmanager
 from dataclasses import dataclass, asdict, fields, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
 from .audio import SpeechAEError, atomic_path, can_hold_sample_corpus, make_sample_corpus, save_audio, show_path
-from .corpus import SPLIT_COLUMNS, AudioDataset, Corpus, CorpusError, collate, describe_split, prepare_corpus, read_rows, split_by_speaker, write_rows
+from .corpus import SPLIT_COLUMNS, AudioDataset, Corpus, collate, describe_split, prepare_corpus, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .metrics import frame_moments, mdct_floor, measure, pca_floor
 from .model import AutoencoderLoss, ModelConfig, SpeechAE, count_parameters, frame_mask, frames_rms
@@ -574,7 +574,7 @@ class Report(Callback):
         model = SpeechAE.from_pretrained(folder).to(trainer.device)
         train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, framing=model.framing) for split in ('train', 'valid'))
         best = trainer.history[self.stopping.best_epoch - 1]
-        middle = sorted(range(len(valid)), key=lambda i: len(valid[i]))[len(valid)//2]
+        middle = sorted(range(len(valid)), key=lambda i: valid.crops[i][2])[len(valid)//2]
         for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): save_audio(folder/name, x, model.config.sample_rate)
         report = dict(quality=quality_table(model, train, valid), verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca, self.floors.name),
                       split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings), best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done',
@@ -592,7 +592,7 @@ def report_text(report, # The dict that becomes report.json
     "The report for people"
     def table(values): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {show_path(str(v))} |' for k, v in values.items())])
     history = [f'| {r["epoch"]} | {r["step"]} | {r["train_loss"]:.4f} | {r["valid_loss"]:.4f} | {100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | {r["learning_rate"]:.3g} |' for r in report['history']]
-    return '\n\n'.join([f'# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}.', markdown_table(report['quality']),
+    return '\n\n'.join(['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}.', markdown_table(report['quality']),
         'Explained variance here is of overlap-added samples, in the history below of single frames. A few hundred recordings of few speakers leave a margin of error: compare rows of one table, not of two runs on different corpora.',
         '![curves](curves.png)', '## Corpus', f'{report["split"]} {report["findings"]} finding{"s"*(report["findings"] != 1)} in corpus_check.csv. The split is in split.csv.',
         '## Training', f'{report["parameters"]:,} parameters, {len(report["history"])} epochs, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.',
@@ -731,13 +731,15 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint), load_checkpoint(checkpoint))
     config = complete_config(_resumed_config(config, given, saved, folder))
     corpus = _open_corpus(config, config.data_dir)
-    _save_config(config, config.data_dir)
-    if state is None: return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config)
+    if state is None:
+        _save_config(config, config.data_dir)
+        return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config)
     other = _difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (state['config'], saved)))
     if other: raise TrainingError(f'{show_path(path)}: of another run than the one in {show_path(folder)}: {other}')
     trainer = Trainer(config, corpus, _saved_split(folder, corpus), model_config, make_callbacks(config))
     try: trainer.load_state_dict(state)
     except TrainingError as e: raise TrainingError(f'{show_path(path)}: {e}') from None
+    _save_config(config, config.data_dir)  # only now: a resume that is refused changes nothing
     print(f'resumed from {show_path(path)}: epoch {trainer.epoch}, step {trainer.step}', flush=True)
     return trainer
 
