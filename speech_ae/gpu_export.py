@@ -78,7 +78,7 @@ def _check_dataloader(at):
 # %% ../nbs/05_gpu_export.ipynb #ac4c110b
 def _check_step(at):
     "One step of the trainer on the device: finite loss and gradients, every weight tensor changed"
-    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted))
+    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted, preset='classic', init='random', loss='frames'))
     at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
     before = [p.detach().clone() for p in trainer.model.parameters()]
     trainer.indices = trainer.train_set.batches(config.batch_size)[0]

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'AutoencoderLoss']
+           'count_parameters', 'overlapped', 'AutoencoderLoss', 'build_model']
 
 # %% ../nbs/03_model.ipynb #2c893046
-import json, math
+import importlib, json, math
 from dataclasses import dataclass, asdict, fields
 from pathlib import Path
 import numpy as np
@@ -17,12 +17,21 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastcore.basics import patch
 from .audio import SpeechAEError, atomic_path, show_path
 from .framing import Framing
+from .metrics import frame_moments
 
 # %% ../nbs/03_model.ipynb #807c7c6b
 class ModelError(SpeechAEError):
     "A model folder or configuration that cannot be used"
 
-PRESETS = {'classic': dict(hidden_size=256, latent_size=100, n_layers=2, dropout=0.2)}
+PRESETS = {
+    'classic': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2),
+    'adaptive': dict(kind='adaptive', latent_size=100),
+    'adaptive-50': dict(kind='adaptive', latent_size=50),
+    'adaptive-25': dict(kind='adaptive', latent_size=25),
+    'adaptive-12': dict(kind='adaptive', latent_size=12),
+    'perceptual-25': dict(kind='adaptive', latent_size=25, noise_fill=0.35),
+    'perceptual-12': dict(kind='adaptive', latent_size=12, noise_fill=0.35),
+}
 
 # %% ../nbs/03_model.ipynb #62bf6276
 @dataclass(frozen=True)
@@ -37,18 +46,21 @@ class ModelConfig:
     latent_size: int = 100 # Numbers per frame
     n_layers: int = 2 # LSTM layers in the encoder, and in the decoder
     dropout: float = 0.2 # Share of activations dropped in training, between LSTM layers and in the heads
+    kind: str = 'network' # 'network', the LSTMs of this notebook, or 'adaptive', see [03a_adaptive](03a_adaptive.html)
+    group_frames: int = 100 # Adaptive: frames that share their numbers
+    noise_fill: float = 0. # Adaptive: level of the noise in place of what is dropped, relative to its expected level
 
     @property
     def framing(self): return Framing(self.sample_rate, self.frame_length, self.hop_length, self.window)
 
     def __post_init__(self):  # a network of other sizes must not carry the name of a preset
-        if any(getattr(self, name) != value for name, value in PRESETS.get(self.preset, {}).items()): object.__setattr__(self, 'preset', 'custom')
+        if any(getattr(self, name) != value for name, value in PRESETS.get(self.preset, {}).items() if name != 'dropout'): object.__setattr__(self, 'preset', 'custom')
 
     @classmethod
-    def of(cls, preset='classic'):
+    def of(cls, preset='classic', **changes):
         "The configuration of a preset; `ModelError` if there is none of that name"
         if preset not in PRESETS: raise ModelError(f'preset {preset!r}: unknown; choose from {", ".join(PRESETS)}')
-        return cls(preset=preset, **PRESETS[preset])
+        return cls(**dict(preset=preset) | PRESETS[preset] | changes)
 
 # %% ../nbs/03_model.ipynb #dc3b2969
 class RecurrentStack(nn.Module):
@@ -129,10 +141,21 @@ def count_parameters(model:nn.Module) -> int: # Numbers that training changes
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 # %% ../nbs/03_model.ipynb #61f6a7a5
+_SILENT = 1e-5  # mean square of scaled frames, 50 dB below the training recordings
+
+def overlapped(framing, # `Framing` of the model
+               frames, # Reconstruction, shape (B, T, frame_length)
+               lengths=None, # Real frames of each recording, shape (B,)
+              ): # Frames of the overlap-added recording, same shape
+    "Frames that agree with each other where they overlap"
+    if lengths is not None: frames = frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
+    return framing.frame(framing.overlap_add(frames))
+
 @dataclass
 class AutoencoderLoss:
-    "Mean squared error of scaled frames + `latent_weight` times mean squared latents, over real frames"
+    "Reconstruction error + `latent_weight` times mean squared latents, over real frames"
     latent_weight: float = 1e-4
+    of: str = 'frames' # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for `overlapped` reconstructions
 
     def __call__(self, reconstruction, # Shape (B, T, frame_length)
                  frames, # Target, same shape
@@ -142,9 +165,12 @@ class AutoencoderLoss:
                 ): # (loss, mse, mean squared latent): scalar tensors
         mask = torch.ones(frames.shape[:2], device=frames.device) if lengths is None else frame_mask(lengths, frames.shape[1]).float()
         count = mask.sum()
-        mse = (((reconstruction - frames)/input_scale).square().mean(-1)*mask).sum()/count
-        power = (latents.square().mean(-1)*mask).sum()/count
-        return mse + self.latent_weight*power, mse, power
+        errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
+        mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
+        if self.of == 'frames': return mse + self.latent_weight*power, mse, power
+        energies = (frames/input_scale).square().mean(-1)*mask
+        ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
+        return ratio.log().mean() + self.latent_weight*power, mse, power
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @patch
@@ -161,6 +187,57 @@ def reconstruct(self:SpeechAE,
     finally: self.train(was_training)
     result = self.framing.overlap_add(frames, tensor.shape[-1]).reshape(tensor.shape)
     return result.cpu().numpy().astype(samples.dtype) if isinstance(samples, np.ndarray) else result.to(samples)
+
+# %% ../nbs/03_model.ipynb #870c352a
+_SMALL = 0.01  # size at which components pass through the LSTMs
+_GENTLE = 0.25  # a good start is easily spoiled
+
+@patch
+@torch.no_grad()
+def start_linear(self:RecurrentStack,
+                 first, # What the input layer computes, shape (hidden_size, n_in); its outputs should have a variance of about 1
+                 last, # From the first n of these to the output, shape (n_out, n), 2n <= hidden_size
+                ):
+    "Set the weights so that the stack computes `last @ first[:n] @ x`, nearly; the rest of it is linear and waits to be used"
+    size, n, pass_on = self.lstm.hidden_size, last.shape[1], torch.sigmoid(torch.tensor(6.))**-2
+    for parameter in self.parameters(): parameter.zero_()
+    self.input.weight.copy_(first)
+    for layer in range(self.lstm.num_layers):
+        for direction in '', '_reverse':
+            bias, weight = getattr(self.lstm, f'bias_ih_l{layer}{direction}'), getattr(self.lstm, f'weight_ih_l{layer}{direction}')
+            bias[:size], bias[size:2*size], bias[3*size:] = 6, -12, 6  # the gates: input open, forget closed, output open
+            weight[2*size:3*size] = pass_on*(_SMALL*torch.eye(size) if layer == 0 else torch.cat([torch.eye(size)]*2, 1)/2)
+    signs = torch.randn(size, size)/math.sqrt(size)
+    signs[:2*n] = torch.cat([torch.eye(size)[:n], -torch.eye(size)[:n]])
+    self.head[0].weight.copy_(torch.cat([signs, signs], 1)/2/_SMALL)
+    self.head[3].weight[:, :2*n] = torch.cat([last, -last], 1)
+
+@patch
+@torch.no_grad()
+def start(self:SpeechAE,
+          recordings, # Training recordings, iterable of samples (n,); `input_scale` is that of their frames
+         ) -> SpeechAE:
+    "Begin where PCA is: latents are the principal components of the frames, each with a variance of 1"
+    size, k, width = self.config.hidden_size, self.config.latent_size, self.config.frame_length
+    if 2*k > size or size > width: raise ModelError(f'hidden_size={size}: a start at PCA needs at least {2*k} and at most {width}; use --init random')
+    energy, directions = np.linalg.eigh(frame_moments(recordings, self.framing))
+    energy, directions = torch.tensor(energy[::-1].copy()), torch.tensor(directions[:, ::-1].copy()).float()
+    deviation = (energy/energy.sum()*width).clamp(min=1e-4*float(energy[0]/energy.sum()*width)).sqrt().float()  # of scaled frames, whose mean square is 1
+    self.encoder.start_linear((directions/deviation)[:, :size].T, torch.eye(k))
+    self.decoder.start_linear(torch.cat([torch.eye(k), torch.randn(size - k, k)/math.sqrt(k)]), (directions*deviation)[:, :k])
+    return self
+
+@patch
+def parameter_groups(self:SpeechAE,
+                     learning_rate, # Of an ordinary weight
+                     started=False, # Whether training began with `start`
+                    ) -> list[dict]: # For a PyTorch optimizer
+    "Parameters with their learning rates; after a `start`, in proportion to the size at which the layer works"
+    if not started: return [dict(params=list(self.parameters()), lr=learning_rate)]
+    def rate(name): return _SMALL if 'weight_ih_l0' in name or 'bias_' in name else .1/_SMALL if 'head.0.weight' in name else .1 if 'lstm' not in name else 1.
+    groups = {1.: []}  # the first group's rate is the one that is reported
+    for name, parameter in self.named_parameters(): groups.setdefault(rate(name), []).append(parameter)
+    return [dict(params=parameters, lr=_GENTLE*factor*learning_rate) for factor, parameters in groups.items()]
 
 # %% ../nbs/03_model.ipynb #e1bf8be2
 _FORMAT_VERSION = 1
@@ -186,7 +263,17 @@ def save_pretrained(self:SpeechAE,
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #3a15b267
-_LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99))
+_LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99), group_frames=(2, 65_536), noise_fill=(0, 10))
+_KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
+
+def build_model(config:ModelConfig,
+                input_scale=1., # RMS of the unpadded training frames
+               ) -> SpeechAE: # Of the class that `config.kind` calls for
+    "A new model; `ModelError` if there is none of that configuration"
+    if config.kind not in _KINDS: raise ModelError(f'kind {config.kind!r}: unknown; choose from {", ".join(_KINDS)}')
+    module, name = _KINDS[config.kind]
+    try: return getattr(importlib.import_module(module), name)(config, input_scale)
+    except ValueError as e: raise ModelError(f'preset {config.preset}: {e}') from None
 
 def _model_config(values, name):
     "A `ModelConfig` from untrusted JSON; `ModelError` if a field is unknown, of the wrong type or out of bounds"
@@ -225,7 +312,7 @@ def from_pretrained(cls:SpeechAE,
     config, path = _read_config(folder), folder/'model.safetensors'
     try: tensors = load_file(path)
     except Exception as e: raise ModelError(f'{show_path(path)}: weights cannot be read ({e})') from None
-    with torch.device('meta'): model = cls(_model_config(config.get('model'), show_path(folder/'config.json')))
+    with torch.device('meta'): model = build_model(_model_config(config.get('model'), show_path(folder/'config.json')))
     def shapes(state): return {name: (t.shape, t.dtype) for name, t in state.items()}
     if shapes(tensors) != shapes(model.state_dict()): raise ModelError(f'{show_path(path)}: the weights do not fit config.json')
     model.load_state_dict(tensors, assign=True)

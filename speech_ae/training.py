@@ -24,7 +24,7 @@ from .audio import SpeechAEError, atomic_path, can_hold_sample_corpus, make_samp
 from .corpus import SPLIT_COLUMNS, AudioDataset, Corpus, collate, describe_split, prepare_corpus, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .metrics import frame_moments, mdct_floor, measure, pca_floor
-from .model import AutoencoderLoss, ModelConfig, SpeechAE, count_parameters, frame_mask, frames_rms
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, count_parameters, frame_mask, frames_rms, overlapped
 
 # %% ../nbs/04_training.ipynb #21b698ca
 class TrainingError(SpeechAEError):
@@ -45,12 +45,14 @@ class TrainConfig:
     "All settings of a run"
     data_dir: str = 'sample' # Corpus folder; 'sample' is the built-in sample corpus
     output_dir: str = None # Run folder; runs/<name of the data folder> if None
-    epochs: int = None # Epochs in total; 50, or 15 on the sample corpus, if None
+    epochs: int = None # Epochs in total; if None, 50 for the network, 15 on the sample corpus, and 5 for adaptive presets, which begin near their end
     batch_size: int = None # Crops in a batch; 16 on a GPU and 8 on a CPU if None
     learning_rate: float = 0.001 # Of Adam, at the start
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
     max_files: int = None # Use only so many recordings, taken in turn from languages and speakers
-    preset: str = 'classic' # Key of `speech_ae.model.PRESETS`
+    preset: str = 'adaptive' # Key of `speech_ae.model.PRESETS`
+    init: str = 'pca' # Where training begins: 'pca', at the floor that can be computed, or 'random'
+    loss: str = 'waveform' # What the loss looks at: 'waveform', overlap-added recordings, or 'frames', one by one
     latent_weight: float = 1e-4 # Price of the mean squared latent in the loss
     crop_frames: int = 150 # Frames of a training crop; 0 takes whole recordings
     patience: int = 15 # Epochs without a better validation loss until the run stops; 0 never stops
@@ -86,6 +88,8 @@ def check_config(config:TrainConfig, # With None where the user said nothing
         if value is not None and value > most.get(name, math.inf): raise TrainingError(f'--{name} {value}: must be at most {most[name]}')
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0): raise TrainingError(f'--learning_rate {config.learning_rate}: must be above 0')
     if not -60 <= config.level <= 0: raise TrainingError(f'--level {config.level}: must lie between -60 and 0 dBFS')
+    for name, choices in ('init', ('pca', 'random')), ('loss', ('waveform', 'frames')):
+        if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
     if config.denoise not in DENOISE_METHODS: raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
     ModelConfig.of(config.preset)
 
@@ -96,7 +100,7 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     sample = config.data_dir == 'sample' and not Path('sample').is_dir()
     gpu = pick_device(config.device).type == 'cuda'
     name = 'sample' if sample else Path(config.data_dir).resolve().name
-    return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (15 if sample else 50),
+    return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (5 if ModelConfig.of(config.preset).kind == 'adaptive' else 15 if sample else 50),
                    batch_size=config.batch_size or (16 if gpu else 8))
 
 # %% ../nbs/04_training.ipynb #dc49c356
@@ -152,14 +156,15 @@ class Trainer:
         self.config, self.corpus, self.recordings, self.callbacks = config, corpus, recordings, list(callbacks)
         self.device = pick_device(config.device)
         torch.manual_seed(config.seed)
-        model_config = model_config or ModelConfig.of(config.preset)
+        model_config = model_config or ModelConfig.of(config.preset, **dict(dropout=0.) if config.init == 'pca' else {})
         data = dict(corpus=corpus, recordings=recordings, framing=model_config.framing, seed=config.seed)
         self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames, **data), AudioDataset(split='valid', **data)
-        self.model = SpeechAE(model_config, frames_rms(AudioDataset(split='train', **data), model_config.framing)).to(self.device)
+        self.model = build_model(model_config, frames_rms(AudioDataset(split='train', **data), model_config.framing)).to(self.device)
         self.model.card = dict(denoise=config.denoise, level=config.level)
-        self.loss_function = AutoencoderLoss(config.latent_weight)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5)
+        self.loss_function = AutoencoderLoss(config.latent_weight, of=config.loss)
+        self.optimizer = torch.optim.Adam(self.model.parameter_groups(config.learning_rate, config.init == 'pca'), lr=config.learning_rate)
+        how = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}  # a logarithm has no relative improvements
+        self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, **how)
         self.epoch, self.step, self.batches_done, self.history, self.stop = 0, 0, 0, [], ''
         self.sums = torch.zeros(4, dtype=torch.float64)  # this epoch: frames, loss, mse, gradient norm, each weighted by frames
 
@@ -174,6 +179,7 @@ def fit(self:Trainer):
     "Train until `config.epochs` epochs are done or a callback stops the run"
     try:
         self.call('before_fit')
+        if self.config.init == 'pca' and not self.history: self.enter(self.validate())
         while self.epoch < self.config.epochs and not self.stop:
             self.train_epoch()
             row = self.validate()
@@ -236,9 +242,11 @@ def run_model(self:Trainer,
              ):
     "Frames, their lengths (None if all are equal), reconstruction and latents of a batch"
     equal = bool((n_samples == n_samples[0]).all())
-    frames = self.model.framing.frame(samples.to(self.device))
-    lengths = None if equal else self.model.framing.n_frames(n_samples).to(self.device)
-    return frames, lengths, *self.model(frames, lengths)
+    framing = self.model.framing
+    frames, lengths = framing.frame(samples.to(self.device)), None if equal else framing.n_frames(n_samples).to(self.device)
+    reconstruction, latents = self.model(frames, lengths)
+    if self.config.loss == 'waveform': reconstruction = overlapped(framing, reconstruction, lengths)
+    return frames, lengths, reconstruction, latents
 
 # %% ../nbs/04_training.ipynb #ede61370
 @patch
@@ -280,13 +288,22 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
 def finish_epoch(self:Trainer,
                  row:dict, # What `validate` returned
                 ):
-    "Add a row to the history, step the schedule, start the next epoch's sums"
+    "Count the epoch, step the schedule, enter the row, start the next epoch's sums"
     self.epoch += 1
+    rate = self.optimizer.param_groups[0]['lr']
+    self.scheduler.step(row['valid_loss'])
+    self.enter(row, rate)
+
+@patch
+def enter(self:Trainer,
+          row:dict, # What `validate` returned
+          rate=float('nan'), # Learning rate of the epoch's steps
+         ):
+    "Add a row to the history; before the first step, nan stands for what only training knows"
     self.valid_energy = row.pop('energy')
     train_loss, train_mse, norm = (self.sums[1:]/self.sums[0]).tolist()
-    row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=self.optimizer.param_groups[0]['lr'], grad_norm=norm)
+    row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate, grad_norm=norm)
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
-    self.scheduler.step(row['valid_loss'])
     self.batches_done, self.sums = 0, torch.zeros(4, dtype=torch.float64)
     self.call('after_epoch')
 
@@ -485,7 +502,7 @@ class Checkpoints(Callback):
             save_checkpoint(folder/'best.pt', trainer.state_dict())
             _link(folder/'best.pt', folder/'last.pt')
         else: self.save(trainer)
-        if trainer.epoch % self.every == 0: _link(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
+        if trainer.epoch and trainer.epoch % self.every == 0: _link(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
 
     def after_error(self, trainer): self.save(trainer)
     def save(self, trainer): save_checkpoint(trainer.config.run_dir/'last.pt', trainer.state_dict())
@@ -573,7 +590,7 @@ class Report(Callback):
         folder, config = trainer.config.run_dir, trainer.config
         model = SpeechAE.from_pretrained(folder).to(trainer.device)
         train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, framing=model.framing) for split in ('train', 'valid'))
-        best = trainer.history[self.stopping.best_epoch - 1]
+        best = next(row for row in trainer.history if row['epoch'] == self.stopping.best_epoch)
         middle = sorted(range(len(valid)), key=lambda i: valid.crops[i][2])[len(valid)//2]
         for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): save_audio(folder/name, x, model.config.sample_rate)
         report = dict(quality=quality_table(model, train, valid), verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca, self.floors.name),
@@ -657,6 +674,7 @@ def _begin(config, corpus, recordings, model_config):
     "A trainer before its first step, with split and first checkpoint in the run folder"
     print(describe_split(recordings), flush=True)
     trainer = Trainer(config, corpus, recordings, model_config, make_callbacks(config))
+    if config.init == 'pca': trainer.model.cpu().start(AudioDataset(corpus, recordings, 'train', framing=trainer.model.framing)).to(trainer.device)
     write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
     with atomic_path(config.run_dir/'corpus_check.csv') as temporary: shutil.copyfile(corpus.folder/'corpus_check.csv', temporary)
     save_checkpoint(config.run_dir/'last.pt', trainer.state_dict())
@@ -766,12 +784,14 @@ def command(function, # The `call_parse` function whose command this is
 def train(
     data_dir:str='sample', # Folder of recordings; 'sample' makes and takes the built-in sample corpus
     output_dir:str=None, # Run folder (default: runs/<name of the data folder>)
-    epochs:int=None, # Epochs in total (default: 50, on the sample corpus 15)
+    epochs:int=None, # Epochs in total (default: 5 for adaptive presets, 50 for classic, on the sample corpus 15)
     batch_size:int=None, # Crops in a batch (default: 16 on a GPU, 8 on a CPU)
     learning_rate:float=0.001, # Learning rate of Adam at the start
     device:Param('Where to compute; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     max_files:int=None, # Use only so many recordings, taken in turn from languages and speakers
-    preset:str='classic', # Network to train
+    preset:Param('Model to train; classic is the LSTM of the specification', str, choices=list(PRESETS))='adaptive',
+    init:Param('Begin at the PCA floor, or for a network at random', str, choices=['pca', 'random'])='pca',
+    loss:Param('Error of overlap-added recordings, or of single frames', str, choices=['waveform', 'frames'])='waveform',
     latent_weight:float=1e-4, # Price of the mean squared latent in the loss
     crop_frames:int=150, # Frames of a training crop, 100.2 a second; 0 takes whole recordings
     patience:int=15, # Stop after so many epochs without a better validation loss; 0 never stops
