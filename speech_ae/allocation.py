@@ -241,30 +241,37 @@ def decode(self:Allocation, latents, # Shape (B, T, k)
     values, keep, energies, real = self.read(latents, n_frames)
     return unlapped(self.fill(values, keep, real)*energies.sqrt()*self.level, (n_frames + 1)//2).flatten(1)
 
-# %% ../nbs/02f_allocation.ipynb #45b9a748
+# %% ../nbs/02f_allocation.ipynb #8914a77f
 @patch
 @torch.no_grad()
 def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), float32
         most=60_000, # Blocks to fit on, drawn at random
-        seed=0):
-    "Fit codebooks and level on training recordings"
-    energies, power, count = [], 0., 0
+        seed=0, # Of the draw and of the codebooks' start
+       ) -> Allocation:
+    "Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are held in memory"
+    generator, share, kept, held, power, count = torch.Generator().manual_seed(seed), 1., [], 0, 0., 0
+    def some(rows, share): return rows[torch.rand(len(rows), generator=generator) < share]
     for x in recordings:
-        x = torch.as_tensor(np.asarray(x, dtype=np.float32))[None]
-        n_frames = torch.tensor([self.framing.n_frames(x.shape[1])])
-        blocks, n_blocks = self.blocks(x, n_frames)
-        energy = lapped(blocks, n_blocks)[0].square()
+        energy = self._energies(x)
         if not energy.any(): continue
         power, count = power + float(energy.double().sum()), count + energy.numel()
-        energies.append((energy/energy.mean() + _FLOOR).half().clamp(max=6e4))
-    if not energies: raise ValueError('no recording with sound to fit the codebooks on')
-    energies = torch.cat(energies)
-    chosen = torch.randperm(len(energies), generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    energies = energies[chosen].float().clamp(min=_FLOOR)
-    book = torch.cat([fit_codebook(energies[:, a:b], seed=seed) for a, b in zip(self.edges, self.edges[1:])], 1)
-    self.codebook.copy_(book)
+        kept.append(some(energy/energy.mean() + _FLOOR, share))
+        held += len(kept[-1])
+        if held > 2*most:
+            share, kept = share/2, [some(torch.cat(kept), .5)]
+            held = len(kept[0])
+    if not count: raise ValueError('no recording with sound to fit the codebooks on')
+    kept = torch.cat(kept)
+    kept = kept[torch.randperm(len(kept), generator=generator)[:most].sort().values]
+    self.codebook.copy_(torch.cat([fit_codebook(kept[:, a:b], seed=seed) for a, b in zip(self.edges, self.edges[1:])], 1))
     self.level.fill_(math.sqrt(power/count))
     return self
+
+@patch
+def _energies(self:Allocation, samples):
+    "Squared coefficients of one recording, shape (N, block)"
+    x = torch.as_tensor(np.asarray(samples, dtype=np.float32))[None]
+    return lapped(*self.blocks(x, torch.tensor([self.framing.n_frames(x.shape[1])])))[0].square()
 
 # %% ../nbs/02f_allocation.ipynb #f29d1ae2
 @dataclass

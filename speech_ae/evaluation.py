@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['WIDE_BAND', 'ROWS', 'EvaluationError', 'speaker_means', 'Interval', 'speaker_interval', 'paired_interval',
            'five_fold', 'choose_recordings', 'Subject', 'open_subject', 'Material', 'find_material', 'read_recorded',
-           'Row', 'row_key', 'ModelCoder', 'rounded_codes', 'few_minutes', 'make_rows', 'Ledger', 'Bench',
-           'metric_groups', 'Evaluation', 'load_evaluation', 'loudest', 'spectrogram_jpeg', 'report_page', 'evaluate',
-           'find_evaluation', 'Comparison', 'compare', 'evaluate_cli']
+           'Row', 'row_key', 'ModelCoder', 'rounded_codes', 'few_minutes', 'make_rows', 'Ledger', 'metric_groups',
+           'Bench', 'Evaluation', 'load_evaluation', 'report_page', 'evaluate', 'find_evaluation', 'Comparison',
+           'compare', 'evaluate_cli']
 
 # %% ../nbs/04a_evaluation.ipynb #03829837
-import hashlib, html, io, json, math, os, time
-from base64 import b64encode
+import hashlib, json, math, os, time
 from collections import Counter
 from dataclasses import dataclass, asdict, astuple, replace
 from functools import cached_property, partial
@@ -22,13 +21,15 @@ import numpy as np
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
 from . import __version__
-from .audio import SpeechAEError, atomic_path, read_audio, show_path
+from .audio import SpeechAEError, read_audio, show_path
 from .corpus import SPLIT_COLUMNS, AudioDataset, Corpus, Recording, bandwidth, describe_split, prepare_corpus, read_rows, take_files, write_rows
 from .denoising import normalize_level
 from .floors import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
 from .metrics import mdct_floor, pca_floor
 from .model import SpeechAE, count_parameters
 from .outside_codecs import missing_codecs, outside_codecs
+from .page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
+                            number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
 from .training import TrainConfig, _plain_json, command, environment, pick_device, show_duration, write_json
 
@@ -64,6 +65,7 @@ class Interval:
     def sign(self): # 1: above zero beyond doubt, -1: below zero, 0: the interval holds zero or is a mere range
         return 0 if self.kind == 'range' else int(self.low > 0) - int(self.high < 0)
 
+# %% ../nbs/04a_evaluation.ipynb #7dae0900
 def _strata(languages):
     "Groups of indices in which speakers are resampled: languages, those of one speaker pooled"
     groups = {}
@@ -288,10 +290,12 @@ class Row:
 
     def __repr__(self): return f'Row({self.name!r})'
 
+# %% ../nbs/04a_evaluation.ipynb #fb12274c
 def row_key(*parts) -> str: # 16 hexadecimal digits
     "A key from anything that has a `repr` without addresses"
     return hashlib.sha256(repr((__version__, *parts)).encode('utf-8', 'surrogateescape')).hexdigest()[:16]
 
+# %% ../nbs/04a_evaluation.ipynb #5c4a20e5
 ROWS = dict(original='The recording itself: the best that a metric can give here.',
             silence='Zeros: what a model scores that has learned nothing.',
             pca='The best linear code of single frames.',
@@ -406,10 +410,11 @@ def _floor_rows(kind, subject, material, bits):
     "A floor, fitted when it is needed"
     k, (name, fit) = subject.latent_size, _FLOORS[kind]
     def make():
-        print(f'fitting {name.format(k)} on {_count(len(material.train), "training recording")}', flush=True)
+        print(f'fitting {name.format(k)} on {count_text(len(material.train), "training recording")}', flush=True)
         return fit(material, subject.model, k)
     return _with_rounded(name.format(k), ROWS[kind], make, row_key(kind, k, repr(subject.model.framing), material.train_digest, subject.preparation), kind, material, bits, subject.sample_rate, k)
 
+# %% ../nbs/04a_evaluation.ipynb #be1ae4c6
 def _model_rows(subject, material, bits, missing):
     "The model, and the model with rounded latents"
     key = subject.sha256 and row_key('model', subject.sha256)
@@ -471,6 +476,7 @@ def _measure(jobs, sample_rate):
         except MetricError as e: return str(e)
     return [(key, {'more': more} | {group: one(group, reference, estimate) for group in groups}) for key, groups, reference, estimate, more in jobs]
 
+# %% ../nbs/04a_evaluation.ipynb #8aa069a7
 def _in_processes(function, items, workers):
     "`map` in order, in `workers` processes, with few items made ahead"
     if workers <= 1: return (yield from map(function, items))
@@ -489,6 +495,17 @@ def _with_progress(items, total, what, every=10):
             last = now
 
 # %% ../nbs/04a_evaluation.ipynb #45b4e9c7
+def metric_groups(metrics=None, # Groups, keys of `available_metrics`; all that can be computed here if None
+                 ) -> list[str]:
+    "The groups of metrics to compute; `EvaluationError` if one cannot be"
+    available = available_metrics()
+    if metrics is None: return [group for group, missing in available.items() if not missing]
+    for group in metrics:
+        if group not in available: raise EvaluationError(f'--metrics {show_path(group)}: unknown; choose from {", ".join(available)}')
+        if available[group]: raise EvaluationError(f'--metrics {group}: needs a package that is not installed here: {available[group]}')
+    return list(dict.fromkeys(['waveform', *metrics]))
+
+# %% ../nbs/04a_evaluation.ipynb #34ed1d1e
 class Bench:
     "Measures rows on recordings, except what its ledger knows already"
     def __init__(self, material:Material, # Recordings
@@ -511,16 +528,6 @@ class Bench:
         wanted = [(row, [group for group in row.only or self.groups if group in self.groups]) for row in self.rows]
         left = [(row, [group for group in groups if not row.key or group not in self.ledger.get(self.key(row, r))]) for row, groups in wanted]
         return [(row, groups) for row, groups in left if groups]
-
-def metric_groups(metrics=None, # Groups, keys of `available_metrics`; all that can be computed here if None
-                 ) -> list[str]:
-    "The groups of metrics to compute; `EvaluationError` if one cannot be"
-    available = available_metrics()
-    if metrics is None: return [group for group, missing in available.items() if not missing]
-    for group in metrics:
-        if group not in available: raise EvaluationError(f'--metrics {show_path(group)}: unknown; choose from {", ".join(available)}')
-        if available[group]: raise EvaluationError(f'--metrics {group}: needs a package that is not installed here: {available[group]}')
-    return list(dict.fromkeys(['waveform', *metrics]))
 
 # %% ../nbs/04a_evaluation.ipynb #c7f90d2e
 @patch
@@ -643,32 +650,25 @@ def verdict(self:Evaluation) -> str: # One to three sentences
     found, n = self.interval('model', 'si_sdr'), int(self.members(group).sum())
     band = f'with a bandwidth of {WIDE_BAND//1000} kHz or more' if group == 'wide' else f'all of them with less than {WIDE_BAND//1000} kHz of bandwidth'
     heard = ' unseen in training' if self.about['data']['unheard'] else ''
-    text = f'On {_count(n, "recording")} of {_count(found.speakers, "speaker")}{heard}, {band}, the model “{model}” reaches an SI-SDR of {_number(found.mean)} dB{_margin(found, 1)}.'
+    text = f'On {count_text(n, "recording")} of {count_text(found.speakers, "speaker")}{heard}, {band}, the model “{model}” reaches an SI-SDR of {number_text(found.mean)} dB{_margin(found, 1)}.'
     if floor is None: return text
     gap, there = self.interval('model', 'si_sdr', other=floor), self.interval(floor, 'si_sdr')
     size = f'{abs(gap.mean):.{1 if abs(gap.mean) >= 1 else 2}f} dB'
     doubt = ', but that may be chance' if gap.kind == 'interval' and not gap.sign else ''
-    return text + f' The best matrix with as many numbers per frame, {floor}, reaches {_number(there.mean)} dB: the model is {size} {"above" if gap.mean > 0 else "below"} it{_margin(_upright(gap), 1)}{doubt}.'
+    return text + f' The best matrix with as many numbers per frame, {floor}, reaches {number_text(there.mean)} dB: the model is {size} {"above" if gap.mean > 0 else "below"} it{_margin(_upright(gap), 1)}{doubt}.'
 
+# %% ../nbs/04a_evaluation.ipynb #34506ce8
 def _upright(gap):
     "A difference whose sign is said in words"
     return replace(gap, mean=-gap.mean, low=-gap.high, high=-gap.low) if gap.high < 0 else gap
 
-def _count(n, what): return f'{n:,} {what}' + ('' if n == 1 else 's')
-
 def _margin(interval, digits):
     "The margin in words, for a sentence"
     if interval.speakers < 2: return ''
-    ends = f'{_number(interval.low, digits)} to {_number(interval.high, digits)}'
+    ends = f'{number_text(interval.low, digits)} to {number_text(interval.high, digits)}'
     return f' ({"95 % interval" if interval.kind == "interval" else f"range of {interval.speakers} speakers"} {ends})'
 
-def _number(value, digits=1):
-    "A number with a proper minus, and never minus zero"
-    if value is None or not math.isfinite(value): return '–'
-    text = f'{value:.{digits}f}'
-    return text.replace('-', '−') if float(text) else text.lstrip('-')
-
-# %% ../nbs/04a_evaluation.ipynb #1b7a0c1c
+# %% ../nbs/04a_evaluation.ipynb #b6b13522
 _FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, bandwidth=float, own_sample_rate=int, level=float, peak=float)
 
 @patch
@@ -679,6 +679,7 @@ def save_tables(self:Evaluation):
     write_rows(self.folder/'files.csv', lines, [*_FACTS, 'row', *self.metrics])
     write_json(self.folder/'report.json', self.summary())
 
+# %% ../nbs/04a_evaluation.ipynb #1b7a0c1c
 @patch
 def summary(self:Evaluation) -> dict:
     "What report.json holds"
@@ -687,6 +688,9 @@ def summary(self:Evaluation) -> dict:
     results = {group: {row: {m: cell(row, m, group) for m in self.metrics if (group in ('wide', 'narrow') or m in ('si_sdr', 'pesq_wb', 'estoi')) and np.isfinite(self.column(row, m)).any()} for row in self.values} for group in groups}
     ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS} for label, left, right in self.pairs()}
     return dict(format_version=1, verdict=self.verdict(), best_floor=self.best_floor(), headline=self.headline) | self.about | dict(results=results, model_minus=ahead)
+
+# %% ../nbs/04a_evaluation.ipynb #9dc46376
+_SUMMED = ('format_version', 'verdict', 'best_floor', 'headline', 'results', 'model_minus')
 
 def load_evaluation(folder, # Folder that `evaluate` wrote
                    ) -> Evaluation:
@@ -702,75 +706,21 @@ def load_evaluation(folder, # Folder that `evaluate` wrote
         values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m, v in line.items() if m not in _FACTS and m != 'row'})
     return Evaluation(list(facts.values()), values, {k: v for k, v in about.items() if k not in _SUMMED}, folder)
 
-_SUMMED = ('format_version', 'verdict', 'best_floor', 'headline', 'results', 'model_minus')
-
-# %% ../nbs/04a_evaluation.ipynb #52539ea5
-_STYLE = '''
-:root{color-scheme:light dark;--paper:#fcfcfa;--card:#f3f4f1;--ink:#1d2227;--soft:#59636d;--line:#d9dcd8;--model:#1c5d99;--floor:#b4551d;--tint:#e6eef6}
-@media (prefers-color-scheme:dark){:root{--paper:#14171a;--card:#1d2125;--ink:#e7e9ea;--soft:#a3adb5;--line:#363c42;--model:#7ab4ec;--floor:#eda066;--tint:#1c2b3a}}
-*{box-sizing:border-box}html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
-header,main,footer{max-width:1120px;margin:0 auto;padding:0 20px}header{padding-top:48px}footer{padding-bottom:64px;color:var(--soft);font-size:14px}
-h1{font-size:34px;line-height:1.15;margin:4px 0 16px;letter-spacing:-.02em;overflow-wrap:anywhere}h2{font-size:23px;margin:56px 0 8px;letter-spacing:-.01em}h3{font-size:17px;margin:28px 0 6px}
-p{max-width:72ch;margin:8px 0}.over{color:var(--soft);font-size:14px;margin:0}.lead{font-size:20px;line-height:1.5;max-width:62ch}.soft,figcaption,caption{color:var(--soft);font-size:14px}
-a{color:var(--model)}nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:20px 0 0;font-size:15px}
-.warn{border-left:4px solid var(--floor);padding:8px 14px;background:var(--card)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px;margin:24px 0 0;padding:0;list-style:none}
-.tiles li{background:var(--card);border-radius:10px;padding:14px 16px}.tiles b{display:block;font-size:30px;line-height:1.2;font-variant-numeric:tabular-nums;font-weight:600}.tiles span{display:block;color:var(--soft);font-size:14px}
-.wide{overflow-x:auto}figure.t{margin:16px 0}table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
-th,td{padding:7px 8px;text-align:right;vertical-align:top;border-top:1px solid var(--line);white-space:nowrap}thead th{border-top:0;vertical-align:bottom;font-weight:600;line-height:1.25;white-space:normal}thead small,td small{display:block;color:var(--soft);font-weight:400;font-size:12.5px}
-th:first-child,td:first-child{text-align:left}tbody th{font-weight:400;position:sticky;left:0;background:var(--paper)}tr.me th,tr.me td{background:var(--tint);font-weight:600}tr.me small{font-weight:400}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:20px 28px}.grid>*{min-width:0}.text td,.text th{text-align:left;white-space:normal}
-.marks{table-layout:fixed}.marks th{white-space:normal}.marks th,.marks td{padding:6px 4px}.marks td small{font-size:11.5px}.narrow{max-width:420px}.marks thead th:nth-child(2){text-align:center}.plot{position:relative;width:38%}.plot i{position:absolute;top:50%}.plot .axis{top:0;bottom:0;border-left:1px solid var(--soft);opacity:.6}.plot .span{height:2px;margin-top:-1px;background:var(--model)}.plot .dot{width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--model)}
-.bars .plot{width:44%}.bars .plot i{height:8px;border-radius:2px;background:var(--model);margin-top:-9px}.bars .plot i.f{background:var(--floor);margin-top:1px}.bars .plot i.axis{height:auto;border-radius:0;margin:0;background:none}
-.key::before{content:"";display:inline-block;width:.75em;height:.75em;border-radius:2px;background:var(--model);margin-right:.4em}.key.f::before{background:var(--floor)}.key.s::before{background:var(--soft)}
-figure{margin:8px 0}figure img{display:block;width:100%;height:150px;object-fit:fill;border-radius:6px}audio{width:100%;height:38px;margin-top:6px}.spec{position:relative}.spec span{position:absolute;color:#fff;font-size:12px;line-height:1.3;left:6px;background:#000a;padding:0 5px;border-radius:4px}.spec .t{top:5px}.spec .b{bottom:5px}.spec .r{left:auto;right:6px}
-.chart{position:relative;height:210px;margin:6px 0 22px 52px;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft)}.chart svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}.chart span{position:absolute;font-size:12.5px;color:var(--soft)}.chart .y{right:100%;margin:0 6px -.75em 0;white-space:nowrap}.chart .x{top:100%;margin-top:4px;transform:translateX(-50%)}
-.dots i{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--model)}.dots i.f{background:var(--floor)}.dots i.s{background:var(--soft)}
-polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke:var(--model)}polyline.f{stroke:var(--floor)}polyline.s{stroke:var(--soft)}polyline.d{stroke-dasharray:6 4}
-dl{margin:8px 0}dt{font-weight:600;margin-top:10px}dd{margin:0;color:var(--soft);max-width:80ch;overflow-wrap:anywhere}.pairs{display:grid;grid-template-columns:minmax(110px,max-content) 1fr;gap:2px 18px}.pairs dt{margin:0;font-weight:400}
-details{margin:14px 0}summary{cursor:pointer}
-@media (max-width:600px){header{padding-top:28px}h1{font-size:27px}.lead{font-size:18px}h2{margin-top:44px}.tiles{grid-template-columns:1fr 1fr}.tiles b{font-size:24px}.tiles li{padding:12px}th,td{padding:6px 5px}tbody th{white-space:normal;min-width:88px}table{font-size:14px}.marks{font-size:13.5px}.pairs{grid-template-columns:1fr}.pairs dd{margin-bottom:6px}}
-@media print{:root{--paper:#fff;--card:#f4f4f4;--ink:#000;--soft:#444;--line:#bbb;--model:#1c5d99;--floor:#b4551d;--tint:#eef3f8}body{font-size:11px}header,main,footer{max-width:none;padding:0}h1{font-size:24px}.lead{font-size:14px}h2{font-size:17px}h3{font-size:13px}.soft,figcaption,.over,footer,.tiles span{font-size:10px}.tiles{grid-template-columns:repeat(5,1fr)}.tiles b{font-size:20px}nav,audio{display:none}table,.marks{font-size:9.5px}thead small,td small,.marks td small{font-size:8px}th,td{padding:3px 5px}.grid{grid-template-columns:repeat(3,1fr);gap:10px 16px}figure img{height:90px}h2{margin-top:26px;break-after:avoid}figure,tr,.tiles,.chart{break-inside:avoid}figure.t{break-inside:auto}h3{break-after:avoid}.wide{overflow:visible}details::details-content{content-visibility:visible;height:auto}summary{display:none}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-'''.strip()
-
 # %% ../nbs/04a_evaluation.ipynb #ffdd0286
-def _text(value): return html.escape(show_path(str(value)))
-
 def _digits(metric):
     "Decimals that a reader can use"
     unit = METRICS[metric].unit if metric in METRICS else ''
     return {'dB': 1, 'cents': 0, 'MOS': 2}.get(unit, 3)
 
-def _table(head, rows, caption='', kind='', marked=()):
-    "A table from cells that are HTML already; the first column names the row"
-    body = ''.join(f'<tr{" class=me" if i in marked else ""}><th scope=row>{first}</th>{"".join(rest)}</tr>' for i, (first, *rest) in enumerate(rows))
-    columns = ''.join(f'<th scope=col>{h}</th>' for h in head)
-    above = f'<figcaption>{caption}</figcaption>' if caption else ''
-    return f'<figure class=t>{above}<div class=wide tabindex=0><table{f" class={chr(34)}{kind}{chr(34)}" if kind else ""}><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></figure>'
-
-def _cell(interval, digits):
-    "Mean and margin of one table cell"
-    if not interval.speakers: return '<td>–</td>'
-    margin = f'<small>{_number(interval.low, digits)} to {_number(interval.high, digits)}</small>' if interval.low < interval.high else ''
-    return f'<td>{_number(interval.mean, digits)}{margin}</td>'
-
 def _heading(metric):
     "Label, unit and direction of a metric for the head of a table"
-    if metric not in METRICS: return _text({'payload_kbps': 'kbit/s', 'file_kbps': 'file, kbit/s'}.get(metric, metric))
+    if metric not in METRICS: return html_text({'payload_kbps': 'kbit/s', 'file_kbps': 'file, kbit/s'}.get(metric, metric))
     m = METRICS[metric]
-    return f'{_text(m.label.removeprefix("SNR "))}<small>{_text(m.unit)} <span title="{"higher" if m.higher_is_better else "lower"} is better">{"↑" if m.higher_is_better else "↓"}</span></small>'
+    return f'{html_text(m.label.removeprefix("SNR "))}<small>{html_text(m.unit)} <span title="{"higher" if m.higher_is_better else "lower"} is better">{"↑" if m.higher_is_better else "↓"}</span></small>'
 
-def _pairs(values):
-    "A list of settings"
-    def show(value): return '–' if value in (None, '') else ', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    return '<dl class=pairs>' + ''.join(f'<dt>{_text(k.replace("_", " "))}</dt><dd>{_text(show(v))}</dd>' for k, v in values.items()) + '</dl>'
+def _mark(interval): return interval.mean, interval.low, interval.high
 
-def _axis(values, zero=True):
-    "A function from a value to its place in percent, on an axis that holds all `values`, and zero if wanted"
-    low, high = min([0]*zero + values), max([0]*zero + values)
-    margin = .04*(high - low) or 1
-    return lambda value: round(100*(value - low + margin)/(high - low + 2*margin), 2)
+def _cell(interval, digits): return mean_cell(*_mark(interval), digits)
 
 # %% ../nbs/04a_evaluation.ipynb #a8956e80
 _MAIN = ('si_sdr', 'mel', 'pesq_wb', 'stoi', 'estoi', 'visqol', 'dnsmos', 'payload_kbps', 'file_kbps')
@@ -783,172 +733,106 @@ def _columns(evaluation, metrics):
 def _results(evaluation, group, metrics, caption):
     "Table of all rows over a group of recordings; the median stands beside the mean of SI-SDR"
     def cells(name, m):
-        if m not in METRICS: return f'<td>{_number(evaluation.median(name, m, group))}</td>'
-        return _cell(evaluation.interval(name, m, group), _digits(m)) + (f'<td>{_number(evaluation.median(name, m, group))}</td>' if m == 'si_sdr' else '')
+        if m not in METRICS: return f'<td>{number_text(evaluation.median(name, m, group))}</td>'
+        return _cell(evaluation.interval(name, m, group), _digits(m)) + (f'<td>{number_text(evaluation.median(name, m, group))}</td>' if m == 'si_sdr' else '')
     head = [h for m in metrics for h in (_heading(m), *(['SI-SDR, median<small>dB ↑</small>'] if m == 'si_sdr' else []))]
     names = [name for name in evaluation.values if any(np.isfinite(evaluation.column(name, m)).any() for m in metrics)]
     mine = [i for i, name in enumerate(names) if name in evaluation.kind('model')]
-    return _table(['', *head], [[_text(name), *(cells(name, m) for m in metrics)] for name in names], caption, marked=mine)
+    return html_table(['', *head], [[html_text(name), *(cells(name, m) for m in metrics)] for name in names], caption, marked=mine)
 
 # %% ../nbs/04a_evaluation.ipynb #be0dde2a
 _MORE_WORDS = 'The same recordings. Columns of a band are signal-to-noise ratios there, over the recordings that reach it.'
 
 def _section_results(evaluation):
-    group, about = evaluation.headline, evaluation.about
-    n, shown, more = evaluation.members(group).sum(), _columns(evaluation, _MAIN), _columns(evaluation, _MORE)
+    "The tables, and what their rows are"
+    group, shown, more = evaluation.headline, _columns(evaluation, _MAIN), _columns(evaluation, _MORE)
+    n, n_narrow = evaluation.members(group).sum(), evaluation.members('narrow').sum()
     band = f'at least {WIDE_BAND//1000} kHz of bandwidth' if group == 'wide' else f'less than {WIDE_BAND//1000} kHz of bandwidth'
-    parts = ['<h2 id=results>Results</h2>', _results(evaluation, group, shown, f'{_count(n, "recording")} with {band}. Means over speakers, below them {_margin_words(evaluation, group)}; the median is over recordings.')]
+    parts = ['<h2 id=results>Results</h2>', _results(evaluation, group, shown, f'{count_text(n, "recording")} with {band}. Means over speakers, below them {_margin_words(evaluation, group)}; the median is over recordings.')]
     if more: parts += ['<h3>Error, spectrum and pitch</h3>', _results(evaluation, group, more, _MORE_WORDS)]
-    if group == 'wide' and evaluation.members('narrow').any():
-        parts += ['<h3>Recordings with less bandwidth</h3>', _results(evaluation, 'narrow', shown, f'{_count(evaluation.members("narrow").sum(), "recording")} that end below {WIDE_BAND//1000} kHz, telephone speech among them: easier, since the upper bands are empty. Below the means {_margin_words(evaluation, "narrow")}.')]
-    rows = [row for row in about['rows'] if row['name'] in evaluation.values]
-    words = ''.join(f'<dt>{_text(row["name"])}</dt><dd>{_text(row["what"])}{" Reference: the recording as recorded, at the same level." if row["reference"] != "prepared" else ""}</dd>' for row in rows)
-    absent = ''.join(f'<dt>{_text(m["name"])}</dt><dd>left out: {_text(m["reason"])}</dd>' for m in about['missing'])
-    groups = Counter((f['metrics'], f['row']) for f in about['failures'])
-    def files(metric, row): return '; '.join(f'{_text(f["file"])} ({_text(f["reason"])})' for f in [f for f in about['failures'] if (f['metrics'], f['row']) == (metric, row)][:5])
-    failed = ''.join(f'<dt>{_text(metric)}, {_text(row)}: {_count(n, "recording")}</dt><dd>{files(metric, row)}{" and others" if n > 5 else ""}</dd>' for (metric, row), n in groups.items())
-    return (''.join(parts) + f'<details><summary>What the rows are</summary><dl>{words}</dl></details>' + (f'<h3>Not measured</h3><dl>{absent}</dl>' if absent else '')
-            + (f'<h3>Metrics that failed</h3><p>A recording on which a metric fails is left out of that metric for every row; a row that fails on more than one recording in twenty has no mean of it.</p><dl>{failed}</dl>' if failed else ''))
+    if group == 'wide' and n_narrow:
+        words = f'{count_text(n_narrow, "recording")} that end below {WIDE_BAND//1000} kHz, telephone speech among them: easier, since the upper bands are empty. Below the means {_margin_words(evaluation, "narrow")}.'
+        parts += ['<h3>Recordings with less bandwidth</h3>', _results(evaluation, 'narrow', shown, words)]
+    return ''.join(parts) + _rows_explained(evaluation) + _failures_explained(evaluation)
 
 def _margin_words(evaluation, group):
     "What stands below the means"
     n = len({evaluation.speaker[i] for i in np.nonzero(evaluation.members(group))[0]})
     return '95 % intervals from resampled speakers' if n >= 8 else f'the range of the {n} speaker means, too few for an interval'
 
-# %% ../nbs/04a_evaluation.ipynb #9c7cd438
+# %% ../nbs/04a_evaluation.ipynb #1f8eebfa
+def _rows_explained(evaluation):
+    "What the rows are, and which were left out"
+    rows, missing = [row for row in evaluation.about['rows'] if row['name'] in evaluation.values], evaluation.about['missing']
+    def what(row): return row['what'] + (' Reference: the recording as recorded, at the same level.' if row['reference'] != 'prepared' else '')
+    absent = '<h3>Not measured</h3>' + definitions((row['name'], f'left out: {row["reason"]}') for row in missing)
+    return folded('What the rows are', definitions((row['name'], what(row)) for row in rows)) + (absent if missing else '')
+
+def _failures_explained(evaluation):
+    "Which metrics failed, and on which recordings"
+    found = {}
+    for f in evaluation.about['failures']: found.setdefault((f['metrics'], f['row']), []).append(f'{f["file"]} ({f["reason"]})')
+    if not found: return ''
+    listed = [(f'{metric}, {row}: {count_text(len(files), "recording")}', '; '.join(files[:5]) + (' and others' if len(files) > 5 else '')) for (metric, row), files in found.items()]
+    return f'<h3>Metrics that failed</h3><p>A recording on which a metric fails is left out of that metric for every row; a row that fails on more than one recording in twenty has no mean of it.</p>{definitions(listed)}'
+
+# %% ../nbs/04a_evaluation.ipynb #91d3614a
 def _marks(found, metric, head, ends=()):
-    "Means and margins as marks on a line, one for each name, on an axis that holds zero if `ends` names its two directions"
-    found = {name: i for name, i in found.items() if i.speakers}
-    place = _axis([end for i in found.values() for end in (i.low, i.high)], zero=bool(ends))
-    zero = f'<i class=axis style="left:{place(0)}%"></i>' if ends else ''
-    rows = [[_text(name), f'<td class=plot>{zero}<i class=span style="left:{place(i.low)}%;width:{place(i.high) - place(i.low):.2f}%"></i><i class=dot style="left:{place(i.mean)}%"></i></td>', _cell(i, _digits(metric))] for name, i in found.items()]
-    across = ' · '.join(ends if METRICS[metric].higher_is_better else ends[::-1])
-    return _table([head, f'<small>{across}</small>', _heading(metric)], rows, kind='marks')
+    "Means and margins of a metric as marks on a line, one for each name, on an axis that holds zero if `ends` names its two directions"
+    ends = ends if METRICS[metric].higher_is_better else ends[::-1]
+    return mark_table({name: _mark(i) for name, i in found.items()}, _digits(metric), (head, _heading(metric)), ends)
 
 def _section_differences(evaluation):
     "How much the model is ahead of each other row, as marks on a line"
     pairs, metrics = evaluation.pairs(), _columns(evaluation, ('si_sdr', 'pesq_wb', 'estoi'))
     if not pairs: return ''
-    return ('<h2 id=differences>The model against each of them</h2><p>Model minus the other, recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.</p>'
-            '<div class=grid>' + ''.join(_marks({label: evaluation.interval(left, m, other=right) for label, left, right in pairs}, m, 'against', ('behind', 'ahead')) for m in metrics) + '</div>')
+    words = 'Model minus the other, recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.'
+    def ahead(metric): return _marks({label: evaluation.interval(left, metric, other=right) for label, left, right in pairs}, metric, 'against', ('behind', 'ahead'))
+    return f'<h2 id=differences>The model against each of them</h2><p>{words}</p>{grid(map(ahead, metrics))}'
 
 def _section_languages(evaluation):
     "SI-SDR of model and best floor, one pair of bars for each language"
-    floor, languages = evaluation.best_floor(), sorted(set(evaluation.language))
-    shown = [name for name in ('model', floor) if name in evaluation.values]
+    shown = [name for name in ('model', evaluation.best_floor()) if name in evaluation.values]
     if not shown: return ''
-    found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown] for language in languages}
-    place = _axis([i.mean for both in found.values() for i in both if i.speakers])
-    def bar(i, kind): return f'<i class="{kind}" style="left:{min(place(0), place(i.mean))}%;width:{abs(place(i.mean) - place(0)):.2f}%"></i>' if i.speakers else ''
-    rows = [[f'{_text(language)}<small class=soft> {_count(both[0].speakers, "speaker")}</small>', f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{"".join(bar(i, kind) for i, kind in zip(both, ("m", "f")))}</td>', *(_cell(i, 1) for i in both)] for language, both in found.items()]
-    keys = ' '.join(f'<span class="key {kind}">{_text(name)}</span>' for name, kind in zip(shown, ('m', 'f')))
-    return f'<h2 id=languages>Languages</h2><p>SI-SDR in dB over all recordings of a language, whatever their bandwidth; mean over speakers and its margin, which under eight speakers is the range of the speakers.</p><p>{keys}</p>' + _table(['', '', *map(_text, shown)], rows, kind='marks bars')
-
-# %% ../nbs/04a_evaluation.ipynb #6b02a1af
-def _chart(title, xs, lines, log=False, unit=''):
-    "A line chart; `lines` are (label, values, class) with one value for each x, or a single number for a level"
-    from matplotlib.ticker import MaxNLocator
-    scale = (lambda v: math.log10(max(v, 1e-12))) if log else (lambda v: v)
-    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))] for label, values, _ in lines}
-    low, high = min(map(min, points.values())), max(map(max, points.values()))
-    low, high = (low - .05*(high - low or 1), high + .05*(high - low or 1))
-    def at(value): return round(100*(value - low)/(high - low), 2)
-    across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
-    ticks = [math.log10(d*10.**e) for e in range(-6, 7) for d in ((1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 5, 7))] if log else MaxNLocator(5).tick_values(low, high)
-    drawn = ''.join(f'<polyline class="{kind}" points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]))}"/>' for label, _, kind in lines)
-    labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>' for t in ticks if low <= t <= high)
-    ends = ''.join(f'<span class=x style="left:{x}%">{label}</span>' for x, label in ((0, xs[0]), (100, xs[-1])))
-    keys = ' '.join(f'<span class="key {kind.split()[0]}">{_text(label)}</span>' for label, _, kind in lines)
-    said = '; '.join(f'{label} from {_plain(values, 0)} to {_plain(values, -1)}{unit}' for label, values, _ in lines)
-    return f'<figure><figcaption><b>{_text(title)}</b> {keys}</figcaption><div class=chart><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="{_text(title)}: {_text(said)}">{drawn}</svg>{labels}{ends}</div></figure>'
-
-def _plain(values, i): return f'{values[i] if isinstance(values, list) else values:.3g}'
-
-# %% ../nbs/04a_evaluation.ipynb #31eeaea1
-def _scatter(points, title, across):
-    "Dots with names; `points` are (name, x, y, class), x on a logarithmic axis; of names that would overlap the first given is written"
-    from matplotlib.ticker import MaxNLocator
-    xs, ys = [math.log10(x) for _, x, _, _ in points], [y for _, _, y, _ in points]
-    (left, right), (low, high) = [(min(v) - .08*(max(v) - min(v) or 1), max(v) + .08*(max(v) - min(v) or 1)) for v in (xs, ys)]
-    def place(x, y): return round(100*(x - left)/(right - left), 2), round(100*(y - low)/(high - low), 2)
-    dots, written = '', []
-    for (name, x, y, kind), at in zip(points, map(place, xs, ys)):
-        free = all(abs(at[0] - a) > 34 or abs(at[1] - b) > 7 for a, b in written)
-        written += [at]*free
-        side = f'right:{100 - at[0]}%;margin-right:9px' if at[0] > 30 else f'left:{at[0]}%;margin-left:9px'
-        dots += f'<i class="{kind}" style="left:{at[0]}%;bottom:{at[1]}%"></i>' + (f'<span style="bottom:{at[1]}%;{side};margin-bottom:-.75em">{_text(name)}</span>' if free else '')
-    ticks = ''.join(f'<span class=y style="bottom:{place(left, t)[1]}%">{t:.3g}</span>' for t in MaxNLocator(5).tick_values(low, high) if low <= t <= high)
-    ticks += ''.join(f'<span class=x style="left:{place(math.log10(t), low)[0]}%">{t}</span>' for t in (.5, 1, 2, 5, 10, 20, 50, 100, 200) if left <= math.log10(t) <= right)
-    said = '; '.join(f'{name} {y:.3g} at {x:.3g}' for name, x, y, _ in points)
-    return f'<figure><figcaption><b>{_text(title)}</b> against {_text(across)}</figcaption><div class="chart dots" role=img aria-label="{_text(title)}: {_text(said)}">{dots}{ticks}</div></figure>'
+    found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown] for language in sorted(set(evaluation.language))}
+    bars = {f'{html_text(language)}<small class=soft> {count_text(both[0].speakers, "speaker")}</small>': list(map(_mark, both)) for language, both in found.items()}
+    words = 'SI-SDR in dB over all recordings of a language, whatever their bandwidth; mean over speakers and its margin, which under eight speakers is the range of the speakers.'
+    return f'<h2 id=languages>Languages</h2><p>{words}</p>{bar_table(bars, shown)}'
 
 # %% ../nbs/04a_evaluation.ipynb #fd070d6d
 def _section_rate(evaluation):
     "Quality against bit rate, where codecs of others were measured"
     rows = [row for kind in ('model', 'outside', *ROWS) for row in evaluation.about['rows'] if row['kind'] == kind and row['name'] in evaluation.values]
-    rate = {row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows}
+    rate, colors = {row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows}, dict(model='m', outside='s')
     rows = [row for i, row in enumerate(rows) if math.isfinite(rate[row['name']]) and row not in rows[:i]]
     if not any(row['kind'] == 'outside' for row in rows): return ''
-    kinds = dict(model='m', outside='s')
-    def chart(metric): return _scatter([(row['name'], rate[row['name']], evaluation.interval(row['name'], metric).mean, kinds.get(row['kind'], 'f')) for row in rows if evaluation.interval(row['name'], metric).speakers], METRICS[metric].label, 'kbit/s of payload')
-    return ('<h2 id=rate>Against bits</h2><p>Only what has a bit rate can be compared with a codec. Codes rounded to eight bits are a crude code: a real one would send the same in fewer bits.</p><p><span class=key>model</span> <span class="key f">floors</span> <span class="key s">codecs of others</span></p>'
-            '<div class=grid>' + ''.join(map(chart, _columns(evaluation, ('pesq_wb', 'estoi', 'mel'))[:2])) + '</div>')
+    def chart(metric):
+        found = [(row, evaluation.interval(row['name'], metric)) for row in rows]
+        return scatter_chart([(row['name'], rate[row['name']], i.mean, colors.get(row['kind'], 'f')) for row, i in found if i.speakers], METRICS[metric].label, 'kbit/s of payload')
+    words = 'Only what has a bit rate can be compared with a codec. Codes rounded to eight bits are a crude code: a real one would send the same in fewer bits.'
+    return (f'<h2 id=rate>Against bits</h2><p>{words}</p><p>{color_key("model")} {color_key("floors", "f")} {color_key("codecs of others", "s")}</p>'
+            + grid(map(chart, _columns(evaluation, ('pesq_wb', 'estoi', 'mel'))[:2])))
 
+# %% ../nbs/04a_evaluation.ipynb #bf916b58
 def _section_training(evaluation):
     "Training curves, if the run has a history"
     history = evaluation.about.get('history')
     if not history: return ''
     epochs, floor = [int(row['epoch']) for row in history], evaluation.about.get('training_floor')
-    error = _chart('Mean squared error of scaled frames', epochs, [('training', [row['train_mse'] for row in history], 'm'), ('validation', [row['valid_mse'] for row in history], 'f'), ('silence', 1., 's d')], log=True)
+    error = line_chart('Mean squared error of scaled frames', epochs, [('training', [row['train_mse'] for row in history], 'm'), ('validation', [row['valid_mse'] for row in history], 'f'), ('silence', 1., 's d')], log=True)
     level = [('PCA floor', 100*floor, 's d')] if floor else []
-    share = _chart('Explained variance of validation frames', epochs, [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
-    return f'<h2 id=training>Training</h2><p>{_count(len(epochs), "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p><div class=grid>{error}{share}</div>'
-
-# %% ../nbs/04a_evaluation.ipynb #e81a408a
-def loudest(samples, # Samples, shape (n,)
-            n, # How many to keep
-           ) -> slice: # Of at most n samples
-    "The stretch with the most energy"
-    if len(samples) <= n: return slice(0, len(samples))
-    energy = np.concatenate([[0], np.cumsum(samples.astype(np.float64)**2)])
-    start = int(np.argmax(energy[n:] - energy[:-n]))
-    return slice(start, start + n)
-
-def spectrogram_jpeg(samples, # Samples, shape (n,)
-                     sample_rate=22_050, # In Hz
-                     reference=1., # Magnitude that is shown as 0 dB
-                    ) -> bytes: # JPEG, 0 to -80 dB, lowest frequency at the bottom
-    "A spectrogram as a picture without axes"
-    from matplotlib import colormaps
-    from PIL import Image
-    from scipy.signal import stft
-    _, _, spectrum = stft(samples, nperseg=512, noverlap=512 - max(64, len(samples)//640), boundary='even')
-    decibels = 20*np.log10(np.maximum(np.abs(spectrum)/reference, 1e-4))
-    picture, out = Image.fromarray(np.uint8(255*colormaps['magma'](1 + decibels[::-1]/80)[..., :3] + .5)), io.BytesIO()
-    picture.save(out, 'JPEG', quality=78)
-    return out.getvalue()
+    share = line_chart('Explained variance of validation frames', epochs, [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
+    return f'<h2 id=training>Training</h2><p>{count_text(len(epochs), "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([error, share])}'
 
 # %% ../nbs/04a_evaluation.ipynb #139fa742
-def _flac(samples, sample_rate):
-    import soundfile as sf
-    out = io.BytesIO()
-    sf.write(out, np.round(32_767*np.clip(samples, -1, 1)).astype(np.int16), sample_rate, format='FLAC')
-    return out.getvalue()
-
-def _uri(kind, content): return f'data:{kind};base64,{b64encode(content).decode()}'
-
 def _example(title, r, signals, sample_rate):
     "Spectrograms and players of one recording; `signals` is {name: samples}, the original first"
     original = next(iter(signals.values()))
     part = loudest(original, 4*sample_rate)
     cut = {name: original[part] if x is original else level_match(x[part], original[part]) for name, x in signals.items()}
-    gain = min(1, .99/max(np.abs(x).max() for x in cut.values()))
-    peak, seconds = float(np.abs(original[part]).max())*.2 or 1., (part.stop - part.start)/sample_rate
-    def figure(name, x):
-        said = f'Spectrogram of {name}, {r["file"]}, {seconds:.1f} seconds, 0 to {sample_rate/2000:.0f} kHz'
-        return (f'<figure><div class=spec><img alt="{_text(said)}" src="{_uri("image/jpeg", spectrogram_jpeg(x, sample_rate, peak))}"><span class=t aria-hidden=true>{sample_rate/2000:.0f} kHz</span><span class=b aria-hidden=true>0</span><span class="b r" aria-hidden=true>{seconds:.1f} s</span></div>'
-                f'<audio controls preload=none aria-label="{_text(name)}, {_text(r["file"])}" src="{_uri("audio/flac", _flac(gain*x, sample_rate))}"></audio><figcaption>{_text(name)}</figcaption></figure>')
-    return f'<h3>{title}</h3><p class=soft>{_text(r["file"])}, {_text(r["language"])}, speaker {_text(r["speaker"])}</p><div class=grid>{"".join(figure(name, x) for name, x in cut.items())}</div>'
+    gain, peak = min(1, .99/max(np.abs(x).max() for x in cut.values())), float(np.abs(original[part]).max())*.2 or 1.
+    players = [player(name, x, sample_rate, r['file'], peak, gain) for name, x in cut.items()]
+    return f'<h3>{title}</h3><p class=soft>{html_text(r["file"])}, {html_text(r["language"])}, speaker {html_text(r["speaker"])}</p>{grid(players)}'
 
 # %% ../nbs/04a_evaluation.ipynb #8f2babe1
 def _section_examples(evaluation, hear):
@@ -958,7 +842,7 @@ def _section_examples(evaluation, hear):
     score = evaluation.column('model', 'si_sdr')
     order = chosen[np.argsort(-score[chosen])]
     picked = {title: i for title, i in {'Best': order[0], 'Median': order[len(order)//2], 'Worst': order[-1]}.items()}
-    parts = [_example(f'{title}: {_number(score[i])} dB', evaluation.recordings[i], hear(int(i)), evaluation.about['data']['sample_rate']) for title, i in picked.items()]
+    parts = [_example(f'{title}: {number_text(score[i])} dB', evaluation.recordings[i], hear(int(i)), evaluation.about['data']['sample_rate']) for title, i in picked.items()]
     return '<h2 id=listen>Listen and look</h2><p>The recordings with the best, the median and the worst SI-SDR of the model; all players are at the same level. In the pictures time runs to the right and frequency upwards, bright is loud.</p>' + ''.join(parts)
 
 # %% ../nbs/04a_evaluation.ipynb #ee54ce67
@@ -968,23 +852,24 @@ def _section_corpus(evaluation):
     def card(name, members):
         if not members: return None
         def middle(fact): return np.median([r[fact] for r in members])
-        return [name, *(f'<td>{v}</td>' for v in (len({r['speaker'] for r in members}), len(members), f'{sum(r["seconds"] for r in members)/60:.1f}', f'{middle("bandwidth")/1000:.1f}', _number(middle('level')), _number(max(r['peak'] for r in members))))]
+        return [name, *(f'<td>{v}</td>' for v in (len({r['speaker'] for r in members}), len(members), f'{sum(r["seconds"] for r in members)/60:.1f}', f'{middle("bandwidth")/1000:.1f}', number_text(middle('level')), number_text(max(r['peak'] for r in members))))]
     head = ['', 'speakers', 'recordings', 'minutes', 'bandwidth<small>kHz, median</small>', 'level<small>dBFS, median</small>', 'highest peak<small>dBFS</small>']
-    by_language = [card(_text(l), [r for r in everything if r['language'] == l]) for l in sorted(set(evaluation.language))]
-    by_speaker = [card(f'{_text(s)}<small class=soft> {_text(l)}</small>', [r for r in everything if r['speaker'] == s and r['language'] == l]) for l, s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
+    by_language = [card(html_text(l), [r for r in everything if r['language'] == l]) for l in sorted(set(evaluation.language))]
+    by_speaker = [card(f'{html_text(s)}<small class=soft> {html_text(l)}</small>', [r for r in everything if r['speaker'] == s and r['language'] == l]) for l, s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
     bands = [(0, 4), (4, 6), (6, 8), (8, 12), (12, 200)]
     shares = [[f'{a} to {b} kHz' if b < 200 else f'{a} kHz and more', f'<td>{sum(1000*a <= r["bandwidth"] < 1000*b for r in everything)}</td>'] for a, b in bands]
-    return (f'<h2 id=corpus>The recordings</h2><p>{_text(data["split"])}</p><p>{_text(data["chosen"])} {_text(data["preparation"])}</p>' + _table(head, [*by_language, card('all', everything)], 'What was measured; bandwidth, level and peak are those of the files, before preparation.')
-            + f'<div class=narrow>{_table(["bandwidth", "recordings"], shares)}</div><details><summary>Speaker by speaker</summary>{_table(head, by_speaker)}</details>')
+    return (f'<h2 id=corpus>The recordings</h2><p>{html_text(data["split"])}</p><p>{html_text(data["chosen"])} {html_text(data["preparation"])}</p>' + html_table(head, [*by_language, card('all', everything)], 'What was measured; bandwidth, level and peak are those of the files, before preparation.')
+            + f'<div class=narrow>{html_table(["bandwidth", "recordings"], shares)}</div>' + folded('Speaker by speaker', html_table(head, by_speaker)))
 
-# %% ../nbs/04a_evaluation.ipynb #0a6bcf78
+# %% ../nbs/04a_evaluation.ipynb #5d5bfeb7
 def _section_how(evaluation):
     "Metrics, settings and environment"
-    about = evaluation.about
-    words = ''.join(f'<dt>{_text(METRICS[m].label)}{f", {_text(METRICS[m].unit)}" if METRICS[m].unit else ""}</dt><dd>{"Higher" if METRICS[m].higher_is_better else "Lower"} is better. {_MEANING.get(m, "")}</dd>' for m in evaluation.metrics if m in METRICS)
-    return (f'<h2 id=how>How this was measured</h2><p>{_MARGINS}</p><details><summary>The metrics</summary><dl>{words}</dl></details>'
-            f'<h3>Model</h3>{_pairs(about["model"])}<h3>Settings</h3>{_pairs(about["settings"])}<h3>Environment</h3>{_pairs(about["environment"])}')
+    about, metrics = evaluation.about, {m: METRICS[m] for m in evaluation.metrics if m in METRICS}
+    words = definitions((f'{m.label}, {m.unit}' if m.unit else m.label, f'{"Higher" if m.higher_is_better else "Lower"} is better. {_MEANING.get(name, "")}') for name, m in metrics.items())
+    return (f'<h2 id=how>How this was measured</h2><p>{_MARGINS}</p>{folded("The metrics", words)}'
+            f'<h3>Model</h3>{settings_list(about["model"])}<h3>Settings</h3>{settings_list(about["settings"])}<h3>Environment</h3>{settings_list(about["environment"])}')
 
+# %% ../nbs/04a_evaluation.ipynb #0a6bcf78
 _MEANING = dict(
     si_sdr='Scale-invariant signal-to-distortion ratio: the part of the result that is a multiple of the reference, over everything else; values are cut at ±45 dB. Blind to volume; nearly all of it is decided below 2.5 kHz.',
     explained_db='Energy of the reference over energy of the error; 10 dB are 90 % explained variance, 20 dB are 99 %.',
@@ -1006,26 +891,20 @@ def report_page(evaluation:Evaluation, # What was measured
     sections = dict(results=_section_results(evaluation), differences=_section_differences(evaluation), rate=_section_rate(evaluation), listen=_section_examples(evaluation, hear) if hear else '', languages=_section_languages(evaluation),
                     training=_section_training(evaluation), corpus=_section_corpus(evaluation), how=_section_how(evaluation))
     names = dict(results='Results', differences='Differences', rate='Bits', listen='Listen', languages='Languages', training='Training', corpus='Recordings', how='Method')
-    links = ''.join(f'<a href="#{key}">{names[key]}</a>' for key, section in sections.items() if section)
-    top = _tiles(evaluation) + f'<nav aria-label="Sections">{links}</nav>'
-    return _document(f'{about["model"]["name"]} on {about["data"]["name"]}', f'Evaluation of a speech autoencoder, {about["settings"]["date"]}', evaluation.verdict(), about['data']['warnings'], top, ''.join(sections.values()), about['environment']['speech_ae'], 'report.json')
+    top = _tiles(evaluation) + navigation({key: names[key] for key, section in sections.items() if section})
+    return html_page(f'{about["model"]["name"]} on {about["data"]["name"]}', f'Evaluation of a speech autoencoder, {about["settings"]["date"]}', evaluation.verdict(), ''.join(sections.values()), _foot(about, 'report.json'), top, about['data']['warnings'])
 
-def _document(title, over, lead, warnings, top, body, version, numbers):
-    "The frame of a page"
-    careful = ''.join(f'<p class=warn role=note><b>Careful:</b> {_text(w)}</p>' for w in warnings)
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{_text(title)}</title><style>{_STYLE}</style></head>\n'
-            f'<body><header><p class=over>{_text(over)}</p><h1>{_text(title)}</h1><p class=lead>{_text(lead)}</p>{careful}{top}</header>\n<main>{body}</main>'
-            f'<footer><p>Made by speech_ae {_text(version)}. The same numbers with all digits are in {numbers}.</p></footer></body></html>\n')
+def _foot(about, numbers): return f'Made by speech_ae {about["environment"]["speech_ae"]}. The same numbers with all digits are in {numbers}.'
 
 def _tiles(evaluation):
     "The few numbers one remembers"
     if 'model' not in evaluation.values: return ''
-    floor, low_bits, tiles = evaluation.best_floor(), [n for n in evaluation.kind('model') if n != 'model'], []
-    if floor: tiles.append((f'SI-SDR against {floor}, dB', evaluation.interval('model', 'si_sdr', other=floor), 'si_sdr', True))
-    tiles += [(f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}', evaluation.interval('model', m), m, False) for m in ('si_sdr', 'pesq_wb', 'estoi') if m in evaluation.metrics]
-    if low_bits: tiles.append((f'SI-SDR lost by rounding to {low_bits[0].removeprefix("model, ")}, dB', evaluation.interval('model', 'si_sdr', other=low_bits[0]), 'si_sdr', False))
-    def tile(label, i, m, signed): return f'<li><span>{_text(label)}</span><b>{"+" if signed and i.mean > 0 else ""}{_number(i.mean, _digits(m))}</b><span>{_number(i.low, _digits(m))} to {_number(i.high, _digits(m))}</span></li>'
-    return '<ul class=tiles>' + ''.join(tile(*t) for t in tiles if t[1].speakers) + '</ul>'
+    floor, low_bits, found = evaluation.best_floor(), [n for n in evaluation.kind('model') if n != 'model'], []
+    if floor: found.append((f'SI-SDR against {floor}, dB', evaluation.interval('model', 'si_sdr', other=floor), 'si_sdr', True))
+    found += [(f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}', evaluation.interval('model', m), m, False) for m in ('si_sdr', 'pesq_wb', 'estoi') if m in evaluation.metrics]
+    if low_bits: found.append((f'SI-SDR lost by rounding to {low_bits[0].removeprefix("model, ")}, dB', evaluation.interval('model', 'si_sdr', other=low_bits[0]), 'si_sdr', False))
+    def tile(label, i, m, signed): return label, ('+' if signed and i.mean > 0 else '') + number_text(i.mean, _digits(m)), f'{number_text(i.low, _digits(m))} to {number_text(i.high, _digits(m))}'
+    return tile_list(tile(*t) for t in found if t[1].speakers)
 
 # %% ../nbs/04a_evaluation.ipynb #aba2f38d
 def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
@@ -1051,7 +930,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
     folder = _output_folder(subject, material, output_dir)
     chosen = [row for row in [*chosen, *more_rows] if not row.only or set(row.only) & set(settings['metrics'])]
     bench = Bench(material, chosen, Ledger(folder/'results.jsonl'), metrics)
-    print(f'{_count(len(material.recordings), "recording")}, {_count(len(bench.rows), "row")}, metrics: {", ".join(bench.groups)}', flush=True)
+    print(f'{count_text(len(material.recordings), "recording")}, {count_text(len(bench.rows), "row")}, metrics: {", ".join(bench.groups)}', flush=True)
     try: bench.run(workers)
     except KeyboardInterrupt:
         print('stopped; what has been measured is kept, the same call goes on from there', flush=True)
@@ -1074,11 +953,7 @@ def _output_folder(subject, material, output_dir):
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-def write_text(path, # File to write, atomically
-               text): # What to write; bytes of file names that are no UTF-8 are kept
-    "Write text in UTF-8"
-    with atomic_path(path) as temporary: temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
-
+# %% ../nbs/04a_evaluation.ipynb #970cb88b
 def _missing_metrics(metrics):
     return [dict(name=f'metrics: {group}', reason=f'needs a package that is not installed here: {how}') for group, how in available_metrics().items() if how and metrics is None]
 
@@ -1097,20 +972,29 @@ def _say(evaluation):
     print(f'\n{evaluation.verdict()}')
     for what, name in ('report', 'report.html'), ('numbers', 'report.json'), ('recording by recording', 'files.csv'): print(f'{what}: {show_path(evaluation.folder/name)}', flush=True)
 
-# %% ../nbs/04a_evaluation.ipynb #48236945
+# %% ../nbs/04a_evaluation.ipynb #1d14a381
 def _about(subject, material, rows, missing, failures, settings):
     "What a report says beside the numbers"
-    model, config, data = subject.model, getattr(subject.model, 'config', None), material.corpus.settings
-    card = dict(name=subject.name)
-    if config is not None: card |= dict(preset=config.preset, parameters=f'{count_parameters(model):,}', numbers_per_frame=config.latent_size, frames_per_second=round(config.framing.frame_rate, 1), sample_rate=config.sample_rate, sha256_of_weights=subject.sha256[:16])
-    chosen = (f'Measured: {_count(len(material.recordings), "recording")}, at most {settings["max_minutes_per_speaker"]:g} minutes of each speaker, chosen at random with seed {settings["seed"]}' + (f', and at most {settings["max_files"]} in all, taken in turn from languages and speakers' if settings['max_files'] else '') + '.')
-    level = 'left alone' if data['level'] is None else f'set to {data["level"]:g} dBFS'
-    prepared = f'Preparation as in training: noise suppression {data["denoise"]}, level {level}. What comes out of it is the reference of every row' + (', except "denoised input".' if any(row.reference == 'recorded' for row in rows) else '.')
-    device = getattr(getattr(model, 'input_scale', None), 'device', None)
-    return dict(model=card, data=dict(name=material.root.resolve().name, sample_rate=data['sample_rate'], split=material.split, chosen=chosen, preparation=prepared, denoise=data['denoise'], level=data['level'], unheard=material.unheard, warnings=list(material.warnings)),
-                rows=[dict(name=row.name, kind=row.kind, what=row.what, reference=row.reference, numbers=row.numbers) for row in rows], missing=missing, failures=failures, settings=settings,
+    device = getattr(getattr(subject.model, 'input_scale', None), 'device', None)
+    return dict(model=_about_model(subject), data=_about_data(material, rows, settings), rows=[dict(name=row.name, kind=row.kind, what=row.what, reference=row.reference, numbers=row.numbers) for row in rows], missing=missing, failures=failures, settings=settings,
                 environment=environment(device or pick_device('cpu')), run={k: v for k, v in asdict(subject.config).items() if not k.endswith('_dir')} if subject.config else {}) | _training(subject)
 
+def _about_model(subject):
+    "What the model is"
+    config = getattr(subject.model, 'config', None)
+    if config is None: return dict(name=subject.name)
+    return dict(name=subject.name, preset=config.preset, parameters=f'{count_parameters(subject.model):,}', numbers_per_frame=config.latent_size, frames_per_second=round(config.framing.frame_rate, 1), sample_rate=config.sample_rate, sha256_of_weights=subject.sha256[:16])
+
+def _about_data(material, rows, settings):
+    "What the recordings are, how they were chosen and prepared"
+    data, most = material.corpus.settings, settings['max_files']
+    chosen = (f'Measured: {count_text(len(material.recordings), "recording")}, at most {settings["max_minutes_per_speaker"]:g} minutes of each speaker, chosen at random with seed {settings["seed"]}'
+              + (f', and at most {most} in all, taken in turn from languages and speakers' if most else '') + '.')
+    level = 'left alone' if data['level'] is None else f'set to {data["level"]:g} dBFS'
+    prepared = f'Preparation as in training: noise suppression {data["denoise"]}, level {level}. What comes out of it is the reference of every row' + (', except "denoised input".' if any(row.reference == 'recorded' for row in rows) else '.')
+    return dict(name=material.root.resolve().name, sample_rate=data['sample_rate'], split=material.split, chosen=chosen, preparation=prepared, denoise=data['denoise'], level=data['level'], unheard=material.unheard, warnings=list(material.warnings))
+
+# %% ../nbs/04a_evaluation.ipynb #d13ec0f1
 def _training(subject):
     "History and floor of the run, for the curves"
     if subject.folder is None or not (subject.folder/'history.csv').is_file(): return {}
@@ -1124,9 +1008,9 @@ def _training(subject):
 def _repr_markdown_(self:Evaluation):
     metrics = [m for m in _MAIN if m in self.metrics]
     def cell(row, m):
-        if m not in METRICS: return _number(self.median(row, m))
+        if m not in METRICS: return number_text(self.median(row, m))
         i = self.interval(row, m)
-        return f'{_number(i.mean, _digits(m))} [{_number(i.low, _digits(m))}, {_number(i.high, _digits(m))}]' if i.speakers else '–'
+        return f'{number_text(i.mean, _digits(m))} [{number_text(i.low, _digits(m))}, {number_text(i.high, _digits(m))}]' if i.speakers else '–'
     def heading(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' if m in METRICS else 'kbit/s'
     head = f'| {self.headline_words()} | ' + ' | '.join(map(heading, metrics)) + ' |'
     return '\n'.join([self.verdict(), '', head, '|---'*(len(metrics) + 1) + '|', *(f'| {row} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
@@ -1135,7 +1019,7 @@ def _repr_markdown_(self:Evaluation):
 def headline_words(self:Evaluation) -> str:
     "Which recordings the headline is about, in a few words"
     n, speakers = int(self.members(self.headline).sum()), len({s for s, m in zip(self.speaker, self.members(self.headline)) if m})
-    return f'{_count(n, "recording")}, {_count(speakers, "speaker")}, {"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}'
+    return f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, {"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}'
 
 # %% ../nbs/04a_evaluation.ipynb #d4a47e19
 def find_evaluation(run, # Evaluation folder, or run folder that holds evaluations
@@ -1151,6 +1035,7 @@ def find_evaluation(run, # Evaluation folder, or run folder that holds evaluatio
     if len(shared) != 1: raise EvaluationError(f'{show_path(folder)}: holds {len(found)} evaluations ({show_path(", ".join(sorted(found)))}); name one, such as {show_path(folder/"evaluation"/min(found))}')
     return folder/'evaluation'/shared.pop()
 
+# %% ../nbs/04a_evaluation.ipynb #3632659b
 class Comparison(Evaluation):
     "An evaluation whose rows are the models of several runs and their floors; `runs` are the names of the models"
     @property
@@ -1223,20 +1108,28 @@ def save(self:Comparison):
     write_json(self.folder/'compare.json', self.summary())
     write_text(self.folder/'compare.html', self.page())
 
+# %% ../nbs/04a_evaluation.ipynb #25350a1f
 @patch
 def page(self:Comparison) -> str:
     "The comparison for people, HTML"
     first, *others = self.runs
-    shown, more = _columns(self, _MAIN), _columns(self, _MORE)
-    plotted = _columns(self, ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3]
-    differ = _table(['', *map(_text, self.runs)], [[_text(k.replace('_', ' ')), *(f'<td>{_text("–" if values[name] is None else values[name])}</td>' for name in self.runs)] for k, values in self.about['differ'].items()]) if self.about['differ'] else '<p>None that is recorded.</p>'
-    body = (f'<h2>Each by itself</h2><div class=grid>' + ''.join(_marks({row: self.interval(row, m) for row in self.values}, m, '') for m in plotted) + '</div>'
-            f'<h2>Against {_text(first)}</h2><p>Recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.</p><div class=grid>'
-            + ''.join(_marks({name: self.interval(name, m, other=first) for name in others}, m, '', ('worse', 'better')) for m in plotted) + '</div>'
-            f'<h2>All metrics</h2>{_results(self, self.headline, shown, self.headline_words() + ". Means over speakers, below them " + _margin_words(self, self.headline) + "; the median is over recordings.")}'
-            + (f'<h3>Error, spectrum and pitch</h3>{_results(self, self.headline, more, _MORE_WORDS)}' if more else '')
-            + f'<h2>What differs between the runs</h2>{differ}<h2>How this was measured</h2><p>{_MARGINS}</p>')
-    return _document(f'{_count(len(self.runs), "model")} on {self.about["data"]["name"]}', 'Comparison of speech autoencoders', self.verdict(), self.about['warnings'], '', body, self.about['environment']['speech_ae'], 'compare.json')
+    shown, more, plotted = _columns(self, _MAIN), _columns(self, _MORE), _columns(self, ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3]
+    alone = grid(_marks({row: self.interval(row, m) for row in self.values}, m, '') for m in plotted)
+    against = grid(_marks({name: self.interval(name, m, other=first) for name in others}, m, '', ('worse', 'better')) for m in plotted)
+    words = 'Recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.'
+    everything = _results(self, self.headline, shown, f'{self.headline_words()}. Means over speakers, below them {_margin_words(self, self.headline)}; the median is over recordings.')
+    if more: everything += f'<h3>Error, spectrum and pitch</h3>{_results(self, self.headline, more, _MORE_WORDS)}'
+    body = (f'<h2>Each by itself</h2>{alone}<h2>Against {html_text(first)}</h2><p>{words}</p>{against}<h2>All metrics</h2>{everything}'
+            f'<h2>What differs between the runs</h2>{_differ_table(self)}<h2>How this was measured</h2><p>{_MARGINS}</p>')
+    title = f'{count_text(len(self.runs), "model")} on {self.about["data"]["name"]}'
+    return html_page(title, 'Comparison of speech autoencoders', self.verdict(), body, _foot(self.about, 'compare.json'), warnings=self.about['warnings'])
+
+def _differ_table(comparison):
+    "Settings that differ, a column for each run"
+    differ, runs = comparison.about['differ'], comparison.runs
+    if not differ: return '<p>None that is recorded.</p>'
+    def cell(value): return f'<td>{html_text("–" if value is None else value)}</td>'
+    return html_table(['', *map(html_text, runs)], [[html_text(k.replace('_', ' ')), *(cell(values[name]) for name in runs)] for k, values in differ.items()])
 
 # %% ../nbs/04a_evaluation.ipynb #2d097057
 _compare = compare  # the command has a flag of that name
@@ -1247,8 +1140,8 @@ def evaluate_cli(
     data_dir:str=None, # Folder of recordings (default: that of the run)
     split:str=None, # CSV with the columns file,split: only its validation recordings (default: the run's own on the run's data, otherwise all recordings)
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
-    rows:Param('What to measure beside each other (default: all)', str, nargs='+', choices=list(ROWS))=None,
-    metrics:Param('Groups of metrics (default: all that can be computed here)', str, nargs='+', choices=list(available_metrics()))=None,
+    rows:Param(f'What to measure beside each other: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
+    metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str, nargs='+', choices=list(available_metrics()))=None,
     max_minutes_per_speaker:float=2., # Measure at most so much of one voice
     max_files:int=None, # Measure at most so many recordings, in turn from languages and speakers
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)

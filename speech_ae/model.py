@@ -46,7 +46,7 @@ class ModelConfig:
     latent_size: int = 100 # Numbers per frame
     n_layers: int = 2 # LSTM layers in the encoder, and in the decoder
     dropout: float = 0.2 # Share of activations dropped in training, between LSTM layers and in the heads
-    kind: str = 'network' # 'network', the LSTMs of this notebook, or 'adaptive', see [03a_adaptive](03a_adaptive.html)
+    kind: str = 'network' # 'network', LSTMs, or 'adaptive', see `AdaptiveAE`
     group_frames: int = 100 # Adaptive: frames that share their numbers
     noise_fill: float = 0. # Adaptive: level of the noise in place of what is dropped, relative to its expected level
 
@@ -266,7 +266,7 @@ def save_pretrained(self:SpeechAE,
 _LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99), group_frames=(2, 65_536), noise_fill=(0, 10))
 _KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
 
-def build_model(config:ModelConfig,
+def build_model(config:ModelConfig, # What to build
                 input_scale=1., # RMS of the unpadded training frames
                ) -> SpeechAE: # Of the class that `config.kind` calls for
     "A new model; `ModelError` if there is none of that configuration"

@@ -45,7 +45,7 @@ class TrainConfig:
     "All settings of a run"
     data_dir: str = 'sample' # Corpus folder; 'sample' is the built-in sample corpus
     output_dir: str = None # Run folder; runs/<name of the data folder> if None
-    epochs: int = None # Epochs in total; if None, 50 for the network, 15 on the sample corpus, and 5 for adaptive presets, which begin near their end
+    epochs: int = None # Epochs in total; if None, 50 for the network, 15 on the sample corpus, and 3 for adaptive presets, which begin near their end
     batch_size: int = None # Crops in a batch; 16 on a GPU and 8 on a CPU if None
     learning_rate: float = 0.001 # Of Adam, at the start
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
@@ -100,7 +100,7 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     sample = config.data_dir == 'sample' and not Path('sample').is_dir()
     gpu = pick_device(config.device).type == 'cuda'
     name = 'sample' if sample else Path(config.data_dir).resolve().name
-    return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (5 if ModelConfig.of(config.preset).kind == 'adaptive' else 15 if sample else 50),
+    return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (3 if ModelConfig.of(config.preset).kind == 'adaptive' else 15 if sample else 50),
                    batch_size=config.batch_size or (16 if gpu else 8))
 
 # %% ../nbs/04_training.ipynb #dc49c356
@@ -480,11 +480,15 @@ class Progress(Callback):
     def after_batch(self, trainer): self.bar.update()
 
     def after_epoch(self, trainer):
-        row, total = trainer.history[-1], trainer.config.epochs
-        left = (time.perf_counter() - self.start)/max(1, trainer.step - self.first)*(total - trainer.epoch)*self.steps
-        self.bar.write(f'epoch {row["epoch"]:>{len(str(total))}}/{total}  train {row["train_loss"]:.4f}  valid {row["valid_loss"]:.4f}  '
-                       f'explained {100*row["explained_variance"]:.1f} % ({self.floors.name} {100*self.floors.pca:.1f} %)  '
-                       f'latent std {row["latent_std"]:.2f}  learning rate {row["learning_rate"]:.2g}  {show_duration(left)} left')
+        row, total, done = trainer.history[-1], trainer.config.epochs, trainer.step - self.first
+        explained = f'explained {100*row["explained_variance"]:.1f} % ({self.floors.name} {100*self.floors.pca:.1f} %)  latent std {row["latent_std"]:.2f}'
+        if row['epoch']:
+            left = (time.perf_counter() - self.start)/max(1, done)*(total - trainer.epoch)*self.steps
+            text = f'train {row["train_loss"]:.4f}  valid {row["valid_loss"]:.4f}  {explained}  learning rate {row["learning_rate"]:.2g}  {show_duration(left)} left'
+        else:
+            text = f'before training  valid {row["valid_loss"]:.4f}  {explained}'
+            self.start = time.perf_counter()
+        self.bar.write(f'epoch {row["epoch"]:>{len(str(total))}}/{total}  {text}')
         sys.stdout.flush()
 
     def cleanup(self, trainer):
@@ -784,7 +788,7 @@ def command(function, # The `call_parse` function whose command this is
 def train(
     data_dir:str='sample', # Folder of recordings; 'sample' makes and takes the built-in sample corpus
     output_dir:str=None, # Run folder (default: runs/<name of the data folder>)
-    epochs:int=None, # Epochs in total (default: 5 for adaptive presets, 50 for classic, on the sample corpus 15)
+    epochs:int=None, # Epochs in total (default: 3 for adaptive presets, 50 for classic, on the sample corpus 15)
     batch_size:int=None, # Crops in a batch (default: 16 on a GPU, 8 on a CPU)
     learning_rate:float=0.001, # Learning rate of Adam at the start
     device:Param('Where to compute; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
