@@ -53,17 +53,19 @@ class AdaptiveAE(SpeechAE):
         "Frames to latents, shape (B, T, latent_size); see [02f_allocation](02f_allocation.html) for what stands where"
         lengths = _all_real(frames, lengths)
         samples = self.framing.overlap_add(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1))
-        return self.allocation.encode(self._cut(samples, lengths), lengths)
+        latents = self.allocation.encode(self._cut(samples, lengths), lengths)
+        return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1]))
 
     def decode(self, latents, # Shape (B, T, latent_size), float32
                lengths=None): # As for `encode`
         "Latents to frames, shape (B, T, frame_length)"
-        lengths, allocation = _all_real(latents, lengths), self.allocation
+        lengths, allocation, padded = _all_real(latents, lengths), self.allocation, latents.shape[1]
+        latents = latents[:, :int(lengths.max())]
         values, keep, energies, real = allocation.read(latents, lengths)
         whole = allocation.fill(values, keep, real) + self.refiner(values, keep, energies, real)
         samples = unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
         frames = self.framing.frame(self._cut(samples[:, :(latents.shape[1] - 1)*self.framing.hop_length + 1], lengths))
-        return frames*frame_mask(lengths, latents.shape[1]).unsqueeze(-1)
+        return nn.functional.pad(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1), (0, 0, 0, padded - frames.shape[1]))
 
     def _cut(self, samples, lengths):
         "Zeros beyond the centre of the last frame, where nothing can be told"
@@ -88,12 +90,24 @@ _CURVE, _MOST = 1.5, 24.  # where steps begin to grow, and the largest value
 @patch
 def quantize_latents(self:AdaptiveAE,
                      latents, # Shape (B, T, latent_size), NumPy or torch
-                     bits=8, # Of each coefficient; indices always have 8
+                     bits=8, # Of each coefficient, 2 or more; indices always have 8, and so has the gain of a recording
                     ): # Same shape and type: the value that each quantised number stands for
     "Latents as numbers of `bits` bits would store them"
+    if bits < 2: raise ValueError(f'bits={bits}: must be at least 2')
     z = torch.as_tensor(latents)
+    own = torch.ones_like(z, dtype=torch.bool)
+    own[:, ::2, :self.allocation.n_bands] = False
+    power = (z*own).square().sum((1, 2))/(own & (z != 0)).sum((1, 2)).clamp(min=1)
+    gain = torch.exp2(power.clamp(min=1e-20).log2().div(2).round())[:, None, None]
     steps, end = 2**(bits - 1) - 1, float(np.arcsinh(_MOST/_CURVE))
-    rounded = (torch.asinh(z/_CURVE)/end*steps).round().clamp(-steps, steps)
-    result = torch.sinh(rounded/steps*end)*_CURVE
-    result[:, ::2, :self.allocation.n_bands] = z[:, ::2, :self.allocation.n_bands]
+    rounded = (torch.asinh(z/gain/_CURVE)/end*steps).round().clamp(-steps, steps)
+    result = torch.where(own, torch.sinh(rounded/steps*end)*_CURVE*gain, z)
     return result.numpy() if isinstance(latents, np.ndarray) else result
+
+@patch
+def payload_bits(self:AdaptiveAE, n_frames, # Of one recording
+                 bits=8, # Of each coefficient
+                ) -> int:
+    "How many bits one recording's quantised latents take"
+    indices = -(-n_frames//2)*self.allocation.n_bands
+    return 8 + 8*indices + bits*(n_frames*self.config.latent_size - indices)

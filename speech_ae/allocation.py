@@ -212,6 +212,8 @@ def read(self:Allocation, latents, # Shape (B, T, k)
          n_frames, # Shape (B,)
         ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
+    if latents.shape[-1] != self.k: raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')
+    latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
     keep = self.keep(indices, n_frames)
     place = self.places(keep, n_frames)[:, :keep.shape[1]].clamp(max=latents.shape[1]*self.k - 1)
@@ -230,7 +232,8 @@ def fill(self:Allocation, values, keep, real, # As from `read`
         ): # Values with noise where they were dropped
     "Noise of `noise_fill` times the expected size in place of what is missing; the same noise at every call"
     if not self.noise_fill: return values
-    noise = torch.randn(keep.shape[1:], generator=torch.Generator().manual_seed(0)).to(values)
+    rows = -(-keep.shape[1]//16)*16  # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
+    noise = torch.randn((rows, keep.shape[2]), generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
     return values + self.noise_fill*loudness(values, keep)*noise*(~keep & real)
 
 @patch
@@ -248,16 +251,16 @@ def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), flo
         most=60_000, # Blocks to fit on, drawn at random
         seed=0, # Of the draw and of the codebooks' start
        ) -> Allocation:
-    "Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are held in memory"
+    "Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are kept after each recording"
     generator, share, kept, held, power, count = torch.Generator().manual_seed(seed), 1., [], 0, 0., 0
     def some(rows, share): return rows[torch.rand(len(rows), generator=generator) < share]
     for x in recordings:
-        energy = self._energies(x)
+        energy = self._energies(x) if len(x) else torch.zeros(0)
         if not energy.any(): continue
         power, count = power + float(energy.double().sum()), count + energy.numel()
         kept.append(some(energy/energy.mean() + _FLOOR, share))
         held += len(kept[-1])
-        if held > 2*most:
+        while held > 2*most:
             share, kept = share/2, [some(torch.cat(kept), .5)]
             held = len(kept[0])
     if not count: raise ValueError('no recording with sound to fit the codebooks on')

@@ -347,7 +347,8 @@ def rounded_codes(coder, # With `encode` and `decode`
     rounded = replace(coder, bits=bits) if own else quantized(coder, train, bits)
     def reconstruct(samples):
         codes = rounded.encode(samples)
-        return rounded.decode(codes, len(samples)), dict(payload_kbps=bits*codes.size*sample_rate/len(samples)/1000)
+        total = coder.model.payload_bits(len(codes), bits) if own else bits*codes.size
+        return rounded.decode(codes, len(samples)), dict(payload_kbps=total*sample_rate/len(samples)/1000)
     return reconstruct
 
 # %% ../nbs/04a_evaluation.ipynb #90b02007
@@ -822,7 +823,7 @@ def _section_training(evaluation):
     error = line_chart('Mean squared error of scaled frames', epochs, [('training', [row['train_mse'] for row in history], 'm'), ('validation', [row['valid_mse'] for row in history], 'f'), ('silence', 1., 's d')], log=True)
     level = [('PCA floor', 100*floor, 's d')] if floor else []
     share = line_chart('Explained variance of validation frames', epochs, [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
-    return f'<h2 id=training>Training</h2><p>{count_text(len(epochs), "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([error, share])}'
+    return f'<h2 id=training>Training</h2><p>{count_text(epochs[-1], "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([error, share])}'
 
 # %% ../nbs/04a_evaluation.ipynb #139fa742
 def _example(title, r, signals, sample_rate):

@@ -19,7 +19,7 @@ from fastcore.script import Param, call_parse, is_cli
 import speech_ae
 from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
 from .corpus import AudioDataset, collate, prepare_corpus, split_by_speaker
-from .model import ModelConfig, SpeechAE, count_parameters
+from .model import PRESETS, ModelConfig, SpeechAE, build_model, count_parameters
 from .training import TrainConfig, Trainer, TrainingError, check_config, command, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
@@ -184,6 +184,7 @@ def _legacy_torchscript():
 
 def _write_torchscript(model, path):
     "One file: graph, weights, and `config.json` as an extra file"
+    if model.config.kind != 'network': raise ExportError(f'--to torchscript: a model of kind {model.config.kind!r} sorts and looks up, which a traced graph cannot; use --to safetensors')
     config = dict(library='speech_ae', format_version=1, model=asdict(model.config), card=model.card, input_scale=model.input_scale.item())
     buffer = io.BytesIO()
     with _legacy_torchscript(), torch.no_grad():
@@ -318,12 +319,13 @@ def training_command(data_dir, # Folder of recordings on the other machine; rela
                      batch_size, # Crops in a batch
                      learning_rate, # Of Adam, at the start
                      device, # 'auto', 'cuda', 'cpu' or 'mps'
+                     preset='classic', # Key of `speech_ae.model.PRESETS`
                     ) -> list[str]: # Words of the command; the last is the run folder
     "The command that trains; `SpeechAEError` if one of its settings makes no sense"
     if not str(data_dir).strip(): raise ExportError('--data_dir is empty: name the folder of recordings on the machine with the GPU')
-    check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate))
+    check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, preset=preset))
     name = PurePosixPath(data_dir).name.lstrip('.') or 'speech'
-    values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device, output_dir=f'runs/{name}')
+    values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device, preset=preset, output_dir=f'runs/{name}')
     return ['python', '-m', 'speech_ae.training', *(word for flag, value in values.items() for word in (f'--{flag}', str(value)))]
 
 # %% ../nbs/05_gpu_export.ipynb #c407ea2f
@@ -481,11 +483,12 @@ def make_job_bundle(to, # 'slurm' or 'colab'
                     batch_size=16, # Crops in a batch
                     learning_rate=0.001, # Of Adam, at the start
                     device='cuda', # 'auto', 'cuda', 'cpu' or 'mps'
+                    preset='classic', # Key of `speech_ae.model.PRESETS`
                    ) -> Path: # Of the folder; the same as a ZIP file lies beside it
     "Pack a training job for a machine with a GPU: wheel, versions, script or notebook, README"
     if to not in ('slurm', 'colab'): raise ExportError(f'--to {to}: no such machine; choose from slurm, colab')
     output = Path(output or f'job_{to}')
-    command = training_command(data_dir, epochs, batch_size, learning_rate, device)
+    command = training_command(data_dir, epochs, batch_size, learning_rate, device, preset)
     with new_path(output) as folder, new_path(output.with_name(output.name + '.zip')) as archive:
         _write_job(folder, to, command, output.name)
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as z:
@@ -502,6 +505,7 @@ def bundle_cli(
     batch_size:int=16, # Crops in a batch
     learning_rate:float=0.001, # Learning rate of Adam at the start
     device:Param('Where to compute', str, choices=['auto', 'cuda', 'cpu', 'mps'])='cuda',
+    preset:Param('Model to train', str, choices=list(PRESETS))='classic',
 ):
     "Pack a training job for a machine with a GPU"
     settings = dict(locals())

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LatentsError', 'ModelCodec', 'as_codec', 'LatentSpectrum', 'variance_spectrum', 'reconstruction_by_dimensions',
-           'features', 'log_mel', 'mfcc', 'shift_consistency', 'source_of', 'frame_levels', 'speaker_interval', 'probe',
-           'plot_spectrum', 'plot_probes']
+           'features', 'log_mel', 'mfcc', 'envelope', 'shift_consistency', 'source_of', 'frame_levels',
+           'speaker_interval', 'probe', 'plot_spectrum', 'plot_probes']
 
 # %% ../nbs/04c_latents.ipynb #f255f7e5
 from dataclasses import dataclass
@@ -25,9 +25,10 @@ class LatentsError(SpeechAEError):
 class ModelCodec:
     "A model with the methods of a floor: `encode`, `decode`, and both in turn when it is called; no dropout, no gradients"
     model: object # A `SpeechAE`, or a torch module with the same `config`, `framing`, `encode` and `decode`
+    label: str = None # What to call it; its preset if None
 
     @property
-    def name(self): return self.model.config.preset
+    def name(self): return self.label or self.model.config.preset
 
     @property
     def k(self): return self.model.config.latent_size
@@ -62,9 +63,10 @@ def decode(self:ModelCodec,
     return framing.overlap_add(frames, length)
 
 def as_codec(model, # A `SpeechAE`, or something that has `encode(samples)` and `decode(codes, length)` already
+             label=None, # What to call a model; its preset if None
             ): # A codec with `name`, `k`, `encode`, `decode`
     "A model as a codec; what is one already comes back as it is"
-    return ModelCodec(model) if hasattr(model, 'config') and hasattr(model, 'framing') else model
+    return ModelCodec(model, label) if hasattr(model, 'config') and hasattr(model, 'framing') else model
 
 # %% ../nbs/04c_latents.ipynb #ac8855d2
 @dataclass(repr=False)
@@ -204,6 +206,45 @@ def mfcc(samples, # Shape (n,), float32
     bands = log_mel(samples, sample_rate, rate)
     return librosa.feature.mfcc(S=bands.T, n_mfcc=n_mfcc).T if len(bands) else np.zeros((0, n_mfcc), np.float32)
 
+# %% ../nbs/04c_latents.ipynb #86a5ba84
+def _allocation_of(model):
+    "The `Allocation` of a model, codec or floor; `LatentsError` if it has none"
+    found = getattr(getattr(model, 'model', model), 'allocation', None)
+    if found is None:
+        name = getattr(model, 'name', None) or getattr(getattr(model, 'config', None), 'preset', type(model).__name__)
+        raise LatentsError(f"{name}: its latents hold no expected energies, only those of an adaptive model do; use features(latents) instead")
+    return found
+
+def _mel_triangles(n_coefficients, sample_rate, n_mels):
+    "Weights that average coefficients in triangles evenly spaced on the mel scale, shape (n_mels, n_coefficients)"
+    import librosa
+    hz, edges = (np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients, librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate/2)
+    weights = np.stack([np.interp(hz, edges[i:i + 3], [0, 1, 0]) for i in range(n_mels)])
+    if not weights.any(1).all(): raise LatentsError(f'n_mels={n_mels}: some bands would lie between two of the {n_coefficients} coefficients; choose fewer')
+    return weights/weights.sum(1, keepdims=True)
+
+# %% ../nbs/04c_latents.ipynb #7032fb7d
+def envelope(model, # Adaptive model, its codec, or an `AdaptiveFloor`
+             latents, # Of one recording, shape (T, k), float
+             rate=50, # Rows a second, at most one per block of two frames
+             *, n_mels=80, # Bands, up to half the sample rate
+             width=None, # Length of the windows in seconds; 4/rate if None
+            ) -> np.ndarray: # In dB relative to the recording's average, shape (T', n_mels), float32, T' as for `features`
+    "Log expected energies that adaptive latents carry in their indices: features that do not depend on phase or level"
+    import torch
+    allocation, latents = _allocation_of(model), np.asarray(latents, dtype=np.float32)
+    frame_rate, width = allocation.framing.frame_rate, 4/rate if width is None else width
+    if latents.ndim != 2 or latents.shape[1] != allocation.k: raise LatentsError(f'latents of shape {latents.shape}: expected (T, {allocation.k})')
+    if not 0 < rate <= frame_rate/2*(1 + 1e-9): raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate/2:.4g} blocks a second')
+    if width*frame_rate <= 2: raise LatentsError(f'width={width}: windows must be longer than the {2/frame_rate:.4g} s from block to block')
+    triangles = _mel_triangles(allocation.block, allocation.framing.sample_rate, n_mels)
+    if len(latents) == 0: return np.zeros((0, n_mels), np.float32)
+    indices = allocation.read_indices(torch.tensor(latents, device=allocation.codebook.device)[None])
+    blocks = allocation.expected(indices)[0].cpu().numpy().astype(np.float64)@triangles.T
+    halves = np.repeat(blocks, 2, axis=0)[:len(latents)]  # an odd frame lies amid a block, an even one between two
+    frames = (halves + np.concatenate([halves[:1], halves[:-1]]))/2
+    return (10*np.log10(_pool(frames, frame_rate, rate, width))).astype(np.float32)
+
 # %% ../nbs/04c_latents.ipynb #121d9697
 def shift_consistency(codec, # Has `encode(samples)`
                       recordings, # Iterable of samples, each shape (n,), float32, longer than the shift
@@ -212,10 +253,12 @@ def shift_consistency(codec, # Has `encode(samples)`
                       sample_rate=22_050, # In Hz
                       frame_rate=Framing().frame_rate, # Codes a second
                      ) -> list[dict]: # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1), 'recordings'
-    "How alike codes, `features` and `log_mel` of a recording are to those of the same recording later, and upside down; means over recordings"
+    "How alike codes, `features`, `log_mel` and, of an adaptive codec, `envelope` of a recording are to those of the same recording later, and upside down; means over recordings"
     n, cosines = round(shift*sample_rate), {}
     ways = {'codes': lambda samples, codes: codes}
     for rate in rates: ways[f'features, {rate} Hz'] = lambda samples, codes, rate=rate: features(codes, frame_rate, rate)
+    if hasattr(getattr(codec, 'model', codec), 'allocation'):
+        for rate in rates: ways[f'envelope, {rate} Hz'] = lambda samples, codes, rate=rate: envelope(codec, codes, rate)
     for rate in rates: ways[f'log-mel, {rate} Hz'] = lambda samples, codes, rate=rate: log_mel(samples, sample_rate, rate)
     for samples in recordings:
         variants = [(y, codec.encode(y)) for y in (samples[:len(samples) - n], samples[n:], -samples[:len(samples) - n])]

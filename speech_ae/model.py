@@ -29,6 +29,7 @@ PRESETS = {
     'adaptive-50': dict(kind='adaptive', latent_size=50),
     'adaptive-25': dict(kind='adaptive', latent_size=25),
     'adaptive-12': dict(kind='adaptive', latent_size=12),
+    'perceptual-50': dict(kind='adaptive', latent_size=50, noise_fill=0.35),
     'perceptual-25': dict(kind='adaptive', latent_size=25, noise_fill=0.35),
     'perceptual-12': dict(kind='adaptive', latent_size=12, noise_fill=0.35),
 }
@@ -263,7 +264,7 @@ def save_pretrained(self:SpeechAE,
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #3a15b267
-_LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99), group_frames=(2, 65_536), noise_fill=(0, 10))
+_LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99), group_frames=(2, 6000), noise_fill=(0, 10))
 _KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
 
 def build_model(config:ModelConfig, # What to build
@@ -301,6 +302,10 @@ def _read_config(folder):
     if version != _FORMAT_VERSION: raise ModelError(f'{show_path(path)}: format_version {version!r}, this one reads {_FORMAT_VERSION}; install a newer speech_ae')
     return config
 
+def _build(config, name):
+    try: return build_model(config)
+    except ModelError as e: raise ModelError(f'{name}: {e}') from None
+
 @patch(cls_method=True)
 def from_pretrained(cls:SpeechAE,
                     folder, # Model folder, or a run folder that holds one under `model/`
@@ -312,7 +317,7 @@ def from_pretrained(cls:SpeechAE,
     config, path = _read_config(folder), folder/'model.safetensors'
     try: tensors = load_file(path)
     except Exception as e: raise ModelError(f'{show_path(path)}: weights cannot be read ({e})') from None
-    with torch.device('meta'): model = build_model(_model_config(config.get('model'), show_path(folder/'config.json')))
+    with torch.device('meta'): model = _build(_model_config(config.get('model'), show_path(folder/'config.json')), show_path(folder/'config.json'))
     def shapes(state): return {name: (t.shape, t.dtype) for name, t in state.items()}
     if shapes(tensors) != shapes(model.state_dict()): raise ModelError(f'{show_path(path)}: the weights do not fit config.json')
     model.load_state_dict(tensors, assign=True)

@@ -236,21 +236,21 @@ def _figure(title, more, opening, said, drawn):
 # %% ../nbs/02g_page.ipynb #17572867
 def line_chart(title, # Plain text
                xs, # Where the values are, increasing, such as epochs
-               lines, # (label, values, class) each: one value for each x, or a single number for a level; class 'm', 'f' or 's', with ' d' dashed
+               lines, # (label, values, class) each: one value for each x, nan or None where it is not known, or a single number for a level; class 'm', 'f' or 's', with ' d' dashed
                log=False, # Whether the vertical axis is logarithmic
                unit='', # Of the values, with a space before it
               ) -> str: # HTML
     "Curves over a common axis"
-    def scale(v): return math.log10(max(v, 1e-12)) if log else v
+    def scale(v): return math.nan if v is None or math.isnan(v) else math.log10(max(v, 1e-12)) if log else v
     points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))] for label, values, _ in lines}
-    low, high = _ends([y for ys in points.values() for y in ys], .05)
+    low, high = _ends([y for ys in points.values() for y in ys if not math.isnan(y)], .05)
     def at(value): return round(100*(value - low)/(high - low), 2)
     across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
-    drawn = ''.join(f'<polyline class="{kind}" points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]))}"/>' for label, _, kind in lines)
+    drawn = ''.join(f'<polyline class="{kind}" points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]) if not math.isnan(y))}"/>' for label, _, kind in lines)
     labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>' for t in _ticks(low, high, log))
     labels += ''.join(f'<span class=x style="left:{x}%">{label}</span>' for x, label in ((0, xs[0]), (100, xs[-1])))
-    def first_last(values): return values[::max(1, len(values) - 1)] if isinstance(values, list) else [values]*2
-    said = '; '.join(f'{label} from {first_last(values)[0]:.3g} to {first_last(values)[-1]:.3g}{unit}' for label, values, _ in lines)
+    known = {label: [v for v in (values if isinstance(values, list) else [values]) if not math.isnan(scale(v))] or [math.nan] for label, values, _ in lines}
+    said = '; '.join(f'{label} from {values[0]:.3g} to {values[-1]:.3g}{unit}' for label, values in known.items())
     return _figure(title, ' '.join(color_key(label, kind.split()[0]) for label, _, kind in lines), '<div class=chart><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img"', said, f'{drawn}</svg>{labels}</div>')
 
 # %% ../nbs/02g_page.ipynb #f1267af4

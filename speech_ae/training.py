@@ -90,6 +90,7 @@ def check_config(config:TrainConfig, # With None where the user said nothing
     if not -60 <= config.level <= 0: raise TrainingError(f'--level {config.level}: must lie between -60 and 0 dBFS')
     for name, choices in ('init', ('pca', 'random')), ('loss', ('waveform', 'frames')):
         if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
+    if config.init == 'random' and ModelConfig.of(config.preset).kind == 'adaptive': raise TrainingError(f'--init random: the codebooks of --preset {config.preset} must be fitted; leave --init out, or take --preset classic')
     if config.denoise not in DENOISE_METHODS: raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
     ModelConfig.of(config.preset)
 
@@ -165,7 +166,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(self.model.parameter_groups(config.learning_rate, config.init == 'pca'), lr=config.learning_rate)
         how = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}  # a logarithm has no relative improvements
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, **how)
-        self.epoch, self.step, self.batches_done, self.history, self.stop = 0, 0, 0, [], ''
+        self.epoch, self.step, self.batches_done, self.history, self.stop, self.started = 0, 0, 0, [], '', False
         self.sums = torch.zeros(4, dtype=torch.float64)  # this epoch: frames, loss, mse, gradient norm, each weighted by frames
 
     def call(self, event):
@@ -179,7 +180,7 @@ def fit(self:Trainer):
     "Train until `config.epochs` epochs are done or a callback stops the run"
     try:
         self.call('before_fit')
-        if self.config.init == 'pca' and not self.history: self.enter(self.validate())
+        if self.config.init == 'pca' and not self.history: self.begin()
         while self.epoch < self.config.epochs and not self.stop:
             self.train_epoch()
             row = self.validate()
@@ -190,6 +191,15 @@ def fit(self:Trainer):
         raise
     finally: self.call('cleanup')
     return self
+
+# %% ../nbs/04_training.ipynb #4c236e90
+@patch
+def begin(self:Trainer):
+    "Start the model at its floor, once, and enter epoch 0 into the history"
+    if not self.started:
+        self.model.cpu().start(AudioDataset(self.corpus, self.recordings, 'train', framing=self.model.framing)).to(self.device)
+        self.started = True
+    self.enter(self.validate())
 
 # %% ../nbs/04_training.ipynb #28927d5a
 @patch
@@ -268,20 +278,22 @@ def backward(self:Trainer,
 def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_variance', 'latent_std' and 'energy' (mean square of scaled frames)
     "Loss, explained variance of frames and mean standard deviation of the latents on the validation recordings"
     self.model.eval()
-    totals, moments = torch.zeros(4, dtype=torch.float64), 0
+    totals, moments, weights = torch.zeros(4, dtype=torch.float64), 0, 0
     for batch in self.load(self.valid_set, self.valid_set.batches(self.config.batch_size, shuffle=False)):
         frames, lengths, reconstruction, latents = self.run_model(*batch)
         mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths, frames.shape[1])
         loss, mse, _ = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
         energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
         count, z = mask.sum(), latents[mask]
-        totals += torch.stack([count, loss*count, mse*count, energy]).cpu()
+        weight = len(frames) if self.config.loss == 'waveform' else int(count)  # a mean over recordings, or over frames
+        totals += torch.stack([count, loss*weight, mse*count, energy]).cpu()
+        weights += weight
         moments = moments + torch.stack([z.sum(0), z.square().sum(0)]).cpu().double()
         self.call('after_valid_batch')
     count, loss, mse, energy = totals.tolist()
-    if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/count} after step {self.step}: the training has diverged; go on from an earlier checkpoint, or start anew with a smaller --learning_rate')
+    if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; go on from an earlier checkpoint, or start anew with a smaller --learning_rate')
     mean, square = moments/count
-    return dict(valid_loss=loss/count, valid_mse=mse/count, explained_variance=1 - mse/energy, latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(), energy=energy/count)
+    return dict(valid_loss=loss/weights, valid_mse=mse/count, explained_variance=1 - mse/energy, latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(), energy=energy/count)
 
 # %% ../nbs/04_training.ipynb #49a1ac90
 @patch
@@ -314,7 +326,7 @@ def state_dict(self:Trainer) -> dict:
     rng = dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if self.device.type == 'cuda' else [])
     return dict(format_version=1, config=asdict(self.config), model_config=asdict(self.model.config), split=_split_digest(self.recordings),
                 model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), scheduler=self.scheduler.state_dict(),
-                epoch=self.epoch, step=self.step, batches_done=self.batches_done, sums=self.sums, history=self.history,
+                epoch=self.epoch, step=self.step, batches_done=self.batches_done, started=self.started, sums=self.sums, history=self.history,
                 callbacks={type(c).__name__: c.state_dict() for c in self.callbacks}, rng=rng, threads=torch.get_num_threads())
 
 def _split_digest(recordings):
@@ -332,7 +344,7 @@ def load_state_dict(self:Trainer,
     self.model.load_state_dict(state['model'])
     self.optimizer.load_state_dict(state['optimizer'])
     self.scheduler.load_state_dict(state['scheduler'])
-    for name in 'epoch', 'step', 'batches_done', 'sums', 'history': setattr(self, name, state[name])
+    for name in 'epoch', 'step', 'batches_done', 'started', 'sums', 'history': setattr(self, name, state[name])
     for c in self.callbacks:
         if type(c).__name__ in state['callbacks']: c.load_state_dict(state['callbacks'][type(c).__name__])
     if self.device.type == 'cpu': torch.set_num_threads(state['threads'])
@@ -612,11 +624,12 @@ def report_text(report, # The dict that becomes report.json
                ) -> str: # Markdown
     "The report for people"
     def table(values): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {show_path(str(v))} |' for k, v in values.items())])
-    history = [f'| {r["epoch"]} | {r["step"]} | {r["train_loss"]:.4f} | {r["valid_loss"]:.4f} | {100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | {r["learning_rate"]:.3g} |' for r in report['history']]
+    def known(value, form): return '-' if value is None or math.isnan(value) else format(value, form)
+    history = [f'| {r["epoch"]} | {r["step"]} | {known(r["train_loss"], ".4f")} | {r["valid_loss"]:.4f} | {100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | {known(r["learning_rate"], ".3g")} |' for r in report['history']]
     return '\n\n'.join(['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}.', markdown_table(report['quality']),
         'Explained variance here is of overlap-added samples, in the history below of single frames. A few hundred recordings of few speakers leave a margin of error: compare rows of one table, not of two runs on different corpora.',
         '![curves](curves.png)', '## Corpus', f'{report["split"]} {report["findings"]} finding{"s"*(report["findings"] != 1)} in corpus_check.csv. The split is in split.csv.',
-        '## Training', f'{report["parameters"]:,} parameters, {len(report["history"])} epochs, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.',
+        '## Training', f'{report["parameters"]:,} parameters, {report["history"][-1]["epoch"]} epoch{"s"*(report["history"][-1]["epoch"] != 1)}, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.',
         '\n'.join(['| epoch | step | training loss | validation loss | explained variance | latent std | learning rate |', '|---|---|---|---|---|---|---|', *history]),
         '## Settings', table(report['config']), '## Environment', table(report['environment'])]) + '\n'
 
@@ -678,7 +691,6 @@ def _begin(config, corpus, recordings, model_config):
     "A trainer before its first step, with split and first checkpoint in the run folder"
     print(describe_split(recordings), flush=True)
     trainer = Trainer(config, corpus, recordings, model_config, make_callbacks(config))
-    if config.init == 'pca': trainer.model.cpu().start(AudioDataset(corpus, recordings, 'train', framing=trainer.model.framing)).to(trainer.device)
     write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
     with atomic_path(config.run_dir/'corpus_check.csv') as temporary: shutil.copyfile(corpus.folder/'corpus_check.csv', temporary)
     save_checkpoint(config.run_dir/'last.pt', trainer.state_dict())
