@@ -30,7 +30,7 @@ class LSTMRefiner(nn.Module):
         seen = torch.cat([torch.asinh(2*values*size), .4*size.log() + 1], -1)*real
         return self.head(self.lstm(self.input(seen))[0])*(~keep & real)
 
-def decibels(energy, error): return 10*torch.log10(energy/error.clamp(min=1e-9*energy)).clamp(max=45)
+def decibels(energy, error): return (10*torch.log10(energy/error.clamp(min=1e-9*energy))).clamp(max=45)
 
 def prepared(allocation, samples):
     "Coefficients in units of their expected size, what the decoder knows, for one recording"

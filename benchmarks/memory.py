@@ -9,7 +9,7 @@ here = Path(__file__).resolve().parent
 
 def peak(data, max_files, folder):
     run, cache = f'{folder}/run{max_files}', f'{folder}/cache{max_files}'
-    words = ['--data_dir', data, '--epochs', '1', '--device', 'cpu', '--output_dir', run, '--cache_dir', cache] + (['--max_files', str(max_files)] if max_files else [])
+    words = ['--data_dir', data, '--preset', 'classic', '--epochs', '1', '--device', 'cpu', '--output_dir', run, '--cache_dir', cache] + (['--max_files', str(max_files)] if max_files else [])
     subprocess.run([sys.executable, '-m', 'speech_ae.training', *words], check=True, cwd=here.parent)
     report, prepared = json.loads(Path(run, 'report.json').read_text()), next(Path(cache).glob('*/samples.i16'))
     return dict(recordings=len(Path(run, 'split.csv').read_text(errors='surrogateescape').splitlines()) - 1, minutes=round(prepared.stat().st_size/2/22_050/60, 1),
