@@ -11,7 +11,7 @@ from speech_ae.adaptive import Refiner
 from speech_ae.allocation import AdaptiveFloor, Allocation, lapped
 from speech_ae.corpus import AudioDataset, bandwidth, prepare_corpus, split_by_speaker
 from speech_ae.quality import measure_recording
-from training import processor
+from machine import processor
 
 here = Path(__file__).resolve().parent
 GROUPS, KS = (2, 10, 32, 100, 300, 1000), (100, 50, 25, 12)

@@ -6,7 +6,7 @@ Writes benchmarks/results/sound.json, which notebooks and README read: no paths,
 import argparse, csv, json
 from itertools import accumulate
 from pathlib import Path
-from training import processor
+from machine import processor
 
 here = Path(__file__).resolve().parent
 METRICS = ('si_sdr', 'explained_db', 'snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k', 'lsd', 'mel', 'pesq_wb', 'stoi', 'estoi')
