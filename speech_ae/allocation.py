@@ -129,9 +129,9 @@ def expected(self:Allocation, indices, # Shape (B, N, bands)
 
 # %% ../nbs/02f_allocation.ipynb #c1a34bbf
 @patch
-def _groups(self:Allocation, n_blocks, n_frames):
+def _groups(self:Allocation, n_frames):
     "How many groups the longest recording has, and the frames and blocks in each group of each recording, shapes (B, G)"
-    count = -(-int(n_blocks.max())//self.group)
+    count = -(-int(n_frames.max())//self.group_frames)
     frames = (n_frames[:, None] - self.group_frames*torch.arange(count, device=n_frames.device)).clamp(0, self.group_frames)
     return count, frames, (frames + 1)//2
 
@@ -140,7 +140,7 @@ def keep(self:Allocation, indices, # Shape (B, N, bands)
          n_frames, # Shape (B,)
         ): # Bool, shape (B, N, block)
     "Which coefficients the latents hold"
-    count, frames, blocks = self._groups((n_frames + 1)//2, n_frames)
+    count, frames, blocks = self._groups(n_frames)
     energies = self.expected(indices)
     energies = pad(energies, (0, 0, 0, count*self.group - energies.shape[1])).reshape(*frames.shape, self.group, self.block)
     real = torch.arange(self.group, device=energies.device) < blocks[..., None]
@@ -155,8 +155,8 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
            n_frames, # Shape (B,)
           ): # int64, shape (B, N, block): where in the flattened latents (B, T*k) a coefficient stands; meaningless where it is not kept
     "Positions of the kept coefficients"
-    count, frames, blocks = self._groups((n_frames + 1)//2, n_frames)
-    keep = pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape, self.group, self.block)
+    count, frames, blocks = self._groups(n_frames)
+    n_blocks, keep = keep.shape[1], pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape, self.group, self.block)
     b = torch.arange(self.group, device=keep.device)
     own = ((frames[..., None] - 2*b).clamp(0, 2)*self.k - self.n_bands).clamp(min=0)[..., None]
     rank = keep.cumsum(-1) - 1
@@ -169,9 +169,9 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
     free = ((inside >= used) & (inside < own)).flatten(2)
     spare = (~free).to(torch.uint8).argsort(dim=-1, stable=True)  # free places first, in order
     away = keep & ~at_home
-    nth = (away.flatten(2).cumsum(-1) - 1).clamp(min=0).clamp(max=width - 1)
+    nth = (away.flatten(2).cumsum(-1) - 1).clamp(0, width - 1)
     place = torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape)) + width*torch.arange(count, device=keep.device)[:, None, None]
-    return place.reshape(len(place), count*self.group, self.block)
+    return place.reshape(len(place), count*self.group, self.block)[:, :n_blocks]
 
 # %% ../nbs/02f_allocation.ipynb #83f0a870
 @patch
@@ -188,7 +188,7 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
     coefficients = lapped(blocks, n_blocks)
     indices = self.indices(coefficients, n_blocks)
     keep = self.keep(indices, n_frames)
-    place = self.places(keep, n_frames)[:, :keep.shape[1]]
+    place = self.places(keep, n_frames)
     values = coefficients/self.expected(indices).sqrt()/self.level
     size = 2*self.k*self.group*(-(-keep.shape[1]//self.group)) + 1
     latents = samples.new_zeros(len(samples), size)
@@ -216,7 +216,7 @@ def read(self:Allocation, latents, # Shape (B, T, k)
     latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
     keep = self.keep(indices, n_frames)
-    place = self.places(keep, n_frames)[:, :keep.shape[1]].clamp(max=latents.shape[1]*self.k - 1)
+    place = self.places(keep, n_frames).clamp(max=latents.shape[1]*self.k - 1)
     values = latents.flatten(1).gather(1, place.flatten(1)).reshape(keep.shape)*keep
     real = torch.arange(keep.shape[1], device=keep.device) < n_blocks[:, None]
     return values, keep, self.expected(indices), real.unsqueeze(-1)
