@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from speech_ae.corpus import Source, prepare_corpus, take_files
 from speech_ae.framing import Framing
-from speech_ae.latents import as_codec, envelope, features, frame_levels, log_mel, mfcc, probe, reconstruction_by_dimensions, shift_consistency, source_of, speaker_interval, variance_spectrum
+from speech_ae.latents import as_codec, envelope, features, frame_levels, log_mel, mfcc, probe, reconstruction_by_dimensions, shift_consistency, source_of, balanced_interval, variance_spectrum
 from speech_ae.metrics import mdct_floor, pca_floor
 from speech_ae.model import SpeechAE
 
@@ -96,7 +96,7 @@ def run_probes(task, codecs, prepare, reference='log-mel, 50 Hz'):
         print(name, kind, {k: round(results[kind][k], 3) for k in ('balanced_accuracy', 'low', 'high', 'quiet', 'shuffled')}, flush=True)
     out = []
     for kind, r in results.items():
-        difference = speaker_interval(r['right'] - results[reference]['right'], labels, speakers)
+        difference = balanced_interval(r['right'] - results[reference]['right'], labels, speakers)
         out.append(dict(task=name, representation=kind, **{k: v for k, v in r.items() if k not in ('right', 'quiet_right')}, **dict(zip(('difference', 'difference_low', 'difference_high'), difference))))
     return dict(task=name, sources=sorted({row['source'] for row in rows}), classes=dict(Counter(labels)) if 'language' in name else f'{len(set(labels))} speakers',
                 recordings=len(rows), of_training_split=sum(row['split'] == 'train' for row in rows), reference=reference), out

@@ -31,7 +31,7 @@ from .outside_codecs import missing_codecs, outside_codecs
 from .page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
-from .training import TrainConfig, _plain_json, command, environment, pick_device, show_duration, write_json
+from .training import TrainConfig, plain_json, command, environment, pick_device, show_duration, write_json
 
 # %% ../nbs/04a_evaluation.ipynb #37d48a15
 class EvaluationError(SpeechAEError):
@@ -316,6 +316,9 @@ class ModelCoder:
     bits: int = 0 # For each latent, if the model has its own `quantize_latents(latents, bits)`; 0 leaves them as they are
     name: str = 'model'
 
+    @property
+    def k(self): return self.model.config.latent_size
+
     def _run(self, function, values):
         import torch
         was_training = self.model.training
@@ -328,11 +331,11 @@ class ModelCoder:
         def latents(model, x):
             z = model.encode(model.framing.frame(x))
             return model.quantize_latents(z, self.bits) if self.bits else z
-        return self._run(latents, samples)
+        return self._run(latents, samples) if len(samples) else np.zeros((0, self.k), np.float32)
 
     def decode(self, codes, length):
         "Latents (T, k) to samples (length,), float32"
-        return self._run(lambda model, z: model.framing.overlap_add(model.decode(z), length), codes)
+        return self._run(lambda model, z: model.framing.overlap_add(model.decode(z), length), codes) if length else np.zeros(0, np.float32)
 
     def __call__(self, samples): return self.decode(self.encode(samples), len(samples))
 
@@ -457,7 +460,7 @@ class Ledger:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, 'a+b') as f:
             torn = f.tell() and (f.seek(-1, 2), f.read(1))[1] != b'\n'
-            f.write(b'\n'*bool(torn) + (json.dumps([key, _plain_json(found)]) + '\n').encode())
+            f.write(b'\n'*bool(torn) + (json.dumps([key, plain_json(found)]) + '\n').encode())
 
 # %% ../nbs/04a_evaluation.ipynb #3221fe1b
 def _reconstruct(row, samples, file):

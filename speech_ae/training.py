@@ -7,8 +7,8 @@ __all__ = ['HISTORY_COLUMNS', 'MAY_DIFFER', 'TrainingError', 'NonFiniteStep', 'I
            'check_config', 'complete_config', 'save_checkpoint', 'load_checkpoint', 'Callback', 'Trainer',
            'EarlyStopping', 'Floors', 'verdict', 'is_collapsed', 'CollapseAlarm', 'History', 'write_table',
            'plot_curves', 'Curves', 'show_duration', 'Progress', 'Checkpoints', 'StopOnSignal', 'environment',
-           'quality_table', 'markdown_table', 'write_json', 'Report', 'report_text', 'make_callbacks', 'start_run',
-           'choose_threads', 'newest_checkpoint', 'resume_run', 'command', 'train']
+           'quality_table', 'markdown_table', 'plain_json', 'write_json', 'Report', 'report_text', 'make_callbacks',
+           'start_run', 'choose_threads', 'newest_checkpoint', 'resume_run', 'command', 'train']
 
 # %% ../nbs/04_training.ipynb #5197118d
 import csv, hashlib, io, json, math, os, platform, secrets, shlex, shutil, signal, sys, threading, time
@@ -586,16 +586,17 @@ def markdown_table(rows, # Rows of `quality_table`
     lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | {db(r["si_sdr_median"])} |' for r in rows]
     return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|', *lines])
 
-def _plain_json(value):
-    "JSON has no infinity: such numbers become null"
-    if isinstance(value, dict): return {k: _plain_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [_plain_json(v) for v in value]
+def plain_json(value, # Dicts, lists, numbers and strings
+              ): # The same; numbers that are not finite become None
+    "JSON has no infinity"
+    if isinstance(value, dict): return {k: plain_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [plain_json(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 def write_json(path, # File to write, atomically
                value): # Dicts, lists, numbers and strings; numbers that are not finite become null
     "Write JSON that every reader accepts"
-    with atomic_path(path) as temporary: temporary.write_text(json.dumps(_plain_json(value), indent=2) + '\n', encoding='utf-8')
+    with atomic_path(path) as temporary: temporary.write_text(json.dumps(plain_json(value), indent=2) + '\n', encoding='utf-8')
 
 # %% ../nbs/04_training.ipynb #4be12445
 class Report(Callback):
