@@ -19,7 +19,7 @@ from fastcore.script import Param, call_parse, is_cli
 import speech_ae
 from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
 from .corpus import AudioDataset, collate, prepare_corpus, split_by_speaker
-from .model import PRESETS, ModelConfig, SpeechAE, build_model, count_parameters
+from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
 from .training import TrainConfig, Trainer, TrainingError, check_config, command, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
