@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from speech_ae.adaptive import Refiner
 from speech_ae.allocation import AdaptiveFloor, Allocation, lapped
-from speech_ae.corpus import AudioDataset, bandwidth, prepare_corpus, split_by_speaker
+from speech_ae.batches import AudioDataset
+from speech_ae.corpus import bandwidth, split_by_speaker
+from speech_ae.preparation import prepare_corpus
 from speech_ae.quality import measure_recording
 from machine import processor
 

@@ -71,14 +71,17 @@ class AdaptiveAE(SpeechAE):
         "Zeros beyond the centre of the last frame, where nothing can be told"
         return samples*(torch.arange(samples.shape[1], device=samples.device) <= ((lengths - 1)*self.framing.hop_length)[:, None])
 
+    def train_in(self, precision): pass  # nothing here gains from other numbers
+
     def parameter_groups(self, learning_rate, started=False): return [dict(params=list(self.parameters()), lr=learning_rate)]
 
-def _all_real(sequences, lengths): return torch.full((len(sequences),), sequences.shape[1], device=sequences.device) if lengths is None else lengths
+def _all_real(sequences, lengths): return torch.full((len(sequences),), sequences.shape[1], device=sequences.device) if lengths is None else lengths.to(sequences.device)
 
 # %% ../nbs/03a_adaptive.ipynb #e8c053c4
 @patch
 def start(self:AdaptiveAE,
           recordings, # Training recordings, iterable of samples (n,)
+          moments=None, # Not needed here
          ) -> AdaptiveAE:
     "Fit the codebooks"
     self.allocation.fit(recordings)

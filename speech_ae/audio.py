@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import soxr
-from scipy.signal import lfilter
 
 # %% ../nbs/00_audio.ipynb #1644dede
 class SpeechAEError(Exception):
@@ -169,12 +168,14 @@ _VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [57
 
 def _resonate(x, frequency, bandwidth, sample_rate):
     "Second-order resonator with unit gain at 0 Hz"
+    from scipy.signal import lfilter
     r = np.exp(-np.pi*bandwidth/sample_rate)
     a = [1, -2*r*np.cos(2*np.pi*frequency/sample_rate), r*r]
     return lfilter([sum(a)], a, x)
 
 def _vowel(f0, formants, sample_rate):
     "Voiced sound with the pitch contour `f0` (n,) in Hz"
+    from scipy.signal import lfilter  # imported late: it takes longer than the rest of this module
     pulses = np.diff(np.floor(np.cumsum(f0/sample_rate)), prepend=0)
     x = lfilter([1, -1], [1, -1.8, 0.81], pulses)  # two poles of the glottal pulse, one zero of the radiation at the lips
     for frequency, bandwidth in zip([*formants, 3500, 4500], (70, 90, 130, 250, 300)): x = _resonate(x, frequency, bandwidth, sample_rate)

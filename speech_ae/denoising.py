@@ -31,7 +31,8 @@ def plot_denoising(before, # Samples, shape (n,)
 def denoising_framing(sample_rate=22_050, # In Hz
                      ) -> Framing: # Frames of 40 ms every 10 ms
     "The framing that denoising works on"
-    return Framing(sample_rate, round(.04*sample_rate), round(.01*sample_rate))
+    hop = round(.01*sample_rate)
+    return Framing(sample_rate, 4*hop, hop)
 
 # %% ../nbs/02_denoising.ipynb #6d682003
 def _check(samples, sample_rate=22_050, strength=0):
@@ -45,15 +46,21 @@ def _check(samples, sample_rate=22_050, strength=0):
 
 # %% ../nbs/02_denoising.ipynb #1cd8cd5b
 def _filter(samples, framing, strength, find_gain):
-    "Multiply the spectra of `samples` by `find_gain(power, framing)` to the power `strength`"
+    "Multiply the spectra of `samples` by `find_gain(power, framing)`, which may write over `power`, to the power `strength`"
     peak = np.abs(samples).max(initial=0)
     if framing.n_frames(len(samples)) < 20 or peak < 1e-8: return samples.copy() # too short to tell noise from speech
     spectrum = rfft(framing.frame(samples/peak))
-    power = spectrum.real**2 + spectrum.imag**2
-    power += 1e-10*power.mean() # nothing is divided by 0 later, even in digital silence
-    gain = find_gain(power, framing)
+    gain = find_gain(_power(spectrum), framing)
     spectrum *= gain if strength == 1 else gain**np.float32(strength)
-    return framing.overlap_add(irfft(spectrum, framing.frame_length), len(samples))*peak
+    frames = irfft(spectrum, framing.frame_length, overwrite_x=True)
+    del gain, spectrum # before `overlap_add` makes arrays of that size
+    return framing.overlap_add(frames, len(samples))*peak
+
+def _power(spectrum):
+    "Squared magnitude; nothing can be divided by 0 later, even in digital silence"
+    power = spectrum.real**2 + spectrum.imag**2
+    power += 1e-10*power.mean()
+    return power
 
 # %% ../nbs/02_denoising.ipynb #a845b598
 def _in_pieces(process, samples, piece, fade):
@@ -85,39 +92,53 @@ def noise_quantile(power, # Power spectra, shape (T, F), T >= 1
     at = min(int(quantile*len(power)), len(power) - 1)
     return np.partition(power, at, axis=0)[at]/power.dtype.type(-np.log(1 - quantile/(1 - speech_share)))
 
+# %% ../nbs/02_denoising.ipynb #137e370d
+def _noise_probability(power, noise, speech_db, sharpness):
+    "1 - P(speech), the formula above, at each point"
+    ratio = 10**(speech_db/10)
+    odds = power/noise
+    odds *= sharpness*ratio/(1 + ratio)
+    odds -= sharpness*float(np.log1p(ratio))
+    with np.errstate(over='ignore'): np.exp(odds, out=odds) # speech against noise; infinite odds are certainty
+    odds += 1
+    return np.reciprocal(odds, out=odds)
+
+# %% ../nbs/02_denoising.ipynb #9a355536
+def _local_mean(x, size):
+    "Mean over the five blocks of `size` frames around each block, zeros beyond the ends: shape (ceil(T/size), F)"
+    whole = len(x)//size
+    sums = np.zeros((4 - -len(x)//size, x.shape[1]), x.dtype) # two empty blocks before, two after
+    sums[2:2 + whole] = x[:whole*size].reshape(whole, size, x.shape[1]).sum(1)
+    sums[2 + whole] += x[whole*size:].sum(0)
+    return sum(sums[k:len(sums) - 4 + k] for k in range(5))/(5*size)
+
+# %% ../nbs/02_denoising.ipynb #aba7533a
+def _below_peaks(spectrum, peak):
+    "Factor, at most 1, that takes `spectrum` (F,) down to `peak` times the median of 13 neighbours"
+    return np.minimum(1, peak*median_filter(spectrum, 13, mode='nearest')/spectrum).astype(spectrum.dtype)
+
 # %% ../nbs/02_denoising.ipynb #325d00cc
 def track_noise(power, # Power spectra, shape (T, F), positive
                 frame_rate=100., # Frames a second
                 *, rounds=3, # How often speech and noise are told apart anew; 0 is the steady estimate
-                window=.5, # Length of the stretch averaged around each frame, in seconds
+                window=.5, # Length of the stretch averaged, in seconds; it moves on by a fifth of that
                 speech_db=15., # Speech over noise that is looked for, in dB
                 sharpness=2., # k in the formula above
                 peak_db=5., # How far the noise of one band may rise above its neighbours', in dB
                ) -> np.ndarray: # Mean power of the noise at each point, shape (T, F)
     "Noise that changes: local mean of the power, weighted by how probably it is noise (after Gerkmann and Hendriks, 2012, doi.org/10.1109/TASL.2011.2180896)"
     if not (rounds >= 0 and window > 0 and sharpness > 0): raise ValueError(f'rounds={rounds}, window={window}, sharpness={sharpness} must be positive')
-    width, ratio, peak = max(1, round(window*frame_rate)), 10**(speech_db/10), 10**(peak_db/10)
-    slope, offset = (power.dtype.type(sharpness*v) for v in (ratio/(1 + ratio), np.log1p(ratio)))
+    size, peak = max(1, round(window*frame_rate/5)), 10**(peak_db/10)
     steady = noise_quantile(power)
     noise = np.broadcast_to(steady*_below_peaks(steady, peak), power.shape)
     for _ in range(rounds):
-        weight = power/noise
-        weight *= slope; weight -= offset
-        np.exp(np.minimum(weight, 60, out=weight), out=weight) # the odds of speech against noise
-        weight += 1; np.reciprocal(weight, out=weight)
+        weight = _noise_probability(power, noise, speech_db, sharpness)
         weighted = weight*power
         overall = weighted.sum(0)/np.maximum(weight.sum(0), 1e-3)
-        noise = (_local_mean(weighted, width) + .02*overall)/(_local_mean(weight, width) + .02)
+        noise = (_local_mean(weighted, size) + .02*overall)/(_local_mean(weight, size) + .02)
         noise *= _below_peaks(noise.mean(0), peak)
+        noise = noise.repeat(size, axis=0)[:len(power)]
     return noise
-
-def _local_mean(x, width):
-    "Running mean along the first axis, zeros beyond the ends"
-    return uniform_filter1d(x, width, axis=0, mode='constant')
-
-def _below_peaks(spectrum, peak):
-    "Factor, at most 1, that takes `spectrum` (F,) down to `peak` times the median of 13 neighbours"
-    return np.minimum(1, peak*median_filter(spectrum, 13, mode='nearest')/spectrum).astype(spectrum.dtype)
 
 # %% ../nbs/02_denoising.ipynb #7a61d11b
 def spectral_subtraction(samples, # Samples, shape (n,), float32
@@ -150,13 +171,19 @@ def prior_snr(snr, # Power over noise power, shape (T, F)
              ) -> np.ndarray: # Prior signal-to-noise ratio, a ratio of powers, shape (T, F)
     "Decision-directed estimate (Ephraim and Malah, 1984, doi.org/10.1109/TASSP.1984.1164453), forwards and backwards, the larger of both"
     if not 0 <= memory < 1: raise ValueError(f'memory={memory} must be 0 or more and below 1')
-    both = np.stack([snr, snr[::-1]], 1) # (T, 2, F): the two directions advance together
-    prior = (1 - memory)*np.maximum(both - 1, 0)
-    decided = np.zeros_like(both[0])
-    for now, seen in zip(prior, both): # `now` is a row of `prior`
-        now += memory*decided
-        decided = seen*(now/(1 + now))**2
-    return np.maximum(prior[:, 0], prior[::-1, 1])
+    total = np.stack([snr, snr[::-1]], 1) # (T, 2, F): the two directions advance together
+    root = memory*total
+    np.sqrt(root, out=root)
+    np.clip(total, 1, np.inf, out=total); total *= 1 - memory; total += memory # 1 + prior without the neighbour's part
+    decided, rest = np.zeros_like(total[0]), np.empty_like(total[0])
+    for now, row in zip(total, root): # `now` is a row of `total`
+        now += decided
+        np.divide(row, now, rest) # the last argument receives the result
+        np.subtract(row, rest, rest)
+        np.multiply(rest, rest, decided)
+    prior = np.maximum(total[:, 0], total[::-1, 1])
+    prior -= 1
+    return prior
 
 # %% ../nbs/02_denoising.ipynb #7818e782
 def wiener(samples, # Samples, shape (n,), float32
@@ -167,8 +194,11 @@ def wiener(samples, # Samples, shape (n,), float32
     def gain(power, framing):
         frequencies = rfftfreq(framing.frame_length, 1/sample_rate)
         caution = 1.1*(1 + 5/(1 + (frequencies/60)**4)) # overestimate the noise, most of all below the voice
-        prior = prior_snr(power/(track_noise(power, framing.frame_rate)*caution.astype(power.dtype)))
-        return np.maximum(prior/(1 + prior), _MIN_GAIN)
+        power /= track_noise(power, framing.frame_rate)
+        power /= caution.astype(power.dtype) # now it is the signal-to-noise ratio
+        prior = prior_snr(power)
+        prior /= 1 + prior
+        return np.clip(prior, _MIN_GAIN, 1, out=prior)
     return _denoise(samples, sample_rate, strength, gain)
 
 # %% ../nbs/02_denoising.ipynb #5ea75247

@@ -22,7 +22,9 @@ from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
 from . import __version__
 from .audio import SpeechAEError, read_audio, show_path
-from .corpus import SPLIT_COLUMNS, AudioDataset, Corpus, Recording, bandwidth, describe_split, prepare_corpus, read_rows, take_files, write_rows
+from .batches import AudioDataset
+from .commands import command, show_duration
+from .corpus import SPLIT_COLUMNS, Recording, bandwidth, describe_split, read_rows, take_files, write_rows
 from .denoising import normalize_level
 from .floors import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
 from .metrics import mdct_floor, pca_floor
@@ -31,7 +33,8 @@ from .outside_codecs import missing_codecs, outside_codecs
 from .page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
-from .training import TrainConfig, plain_json, command, environment, pick_device, show_duration, write_json
+from .preparation import Corpus, prepare_corpus
+from .training import TrainConfig, plain_json, environment, pick_device, write_json
 
 # %% ../nbs/04a_evaluation.ipynb #37d48a15
 class EvaluationError(SpeechAEError):

@@ -10,14 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np
 from fastcore.basics import patch
-from scipy.signal import get_window
 
 # %% ../nbs/01_framing.ipynb #bdefe61a
 def _is_numpy(x): return isinstance(x, np.ndarray)
-
-def _like(values, x):
-    "NumPy `values` as an array of the kind, type and device of `x`"
-    return values.astype(x.dtype) if _is_numpy(x) else x.new_tensor(values)
 
 def _pad(x, before, after):
     "Zeros before and after the last axis"
@@ -68,8 +63,22 @@ class Framing:
         total = _add_at_hops(np.broadcast_to(self._taper**2, (count, self.frame_length)), self.hop_length)
         return total[self.frame_length//2:][:length]
 
+    def _factor(self, x, *size):
+        "The taper, or for `size` = count, length the weight, as an array of the kind, type and device of `x`"
+        if not _is_numpy(x) and x.device.type == 'cuda': return _resident(self, size, x.dtype, x.device)
+        values = self._weight(*size) if size else self._taper
+        return values.astype(x.dtype) if _is_numpy(x) else x.new_tensor(values)
+
 @lru_cache(maxsize=32)
-def _periodic_window(window, frame_length): return get_window(window, frame_length, fftbins=True)
+def _periodic_window(window, frame_length):
+    from scipy.signal import get_window  # imported late: it takes longer than the rest of this module
+    return get_window(window, frame_length, fftbins=True)
+
+@lru_cache(maxsize=16)
+def _resident(framing, size, dtype, device):
+    "Taper or weight that stays on its device, so that a training step does not wait for it to be copied there"
+    import torch
+    with torch.inference_mode(False): return torch.tensor(framing._weight(*size) if size else framing._taper, dtype=dtype, device=device)
 
 # %% ../nbs/01_framing.ipynb #ade23af4
 @patch
@@ -97,7 +106,7 @@ def frame(self:Framing,
     if count == 0: return samples.reshape(*samples.shape[:-1], 0, self.frame_length)
     after = (count - 1)*self.hop_length + self.frame_length - before - n
     padded = _pad(samples, before, max(after, 0))
-    return _slide(padded, self.frame_length, self.hop_length)[..., :count, :]*_like(self._taper, samples)
+    return _slide(padded, self.frame_length, self.hop_length)[..., :count, :]*self._factor(samples)
 
 # %% ../nbs/01_framing.ipynb #84071c6f
 @patch
@@ -111,5 +120,5 @@ def overlap_add(self:Framing,
     length = most if length is None else length
     if not 0 <= length <= most: raise ValueError(f'{count} frames hold 0 to {most} samples, not {length}')
     if count == 0: return frames.reshape(*frames.shape[:-2], 0)
-    total = _add_at_hops(frames*_like(self._taper, frames), self.hop_length)
-    return total[..., self.frame_length//2:][..., :length]/_like(self._weight(count, length), frames)
+    total = _add_at_hops(frames*self._factor(frames), self.hop_length)
+    return total[..., self.frame_length//2:][..., :length]/self._factor(frames, count, length)

@@ -18,9 +18,12 @@ import torch
 from fastcore.script import Param, call_parse, is_cli
 import speech_ae
 from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
-from .corpus import AudioDataset, collate, prepare_corpus, split_by_speaker
+from .batches import AudioDataset, collate
+from .commands import command
+from .corpus import split_by_speaker
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
-from .training import TrainConfig, Trainer, TrainingError, check_config, command, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
+from .preparation import prepare_corpus
+from .training import TrainConfig, Trainer, TrainingError, check_config, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
 class CheckFailed(SpeechAEError):
@@ -81,8 +84,10 @@ def _check_step(at):
     config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted, preset='classic', init='random', loss='frames'))
     at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
     before = [p.detach().clone() for p in trainer.model.parameters()]
-    trainer.indices = trainer.train_set.batches(config.batch_size)[0]
-    trainer.train_step(*next(iter(trainer.load(trainer.train_set, [trainer.indices]))))
+    trainer.model.train()
+    indices = trainer.train_set.batches(config.batch_size)[0]
+    trainer.train_step(*next(iter(trainer.load(trainer.train_set, [indices]))), indices)
+    trainer.read()
     parameters = list(trainer.model.parameters())
     _require(all(p.device.type == at.device.type for p in parameters), f'weights that are not on {at.device}')
     _require(all(p.grad.isfinite().all() for p in parameters), 'gradients that are not finite')

@@ -74,14 +74,20 @@ class RecurrentStack(nn.Module):
         self.input = nn.Linear(n_in, size)
         self.lstm = nn.LSTM(size, size, config.n_layers, batch_first=True, bidirectional=True, dropout=dropout if config.n_layers > 1 else 0)
         self.head = nn.Sequential(nn.Linear(2*size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, n_out))
+        self.bfloat16 = False  # whether the LSTMs train in it
 
     def forward(self, x, # Sequences, shape (B, T, n_in)
                 lengths=None): # Real frames of each, shape (B,), 1 to T; all are real if None
         h = self.input(x)
-        if lengths is None: return self.head(self.lstm(h)[0])
+        if lengths is None: return self.head(self.recur(h))
         packed = pack_padded_sequence(h, lengths.cpu(), batch_first=True, enforce_sorted=False)
         h, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-        return self.head(h)*frame_mask(lengths, x.shape[1]).unsqueeze(-1)
+        return self.head(h)*frame_mask(lengths.to(x.device), x.shape[1]).unsqueeze(-1)
+
+    def recur(self, h):
+        "The LSTM layers; in training in bfloat16 where that was asked for, with float32 weights and output"
+        if not (self.training and self.bfloat16): return self.lstm(h)[0]
+        with torch.autocast(h.device.type, torch.bfloat16): return self.lstm(h)[0].float()
 
 # %% ../nbs/03_model.ipynb #ce3e352a
 def frame_mask(lengths, # Real frames of each sequence, shape (B,), torch tensor
@@ -149,7 +155,7 @@ def overlapped(framing, # `Framing` of the model
                lengths=None, # Real frames of each recording, shape (B,)
               ): # Frames of the overlap-added recording, same shape
     "Frames that agree with each other where they overlap"
-    if lengths is not None: frames = frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
+    if lengths is not None: frames = frames*frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
     return framing.frame(framing.overlap_add(frames))
 
 @dataclass
@@ -163,15 +169,16 @@ class AutoencoderLoss:
                  latents, # Shape (B, T, latent_size)
                  lengths=None, # Real frames of each sequence, shape (B,)
                  input_scale=1., # RMS of the training frames
-                ): # (loss, mse, mean squared latent): scalar tensors
-        mask = torch.ones(frames.shape[:2], device=frames.device) if lengths is None else frame_mask(lengths, frames.shape[1]).float()
-        count = mask.sum()
+                 whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
+                ): # (loss, mse, mean squared latent): scalar tensors; those of all shares add up to those of the whole batch
+        mask = torch.ones(frames.shape[:2], device=frames.device) if lengths is None else frame_mask(lengths.to(frames.device), frames.shape[1]).float()
+        count, recordings = whole or (mask.sum(), len(frames))
         errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
         mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
         if self.of == 'frames': return mse + self.latent_weight*power, mse, power
         energies = (frames/input_scale).square().mean(-1)*mask
         ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
-        return ratio.log().mean() + self.latent_weight*power, mse, power
+        return ratio.log().sum()/recordings + self.latent_weight*power, mse, power
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @patch
@@ -217,16 +224,24 @@ def start_linear(self:RecurrentStack,
 @torch.no_grad()
 def start(self:SpeechAE,
           recordings, # Training recordings, iterable of samples (n,); `input_scale` is that of their frames
+          moments=None, # Their `frame_moments`, if they are known
          ) -> SpeechAE:
     "Begin where PCA is: latents are the principal components of the frames, each with a variance of 1"
     size, k, width = self.config.hidden_size, self.config.latent_size, self.config.frame_length
     if 2*k > size or size > width: raise ModelError(f'hidden_size={size}: a start at PCA needs at least {2*k} and at most {width}; use --init random')
-    energy, directions = np.linalg.eigh(frame_moments(recordings, self.framing))
+    energy, directions = np.linalg.eigh(frame_moments(recordings, self.framing) if moments is None else moments)
     energy, directions = torch.tensor(energy[::-1].copy()), torch.tensor(directions[:, ::-1].copy()).float()
     deviation = (energy/energy.sum()*width).clamp(min=1e-4*float(energy[0]/energy.sum()*width)).sqrt().float()  # of scaled frames, whose mean square is 1
     self.encoder.start_linear((directions/deviation)[:, :size].T, torch.eye(k))
     self.decoder.start_linear(torch.cat([torch.eye(k), torch.randn(size - k, k)/math.sqrt(k)]), (directions*deviation)[:, :k])
     return self
+
+@patch
+def train_in(self:SpeechAE,
+             precision:str, # 'bfloat16' or 'float32'
+            ):
+    "Choose the numbers in which the LSTMs train; outside training it is always float32"
+    for half in self.encoder, self.decoder: half.bfloat16 = precision == 'bfloat16'
 
 @patch
 def parameter_groups(self:SpeechAE,
