@@ -51,17 +51,28 @@ class AdaptiveAE(SpeechAE):
     def encode(self, frames, # Windowed frames, not scaled, shape (B, T, frame_length), float32
                lengths=None): # Real frames of each recording, shape (B,), int, 1 to T; None if all are real
         "Frames to latents, shape (B, T, latent_size); see [02f_allocation](02f_allocation.html) for what stands where"
-        lengths = _all_real(frames, lengths)
+        return self._encode(frames, _all_real(frames, lengths))[0]
+
+    def _encode(self, frames, lengths):
         samples = self.framing.overlap_add(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1))
-        latents = self.allocation.encode(self._cut(samples, lengths), lengths)
-        return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1]))
+        latents, known = self.allocation.encode_and_tell(self._cut(samples, lengths), lengths)
+        return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1])), known
 
     def decode(self, latents, # Shape (B, T, latent_size), float32
                lengths=None): # As for `encode`
         "Latents to frames, shape (B, T, frame_length)"
-        lengths, allocation, padded = _all_real(latents, lengths), self.allocation, latents.shape[1]
+        return self._decode(latents, _all_real(latents, lengths))
+
+    def forward(self, frames, lengths=None):
+        "Frames to (reconstruction, latents); what is kept is found out once"
+        lengths = _all_real(frames, lengths)
+        with torch.no_grad(): latents, known = self._encode(frames, lengths)
+        return self._decode(latents, lengths, known), latents
+
+    def _decode(self, latents, lengths, known=None):
+        allocation, padded = self.allocation, latents.shape[1]
         latents = latents[:, :int(lengths.max())]
-        values, keep, energies, real = allocation.read(latents, lengths)
+        values, keep, energies, real = allocation.read(latents, lengths, known)
         whole = allocation.fill(values, keep, real) + self.refiner(values, keep, energies, real)
         samples = unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
         frames = self.framing.frame(self._cut(samples[:, :(latents.shape[1] - 1)*self.framing.hop_length + 1], lengths))

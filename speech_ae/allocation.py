@@ -184,6 +184,11 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
            n_frames, # Frames of each recording, int64 tensor, shape (B,)
           ): # Latents, shape (B, T, k), float32, T the largest of `n_frames`
     "Samples to latents"
+    return self.encode_and_tell(samples, n_frames)[0]
+
+@patch
+def encode_and_tell(self:Allocation, samples, n_frames): # (latents; what is kept and its places, which `read` need not find out again)
+    "As `encode`, for a decoder that follows at once"
     blocks, n_blocks = self.blocks(samples, n_frames)
     coefficients = lapped(blocks, n_blocks)
     indices = self.indices(coefficients, n_blocks)
@@ -196,7 +201,7 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
     real = torch.arange(indices.shape[1], device=samples.device) < n_blocks[:, None]
     latents[:, self._index_places(indices.shape[1], samples.device).flatten()] = (((indices - 128)/64)*real[..., None]).to(latents).flatten(1)
     count = int(n_frames.max())
-    return latents[:, :count*self.k].reshape(len(samples), count, self.k)
+    return latents[:, :count*self.k].reshape(len(samples), count, self.k), (keep, place)
 
 # %% ../nbs/02f_allocation.ipynb #58cc7b7b
 @patch
@@ -210,13 +215,14 @@ def read_indices(self:Allocation, latents, # Shape (B, T, k)
 @patch
 def read(self:Allocation, latents, # Shape (B, T, k)
          n_frames, # Shape (B,)
+         known=None, # From `encode_and_tell`
         ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
     if latents.shape[-1] != self.k: raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')
     latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
-    keep = self.keep(indices, n_frames)
-    place = self.places(keep, n_frames).clamp(max=latents.shape[1]*self.k - 1)
+    keep, place = known or (keep := self.keep(indices, n_frames), self.places(keep, n_frames))
+    place = place.clamp(max=latents.shape[1]*self.k - 1)
     values = latents.flatten(1).gather(1, place.flatten(1)).reshape(keep.shape)*keep
     real = torch.arange(keep.shape[1], device=keep.device) < n_blocks[:, None]
     return values, keep, self.expected(indices), real.unsqueeze(-1)

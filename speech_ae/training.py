@@ -341,7 +341,7 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
     begin = time.perf_counter()
     self.model.eval()
     totals, moments = torch.zeros(5, dtype=torch.float64), torch.zeros(2, self.model.config.latent_size, dtype=torch.float64)
-    shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False)]
+    shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False, max_samples=6_600_000*self.ranks.world)]
     for (_, counts), batch in zip(shares, self.load(self.valid_set, [mine for mine, _ in shares])):
         frames, lengths, reconstruction, latents = self.run_model(*batch)
         mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
