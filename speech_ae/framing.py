@@ -30,10 +30,9 @@ def _add_at_hops(frames, hop):
     "Sum frames `(..., T, L)`, each `hop` later than the one before: shape (..., (T - 1 + ceil(L/hop))*hop)"
     *lead, count, length = frames.shape
     pieces = -(-length//hop)
-    cut = _pad(frames, 0, pieces*hop - length).reshape(*lead, count, pieces, hop)
     shape = (*lead, count + pieces - 1, hop)
     total = np.zeros(shape, frames.dtype) if _is_numpy(frames) else frames.new_zeros(shape)
-    for j in range(pieces): total[..., j:j + count, :] += cut[..., j, :]
+    for j in range(pieces): total[..., j:j + count, :min(hop, length - j*hop)] += frames[..., j*hop:(j + 1)*hop]
     return total.reshape(*lead, -1)
 
 # %% ../nbs/01_framing.ipynb #7b365d8d
@@ -60,8 +59,11 @@ class Framing:
 
     def _weight(self, count, length):
         "Sum of the squared windows of `count` frames over the first `length` samples, float64"
-        total = _add_at_hops(np.broadcast_to(self._taper**2, (count, self.frame_length)), self.hop_length)
-        return total[self.frame_length//2:][:length]
+        pieces = -(-self.frame_length//self.hop_length)
+        few = min(count, 2*pieces + 1)  # in the middle of a recording the sum repeats with every hop
+        rows = _add_at_hops(np.broadcast_to(self._taper**2, (few, self.frame_length)), self.hop_length).reshape(-1, self.hop_length)
+        total = np.concatenate([rows[:pieces], np.repeat(rows[pieces:pieces + 1], count - few, 0), rows[pieces:]])
+        return total.reshape(-1)[self.frame_length//2:][:length]
 
     def _factor(self, x, *size):
         "The taper, or for `size` = count, length the weight, as an array of the kind, type and device of `x`"

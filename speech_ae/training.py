@@ -192,15 +192,18 @@ class Trainer:
         self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
         self.broken = torch.zeros((), device=self.device)  # 1 from the first step on that is not finite
 
-    @cached_property
-    def moments(self):
-        "Second moments of all training frames, see `frame_moments`: what PCA and the scale are computed from"
-        if self.device.type != 'cuda': return self.ranks.sum(torch.from_numpy(frame_moments((self.whole[i] for i in self.ranks.part(range(len(self.whole)))), self.framing))).numpy()
-        total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
-        for samples, _ in self.load(self.whole, self.ranks.part(self.whole.batches(64, shuffle=False))):
-            frames = self.framing.frame(samples).flatten(0, 1)
-            total += frames.T@frames
+    def moments_of(self, dataset): # Of whole recordings
+        "Second moments of its frames, see `frame_moments`; each process sums its part"
+        if self.device.type == 'cuda':
+            total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
+            for samples, _ in self.load(dataset, self.ranks.part(dataset.batches(64, shuffle=False))):
+                frames = self.framing.frame(samples).flatten(0, 1)  # frames of padding are zero
+                total += frames.T@frames
+        else: total = torch.from_numpy(frame_moments((dataset[i] for i in self.ranks.part(range(len(dataset)))), self.framing))
         return self.ranks.sum(total).cpu().numpy()
+
+    @cached_property
+    def moments(self): return self.moments_of(self.whole)  # what PCA and the scale are computed from
 
     def measured_scale(self):
         "RMS of the training frames"
@@ -445,7 +448,7 @@ class Floors(Callback):
     def before_fit(self, trainer):
         size = trainer.model.config.latent_size
         self.name = f'PCA-{size}'
-        if self.pca is None: self.pca = pca_floor(trainer.moments, size, trainer.framing).explained(frame_moments(trainer.valid_set, trainer.framing))
+        if self.pca is None: self.pca = pca_floor(trainer.moments, size, trainer.framing).explained(trainer.moments_of(trainer.valid_set))
 
 # %% ../nbs/04_training.ipynb #655321f6
 def verdict(explained_variance, # Of the validation frames
