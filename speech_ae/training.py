@@ -26,7 +26,7 @@ from .commands import Interrupted, command, show_duration
 from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
-from .metrics import frame_moments, mdct_floor, measure, pca_floor
+from .metrics import mdct_floor, measure, pca_floor
 from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, count_parameters, frame_mask, overlapped
 from .preparation import Corpus, prepare_corpus
 
@@ -192,14 +192,18 @@ class Trainer:
         self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
         self.broken = torch.zeros((), device=self.device)  # 1 from the first step on that is not finite
 
+    def load(self, dataset, # What the indices point into
+             batches): # Indices of each batch
+        "Iterate over batches as tensors `(samples, n_samples)`, the first on the device"
+        return self.samples.load(dataset, batches, self.config.workers)
+
     def moments_of(self, dataset): # Of whole recordings
         "Second moments of its frames, see `frame_moments`; each process sums its part"
-        if self.device.type == 'cuda':
-            total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
-            for samples, _ in self.load(dataset, self.ranks.part(dataset.batches(64, shuffle=False))):
-                frames = self.framing.frame(samples).flatten(0, 1)  # frames of padding are zero
-                total += frames.T@frames
-        else: total = torch.from_numpy(frame_moments((dataset[i] for i in self.ranks.part(range(len(dataset)))), self.framing))
+        total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
+        for samples, n_samples in self.load(dataset, self.ranks.part(dataset.batches(16, shuffle=False))):
+            frames = self.framing.frame(samples)
+            frames = frames[frame_mask(self.framing.n_frames(n_samples).to(self.device), frames.shape[1])]
+            total += frames.T@frames
         return self.ranks.sum(total).cpu().numpy()
 
     @cached_property
@@ -245,14 +249,6 @@ def begin(self:Trainer):
     self.enter(self.validate())
 
 # %% ../nbs/04_training.ipynb #28927d5a
-@patch
-def load(self:Trainer,
-         dataset:AudioDataset, # What the indices point into
-         batches, # Indices of each batch
-        ):
-    "Iterate over `batches` of a dataset as tensors `(samples, n_samples)`"
-    return self.samples.load(dataset, batches, self.config.workers)
-
 @patch
 def train_epoch(self:Trainer):
     "The training steps of one epoch, from where it was left"
