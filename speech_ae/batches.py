@@ -135,6 +135,13 @@ def gather(self:Samples,
     return values, torch.from_numpy(self.gains[index])[:, None], n_samples
 
 @patch
+def copy(self:Samples, array):
+    "A small array on the device; from page-locked memory, since a copy from elsewhere waits for the GPU"
+    import torch
+    tensor = torch.from_numpy(array)
+    return (tensor.pin_memory() if self.device.type == 'cuda' else tensor).to(self.device, non_blocking=True)
+
+@patch
 def take(self:Samples,
          crops, # (recording, start, stop) of each row, in samples
         ): # (samples (B, longest), float32, on the device; n_samples (B,), int64, on the CPU)
@@ -143,8 +150,7 @@ def take(self:Samples,
     import torch
     index, start, stop = np.array(crops).T
     n_samples = torch.from_numpy(stop - start)
-    about = torch.from_numpy(np.stack([self.starts[index] + start, stop - start])).to(self.device, non_blocking=True)
-    gains = torch.from_numpy(self.gains[index]).to(self.device, non_blocking=True)
+    about, gains = self.copy(np.stack([self.starts[index] + start, stop - start])), self.copy(self.gains[index])
     place = torch.arange(int(n_samples.max()), device=self.device)
     values = self.values[(about[0][:, None] + place).clamp(max=len(self.values) - 1)]
     return torch.where(place < about[1][:, None], values*gains[:, None], 0), n_samples

@@ -593,9 +593,22 @@ def _memory_used(device):
     except ImportError: return 'memory unknown'  # Windows
     return f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e9 if sys.platform == "darwin" else 1e6):.1f} GB of memory'
 
+_FRAME_BYTES = 120_000  # what `classic` holds of a frame from its way through the layers until the gradient has come back, measured
+
+def _memory_free():
+    "Bytes of memory that a process can have, on Linux; elsewhere unknown, infinite"
+    try: lines = Path('/proc/meminfo').read_text().splitlines()
+    except OSError: return math.inf
+    return next((1024*int(line.split()[1]) for line in lines if line.startswith('MemAvailable')), math.inf)
+
 class Estimate(Callback):
-    "Before a run of many steps: one line with its time, memory and disk; `TrainingError` if the disk is too small"
+    "Before a run of many steps: one line with its time, memory and disk; `TrainingError` if memory or disk are too small"
     def __init__(self, least=100): self.least = least # steps from which on a run counts as long
+
+    def check_memory(self, trainer):
+        data, size = trainer.train_set, trainer.config.batch_size
+        need, free = _FRAME_BYTES*max(len(batch)*max(map(data.n_frames, batch)) for batch in data.batches(size))/trainer.ranks.world, _memory_free()
+        if trainer.device.type == 'cpu' and need > free: raise TrainingError(f'--batch_size {size}: a batch needs about {need/1e9:.1f} GB of memory, {free/1e9:.1f} GB are free; take a smaller one, or a smaller --crop_frames')
 
     def before_steps(self, trainer):
         config, per_epoch = trainer.config, len(trainer.train_set.batches(trainer.config.batch_size))
@@ -604,6 +617,7 @@ class Estimate(Callback):
         need = 12*sum(p.numel() for p in trainer.model.parameters())*stages  # weights and two moments of each, in float32
         free = shutil.disk_usage(config.run_dir).free
         if need > free: raise TrainingError(f'{show_path(config.output_dir)}: the checkpoints need {need/1e6:.0f} MB, {free/1e6:.0f} MB are free; make room or choose another --output_dir')
+        self.check_memory(trainer)
         if steps < self.least: return
         step = try_steps(trainer)
         seconds = steps*step + epochs*getattr(trainer, 'valid_seconds', step*len(trainer.valid_set)/config.batch_size)
@@ -894,13 +908,14 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
 def _train_in_processes(settings, given, resume, processes):
     "Run the training command in several processes; the trainer at its end, or `Interrupted`"
     config = TrainConfig(**settings)
-    if not resume: config = complete_config(config)
+    folder = Path(resume).parent if resume not in (None, 'auto') and not config.output_dir else complete_config(config).run_dir
     words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume else [])
     try: launch(words, processes)
     except DistributedError as e:
         if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on', e.status) from None
         raise
-    return config if resume and not config.output_dir else resume_run(TrainConfig(output_dir=config.output_dir))
+    if is_cli(train): return None
+    return resume_run(TrainConfig(output_dir=os.fspath(folder)))
 
 # %% ../nbs/04_training.ipynb #fa0adb41
 @call_parse
