@@ -339,9 +339,9 @@ _SLURM_OPTIONS = '''\
 #SBATCH --job-name=speech_ae
 #SBATCH --output=slurm-%j.log
 #SBATCH --open-mode=append
-#SBATCH --gres=gpu:1
-#SBATCH --cpus-per-task=4
-#SBATCH --mem=16G
+{nodes}#SBATCH --gres=gpu:{gpus}
+#SBATCH --cpus-per-task={cores}
+#SBATCH --mem={gigabytes}G
 #SBATCH --time=08:00:00
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@120
@@ -356,7 +356,7 @@ folder=$(dirname "$0")
 trainer=""
 pass_on() { if [ -n "$trainer" ]; then kill "-$1" "$trainer"; else exit "$2"; fi; }
 trap 'pass_on USR1 138' USR1
-trap 'pass_on TERM 143' TERM
+trap 'pass_on {term} 143' TERM
 
 venv=${SPEECH_AE_VENV:-$PWD/venv}
 if [ ! -e "$venv/complete" ]; then
@@ -384,11 +384,25 @@ fi
 exit $status
 '''
 
+# %% ../nbs/05_gpu_export.ipynb #931b0f0d
+_TORCHRUN = "python -c 'from speech_ae.distributed import torchrun; torchrun()' --nproc-per-node="
+_SRUN = 'srun --kill-on-bad-exit=0 --wait=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} ' # newer versions of srun do not take it from sbatch
+_MEET = ' --nnodes="$SLURM_NNODES" --rdzv-backend=c10d --rdzv-endpoint="$SLURMD_NODENAME:$((20000 + SLURM_JOB_ID % 10000))" --rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'
+
+def _starter(gpus, nodes):
+    "What the script's training command begins with, before the name of the module"
+    if gpus == nodes == 1: return 'python'
+    return f'{_TORCHRUN}{gpus} --standalone' if nodes == 1 else f'{_SRUN}{_TORCHRUN}{gpus}{_MEET}'
+
 def sbatch_script(command, # Words of `training_command`
+                  gpus=1, # Of each machine; a process for each
+                  nodes=1, # Machines
                  ) -> str:
     "The batch script of a Slurm job"
-    settings = f'\nneeds="{sys.version_info[0]}, {sys.version_info[1]}"\nrun={shlex.quote(command[-1])}\ntrain=({shlex.join(command)})\n'
-    return _SLURM_OPTIONS + settings + _SLURM_INSTALL + _SLURM_TRAIN
+    machines = f'#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node=1\n' if nodes > 1 else ''
+    options = _SLURM_OPTIONS.format(nodes=machines, gpus=gpus, cores=4*gpus, gigabytes=16*gpus)
+    settings = f'\nneeds="{sys.version_info[0]}, {sys.version_info[1]}"\nrun={shlex.quote(command[-1])}\ntrain=({_starter(gpus, nodes)} {shlex.join(command[1:])})\n'
+    return options + settings + _SLURM_INSTALL.replace('{term}', 'TERM' if nodes == 1 else 'USR1') + _SLURM_TRAIN
 
 # %% ../nbs/05_gpu_export.ipynb #66a6cbcc
 _COLAB_CELLS = [
@@ -446,6 +460,7 @@ _SLURM_README = '''\
 
        cd {folder} && bash train.sbatch install && sbatch train.sbatch
 
+{several}   The job first prepares the recordings, once, for which it does not need its GPU. To do this before, where long computations are allowed: `venv/bin/speech_ae_prepare --data_dir {prepare}`.
    `tail -f slurm-*.log` shows a line for each epoch. When its time is up or the cluster needs the machine, the job saves itself, asks for another turn, and goes on.
    To end it for good: `touch STOP`, then `scancel` with the job's number; `sbatch train.sbatch` goes on later, without the file `STOP`.
 
@@ -454,6 +469,13 @@ _SLURM_README = '''\
        scp -r cluster:{folder}/{run} .
 
 `requirements.txt` has the versions the job was made with, except for PyTorch: the cluster needs a build for its own CUDA driver. If pip finds no such version there, delete the line; the wheel knows what it can work with.
+'''
+
+_SLURM_SEVERAL = '''\
+   The job asks for {total} GPUs, which share every batch: `--batch_size` is that of all of them together. How many each machine has stands in the first lines and after `--nproc-per-node`: change it in both, and a run goes on with another number of them.
+'''
+_SLURM_MACHINES = '''\
+   All {nodes} machines must see this folder, with the run and the installation in it, the recordings, and what was prepared of them (in `~/.cache/speech_ae`). If they do not find each other, tell them the name of their network by a line before `train=`, such as `export GLOO_SOCKET_IFNAME=ib0 NCCL_SOCKET_IFNAME=ib0`.
 '''
 
 _COLAB_README = '''\
@@ -468,13 +490,21 @@ The versions that Colab has are kept; `requirements.txt` says which ones the job
 '''
 
 # %% ../nbs/05_gpu_export.ipynb #a2def8a0
-def _write_job(folder, to, command, name):
+def _check_processes(to, gpus, nodes, batch_size):
+    "Raise `ExportError` unless a job can have these GPUs"
+    for flag, value in ('gpus', gpus), ('nodes', nodes):
+        if value < 1: raise ExportError(f'--{flag} {value}: must be at least 1')
+        if value > 1 and to == 'colab': raise ExportError(f'--{flag} {value}: Colab lends one machine with one GPU; leave this out, or choose --to slurm')
+    if batch_size < gpus*nodes: raise ExportError(f'--batch_size {batch_size}: too small to be shared by {gpus*nodes} GPUs')
+
+def _write_job(folder, to, command, name, gpus, nodes):
     "Everything of a bundle except the ZIP file, into a new folder"
     folder.mkdir()
     texts = {'requirements.txt': '\n'.join(pinned_requirements(build_wheel(folder))) + '\n'}
-    if to == 'slurm': texts['train.sbatch'] = sbatch_script(command)
+    if to == 'slurm': texts['train.sbatch'] = sbatch_script(command, gpus, nodes)
     else: texts['train.ipynb'] = json.dumps(colab_notebook(command), indent=1) + '\n'
-    names = dict(data=show_path(command[4]), run=show_path(command[-1])) if to == 'colab' else dict(data=show_path(command[4]), run=shlex.quote(command[-1]))
+    several = (_SLURM_SEVERAL*(gpus*nodes > 1) + _SLURM_MACHINES*(nodes > 1)).format(total=gpus*nodes, nodes=nodes)
+    names = dict(data=show_path(command[4]), run=(show_path if to == 'colab' else shlex.quote)(command[-1]), prepare=shlex.quote(command[4]), several=several)
     readme = dict(slurm=_SLURM_README, colab=_COLAB_README)[to]
     texts['README.md'] = readme.format(folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}', **names)
     for file, text in texts.items():
@@ -485,17 +515,20 @@ def make_job_bundle(to, # 'slurm' or 'colab'
                     output=None, # Folder to make; job_slurm or job_colab if None
                     data_dir='data/raw', # Folder of recordings on the other machine; relative ones lie in the job's folder
                     epochs=50, # In total
-                    batch_size=16, # Crops in a batch
+                    batch_size=16, # Crops in a batch, of all GPUs together
                     learning_rate=0.001, # Of Adam, at the start
                     device='cuda', # 'auto', 'cuda', 'cpu' or 'mps'
                     preset='classic', # Key of `speech_ae.model.PRESETS`
+                    gpus=1, # Of each machine, for 'slurm'
+                    nodes=1, # Machines, for 'slurm'
                    ) -> Path: # Of the folder; the same as a ZIP file lies beside it
     "Pack a training job for a machine with a GPU: wheel, versions, script or notebook, README"
     if to not in ('slurm', 'colab'): raise ExportError(f'--to {to}: no such machine; choose from slurm, colab')
     output = Path(output or f'job_{to}')
     command = training_command(data_dir, epochs, batch_size, learning_rate, device, preset)
+    _check_processes(to, gpus, nodes, batch_size)
     with new_path(output) as folder, new_path(output.with_name(output.name + '.zip')) as archive:
-        _write_job(folder, to, command, output.name)
+        _write_job(folder, to, command, output.name, gpus, nodes)
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as z:
             for path in sorted(folder.iterdir()): z.write(path, f'{output.name}/{path.name}')
     return output
@@ -507,10 +540,12 @@ def bundle_cli(
     data_dir:str='data/raw', # Folder of recordings on that machine; relative ones lie in the job's folder
     output:str=None, # Folder to make (default: job_slurm or job_colab)
     epochs:int=50, # Epochs in total
-    batch_size:int=16, # Crops in a batch
+    batch_size:int=16, # Crops in a batch, of all GPUs together
     learning_rate:float=0.001, # Learning rate of Adam at the start
     device:Param('Where to compute', str, choices=['auto', 'cuda', 'cpu', 'mps'])='cuda',
     preset:Param('Model to train', str, choices=list(PRESETS))='classic',
+    gpus:int=1, # GPUs of each machine, with --to slurm
+    nodes:int=1, # Machines, with --to slurm
 ):
     "Pack a training job for a machine with a GPU"
     settings = dict(locals())
