@@ -96,20 +96,22 @@ class _Stream(sf.SoundFile):
 # %% ../nbs/00_audio.ipynb #c1ff55c7
 def _read_mono(f, max_seconds, block=2**18):
     "The samples of the open `SoundFile`, channels averaged, float32"
-    parts, n = [], 0
+    samples, n = np.empty(min(f.frames, block), dtype=np.float32), 0
     while len(part := f.read(block, dtype='float32', always_2d=True)):
-        parts.append(part[:, 0] if f.channels == 1 else part.mean(axis=1))
+        if n + len(part) > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
+        if n + len(part) > len(samples): samples.resize(max(n + len(part), len(samples)*3//2, f.frames if f.frames < _UNKNOWN_LENGTH else 0), refcheck=False)
+        samples[n:n + len(part)] = part[:, 0] if f.channels == 1 else part.mean(axis=1)
         n += len(part)
-        if n > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
     if n == 0: raise AudioError('holds no samples', 'empty')
-    return np.concatenate(parts)
+    samples.resize(n, refcheck=False)
+    return samples
 
 # %% ../nbs/00_audio.ipynb #8793a468
 def _check_samples(samples):
     "Raise `AudioError` unless every sample is finite and on the scale where full scale is 1"
-    bad = np.count_nonzero(~np.isfinite(samples))
+    bad = 0 if np.isfinite(samples.sum(dtype=np.float64)) else len(samples) - np.count_nonzero(np.isfinite(samples))
     if bad: raise AudioError(f'{bad} of {len(samples)} samples are NaN or infinite', 'not finite')
-    peak = float(np.abs(samples).max())
+    peak = float(max(samples.max(), -samples.min()))
     if peak > 100: raise AudioError(f'peak of {peak:.3g} where full scale is 1; divide the samples by their full scale')
 
 # %% ../nbs/00_audio.ipynb #c0c05ef0

@@ -48,7 +48,7 @@ def set_epoch(self:AudioDataset,
         n_frames = self.framing.n_frames(n_samples)
         if not size or n_frames <= size: self.crops.append((i, 0, n_samples))
         else:
-            starts = [k*self.framing.hop_length for k in _cut(n_frames, size, int(shifts[j]))]
+            starts = [min(k*self.framing.hop_length, n_samples - 1) for k in _cut(n_frames, size, int(shifts[j]))]  # the last frame's centre may lie behind the end
             self.crops += [(i, start, min(start + (size - 1)*self.framing.hop_length + 1, n_samples)) for start in starts]
 
 @patch

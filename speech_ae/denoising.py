@@ -222,7 +222,8 @@ def normalize_level(samples, # Samples, shape (n,), float32, full scale = 1
     "Scale a recording to an RMS level; silence (RMS below -160 dBFS) stays as it is"
     samples = _check(samples)
     if not -150 <= level <= 60: raise ValueError(f'level={level} must lie between -150 and 60 dBFS')
-    rms = np.sqrt(np.mean(samples.astype(float)**2)) if len(samples) else 0
+    pieces = (samples[i:i + 2**20].astype(float) for i in range(0, len(samples), 2**20))  # an hour is never copied whole
+    rms = np.sqrt(sum(np.sum(piece**2) for piece in pieces)/max(1, len(samples)))
     return samples.copy() if rms < 1e-8 else samples*np.float32(10**(level/20)/rms)
 
 # %% ../nbs/02_denoising.ipynb #144fef75

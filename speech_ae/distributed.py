@@ -85,7 +85,7 @@ def join(cls:Ranks,
          device_type='cpu', # Where the model is: 'cuda' or 'cpu'
         ) -> Ranks:
     "Connect with the other processes that torchrun started; alone if there are none"
-    if 'RANK' not in os.environ or int(os.environ['WORLD_SIZE']) == 1: return cls()
+    if 'TORCHELASTIC_RUN_ID' not in os.environ or int(os.environ['WORLD_SIZE']) == 1: return cls()  # a RANK alone may be left over from another job
     import torch, torch.distributed as dist
     ranks = cls(*(int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')))
     _end_with_parent()
@@ -115,6 +115,7 @@ def working(self:Ranks):
         if not self.first: stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, 'w'))))
         stack.enter_context(_backend_errors())
         yield self
+        self.barrier()  # who has written the report is late, and torchrun does not wait for long
         self.leave()
 
 # %% ../nbs/03b_distributed.ipynb #17d17fec
@@ -204,6 +205,16 @@ def _first_failure(exits, # {rank: exit code}, negative for a signal, of those t
     return 128 - code, f'error: process {rank} was ended by {signal.Signals(-code).name}' + ', as when memory runs out'*(code == -9)
 
 # %% ../nbs/03b_distributed.ipynb #69c65514
+def _heed_one_signal():
+    "Let torchrun ignore further signals while its processes save themselves, where this PyTorch has the place to say so"
+    import torch.distributed.elastic.multiprocessing.api as api
+    first = getattr(api, '_terminate_process_handler', None)
+    def receive(number, frame):
+        for name in os.environ['PET_SIGNALS_TO_HANDLE'].split(','):
+            if hasattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN)
+        first(number, frame)
+    if first: api._terminate_process_handler = receive
+
 def torchrun(words=None, # Of its command line; those of this process if None
              tied=False, # Whether to stop the run when the program dies that started it
             ):
@@ -215,6 +226,7 @@ def torchrun(words=None, # Of its command line; those of this process if None
     from torch.distributed.run import determine_local_world_size, parse_args, run
     if tied: _end_with_parent()
     logging.disable(logging.ERROR)  # what there is to say, is said here
+    _heed_one_signal()
     arguments = parse_args(words)
     _share_machine(determine_local_world_size(arguments.nproc_per_node), arguments.standalone)
     try: return run(arguments)
@@ -266,5 +278,6 @@ def launch(arguments, # Words of the program's command line
     status = process.returncode if process.returncode >= 0 else 128 - process.returncode
     if signal.SIGINT in received: raise KeyboardInterrupt
     if status in _STOPS: raise DistributedError(f'stopped by {_STOPS[status]}', status)
+    if status == 134 and errors: status = 1  # a process that had said what is wrong broke down while it ended
     errors.sort(key=lambda text: text.startswith(_LOST))  # complaints of those that remain come last
     if status: raise DistributedError(errors[0] if errors else f'the run ended with status {status}', status)

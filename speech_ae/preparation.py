@@ -6,7 +6,7 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../nbs/02h_preparation.ipynb #aa49d379
-import hashlib, json, os, shutil, signal, threading, time, zlib
+import ctypes, errno, hashlib, json, os, shutil, signal, stat, sys, threading, time, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,8 +26,9 @@ def _to_values(samples, rate, settings):
     if rate != target: samples = soxr.resample(samples, rate, target, quality='HQ')
     samples = denoise(samples, target, method=settings['denoise'])
     if settings['level'] is not None: samples = normalize_level(samples, level=settings['level'])
-    gain = np.float32(max(float(np.abs(samples).max(initial=0)), 1e-9)/32_767)
-    return np.round(samples/gain).astype('<i2'), float(gain)
+    gain = np.float32(max(samples.max(initial=0), -samples.min(initial=0), 1e-9)/32_767)
+    samples = samples/gain
+    return np.round(samples, out=samples).astype('<i2'), float(gain)
 
 # %% ../nbs/02h_preparation.ipynb #30104c2a
 def _stamp(path):
@@ -40,6 +41,7 @@ def _prepare_file(root, file, settings):
     "The entry of one recording and its values, which are None if it is left out"
     stamp = _stamp(root/file)
     content, digest, found = _examine(root/file)
+    if _stamp(root/file) != stamp: content, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
     values, gain = (None, 1.) if content is None else _to_values(*content, settings)
     n = 0 if values is None else len(values)
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain, crc32=zlib.crc32(values) if n else 0), values
@@ -76,9 +78,13 @@ class _Store:
 
     def flush(self):
         for file, content in (self.samples, ()), (self.journal, self.lines):
-            file.writelines(content)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.writelines(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as e:
+                e.filename = file.name  # such as a full disk, which does not say where
+                raise
         self.lines, self.flushed = [], time.monotonic()
 
     def close(self):
@@ -117,16 +123,29 @@ def _known_entries(folder, root, files):
     return known, shared
 
 # %% ../nbs/02h_preparation.ipynb #4008caf0
+def _processes(n_files, workers):
+    "How many processes joblib is asked for: as many as the user says, here or by `parallel_config`, else one a core"
+    from joblib import cpu_count
+    from joblib.parallel import get_active_backend
+    backend, n_jobs = get_active_backend()
+    if workers or type(backend).__name__ != 'LokyBackend' or n_jobs not in (None, 1): return workers
+    return cpu_count() if n_files > 40 else 1
+
 def _results(root, files, settings, workers):
     "Entry and values of every file, in the order in which they are done"
-    from joblib import Parallel, delayed, cpu_count, parallel_config
-    from joblib.parallel import get_active_backend
-    jobs = (delayed(_prepare_file)(root, file, settings) for file in files)
-    backend, n_jobs = get_active_backend()
-    if workers is None and type(backend).__name__ == 'LokyBackend' and n_jobs == 1: workers = cpu_count() if len(files) > 40 else 1
-    results = Parallel(n_jobs=workers, return_as='generator_unordered')(jobs)
+    from joblib import Parallel, delayed
+    jobs = (delayed(_prepare_in_worker)(os.getpid(), root, file, settings) for file in files)
+    results = Parallel(n_jobs=_processes(len(files), workers), return_as='generator_unordered')(jobs)
     try: yield from results
-    finally: results.close()
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that the other files were not waited for
+            results.close()
+
+def _prepare_in_worker(parent, root, file, settings):
+    "`_prepare_file`, in a process that on Linux ends with the one that started it"
+    if sys.platform == 'linux' and os.getpid() != parent == os.getppid(): ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # 1 is PR_SET_PDEATHSIG
+    return _prepare_file(root, file, settings)
 
 @contextmanager
 def _stop_on_signal():
@@ -146,14 +165,15 @@ def _expected_seconds(root, files, most=200):
     looked = files[::-(-len(files)//most)]
     seconds = 0.
     for file in looked:
-        try: seconds += min(sf.info(root/file).duration, 3600)
+        try:
+            if stat.S_ISREG(os.stat(root/file).st_mode): seconds += min(sf.info(os.fsencode(root/file)).duration, 3600)
         except (OSError, RuntimeError): pass
     return seconds*len(files)/len(looked)
 
 def _check_disk(folder, seconds, sample_rate):
     "Raise `CorpusError` when that much sound does not fit on the disk"
     need, free = 2*seconds*sample_rate, shutil.disk_usage(folder).free
-    if need > free: raise CorpusError(f'{show_path(folder)}: {show_duration(seconds)} of sound need {need/1e6:.0f} MB there, {free/1e6:.0f} MB are free; make room or choose another --cache_dir')
+    if need > free: raise CorpusError(f'{show_path(folder)}: {show_duration(seconds)} of sound need {need/1e6:.1f} MB there, {free/1e6:.1f} MB are free; make room or choose another --cache_dir')
 
 # %% ../nbs/02h_preparation.ipynb #62cf263a
 def _add_missing(folder, root, files, settings, workers):
@@ -172,7 +192,7 @@ def _add_missing(folder, root, files, settings, workers):
         missing = [file for file in files if file not in known and file not in shared]
         seconds = _expected_seconds(root, missing) if missing else 0
         _check_disk(folder, seconds, settings['sample_rate'])
-        if missing: print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, about {show_duration(seconds)}, which happens once', flush=True)
+        if missing: print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of sound, which happens once', flush=True)
         store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
@@ -205,7 +225,7 @@ class Corpus:
     @property
     def values(self):
         "All values of the store, int16: a memory map, which takes memory only where it is read"
-        if self._values is None: self._values = np.memmap(self.folder/'samples.i16', dtype='<i2', mode='r')
+        if self._values is None: self._values = np.memmap(self.folder/'samples.i16', dtype='<i2', mode='r', shape=max(r.start + r.n_samples for r in self.recordings))
         return self._values
 
     def slice(self, i, start=0, stop=None):
@@ -237,7 +257,7 @@ def prepare_corpus(data_dir, # Corpus folder
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"
     root = Path(data_dir)
-    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise, level=level)
+    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise, level=None if level is None else float(level))
     sources = take_files(list_sources(root), max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
     known, _ = _known_entries(folder, root, files)
@@ -246,7 +266,10 @@ def prepare_corpus(data_dir, # Corpus folder
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}
     corpus = _assemble(folder, root, sources, known, settings | dict(max_files=max_files, data_dir=os.fsdecode(root.resolve())))
     listed = folder/'corpus_check.csv'
-    write_rows(listed, corpus.findings, ('file', 'severity', 'problem', 'detail'))
+    try: write_rows(listed, corpus.findings, ('file', 'severity', 'problem', 'detail'))
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS): raise
+        listed = None  # somebody else's store can be read
     stop_if_bad(corpus.findings, len(sources), max_bad, listed)
     return corpus
 

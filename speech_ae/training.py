@@ -112,10 +112,11 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     sample = config.data_dir == 'sample' and not Path('sample').is_dir()
     device, kind = pick_device(config.device).type, ModelConfig.of(config.preset).kind
     gpu, precision = device == 'cuda', config.precision
-    if precision == 'auto': precision = 'bfloat16' if kind == 'network' and has_bfloat16(device) else 'float32'
+    batch_size = config.batch_size or (16 if gpu else 8)
+    if precision == 'auto': precision = 'bfloat16' if kind == 'network' and has_bfloat16(device) and (gpu or batch_size > 2) else 'float32'
     name = 'sample' if sample else Path(config.data_dir).resolve().name
     return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (3 if kind == 'adaptive' else 15 if sample else 50),
-                   batch_size=config.batch_size or (16 if gpu else 8), precision=precision)
+                   batch_size=batch_size, precision=precision)
 
 # %% ../nbs/04_training.ipynb #dc49c356
 _SEAL = 71  # len('sha256:') + 64 hexadecimal digits
@@ -226,8 +227,10 @@ def fit(self:Trainer):
     try:
         self.call('before_fit')
         if self.config.init == 'pca' and not self.history: self.begin()
+        self.ranks.barrier()
         self.network = self.ranks.wrap(self.model)
         self.call('before_steps')
+        self.ranks.barrier()  # the first has tried some steps
         while self.epoch < self.config.epochs and not self.stop:
             self.train_epoch()
             row = self.validate()
@@ -309,8 +312,9 @@ def run_model(self:Trainer,
               n_samples, # Shape (B,), on the CPU
              ):
     "Frames, their lengths (None if all are equal), reconstruction and latents of a batch"
-    equal = bool((n_samples == n_samples[0]).all())
-    frames, lengths = self.framing.frame(samples), None if equal else self.framing.n_frames(n_samples)
+    lengths = self.framing.n_frames(n_samples)
+    if (lengths == lengths[0]).all(): lengths = None
+    frames = self.framing.frame(samples)
     reconstruction, latents = (self.network if self.model.training else self.model)(frames, lengths)
     if self.config.loss == 'waveform': reconstruction = overlapped(self.framing, reconstruction, lengths)
     return frames, lengths, reconstruction, latents
@@ -380,6 +384,7 @@ def enter(self:Trainer,
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
     self.batches_done, self.sums = 0, torch.zeros(4, dtype=torch.float64)
     self.call('after_epoch')
+    self.ranks.barrier()  # the first has written files
 
 # %% ../nbs/04_training.ipynb #96c44c30
 @patch
@@ -574,9 +579,11 @@ def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one that warms
     gpu = trainer.device.type == 'cuda'
     try:
         with torch.random.fork_rng([torch.cuda.current_device()] if gpu else []):
-            for batch in batches:
-                start, mine = time.perf_counter(), trainer.ranks.share(batch)[0]
-                trainer.backward(*next(iter(trainer.load(trainer.train_set, [mine]))), mine)
+            shares = [trainer.ranks.share(batch)[0] for batch in batches]
+            loaded = iter(trainer.load(trainer.train_set, shares))
+            for mine in shares:
+                start = time.perf_counter()
+                trainer.backward(*next(loaded), mine)
                 if gpu: torch.cuda.synchronize()
                 seconds.append(time.perf_counter() - start)
     except torch.OutOfMemoryError:
@@ -668,8 +675,9 @@ class StopOnSignal(Callback):
     def cleanup(self, trainer): self.give_back()
 
     def stop_if_asked(self, trainer):
-        self.received = trainer.ranks.most(self.received or 0) or None
-        if self.received is None: return
+        asked = trainer.ranks.most(self.received or 0)  # a signal that comes while they agree counts next time
+        if not asked: return
+        self.received = asked
         if trainer.ranks.first: self.checkpoints.save(trainer)
         trainer.ranks.barrier()
         go_on = f'speech_ae_train --output_dir {shlex.quote(os.fspath(trainer.config.output_dir))} --resume'
@@ -773,8 +781,15 @@ def _find_data(config):
     if config.data_dir == 'sample' and not Path('sample').is_dir(): return make_sample_corpus(_sample_folder())
     return Path(config.data_dir)
 
-def _open_corpus(config, data_dir):
-    return prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files, max_bad=config.max_bad, cache_dir=config.cache_dir)
+def _open_corpus(config, data_dir, ranks):
+    "The prepared corpus; the first process prepares what is missing and says so, before the others look"
+    if not ranks.first: ranks.barrier()
+    corpus = prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files, max_bad=config.max_bad, cache_dir=config.cache_dir)
+    if ranks.first: ranks.barrier()
+    ranks.barrier()  # on several machines, each may have to prepare for itself
+    mine = _split_digest(corpus.recordings)
+    if ranks.any(mine != ranks.from_first(mine)): raise TrainingError(f'{show_path(data_dir)}: the processes of this run do not see the same recordings; give all of them the same folder')
+    return corpus
 
 # %% ../nbs/04_training.ipynb #a8468361
 def _check_run_folder(folder, data_dir):
@@ -807,7 +822,7 @@ def start_run(config:TrainConfig, # As the user gave it
     if ranks.first: _check_run_folder(config.run_dir, data_dir)
     ranks.barrier()
     if pick_device(config.device).type == 'cpu': choose_threads()
-    corpus = _open_corpus(config, data_dir)
+    corpus = _open_corpus(config, data_dir, ranks)
     recordings = split_by_speaker(corpus.recordings, config.seed)
     if ranks.first: _save_config(config, data_dir, new=True)
     return _begin(config, corpus, recordings, model_config, ranks)
@@ -824,16 +839,17 @@ def _begin(config, corpus, recordings, model_config, ranks):
 
 # %% ../nbs/04_training.ipynb #de9ba1bc
 def choose_threads() -> int: # Number of threads PyTorch now uses
-    "Try one thread and all of them on a small LSTM, and keep the faster"
+    "Try one thread and all of them on a small LSTM, and keep all if they are at least a tenth faster"
     if 'OMP_NUM_THREADS' in os.environ: return torch.get_num_threads()
-    lstm, x, times = torch.nn.LSTM(256, 256, bidirectional=True, batch_first=True), torch.zeros(8, 30, 256), {}
+    lstm, x, times = torch.nn.LSTM(256, 256, bidirectional=True, batch_first=True), torch.zeros(8, 100, 256), {}
     for threads in sorted({1, torch.get_num_threads()}):
         torch.set_num_threads(threads)
         lstm(x)[0].sum().backward()
         start = time.perf_counter()
         for _ in range(3): lstm(x)[0].sum().backward()
         times[threads] = time.perf_counter() - start
-    torch.set_num_threads(min(times, key=times.get))
+    fastest = min(times, key=times.get)
+    torch.set_num_threads(fastest if times[fastest] < .9*times[1] else 1)
     return torch.get_num_threads()
 
 # %% ../nbs/04_training.ipynb #34ba0af2
@@ -857,7 +873,7 @@ def _saved_config(folder):
     try:
         saved = json.loads((folder/'config.json').read_text(encoding='utf-8'))
         if not isinstance(saved['data_dir'], str): raise TypeError('data_dir is not a string')
-        return asdict(TrainConfig(**saved))
+        return asdict(TrainConfig(**dict(precision='float32') | saved))  # what runs did before there was a choice
     except FileNotFoundError: raise TrainingError(f'{show_path(folder)}: no run here (config.json is missing)') from None
     except (ValueError, TypeError, KeyError) as e: raise TrainingError(f'{show_path(folder)}/config.json: not the settings of a run ({e})') from None
 
@@ -865,6 +881,7 @@ def _resumed_config(config, given, saved, folder):
     "The saved settings with those `given` by the user that may differ; `TrainingError` if another differs"
     for name in given:
         value = getattr(config, name)
+        if (name, value) == ('precision', 'auto'): continue  # as it was
         if name not in MAY_DIFFER and value != saved[name]: raise TrainingError(f'--{name} {value}: the run in {show_path(folder)} has {saved[name]}; only {", ".join(MAY_DIFFER[:4])} may differ on --resume')
     changes = {name: getattr(config, name) for name in given if name in MAY_DIFFER}
     return TrainConfig(**saved | changes | dict(output_dir=os.fspath(folder)))
@@ -891,11 +908,11 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     saved = _saved_config(folder)
     path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint), load_checkpoint(checkpoint))
     config = complete_config(_resumed_config(config, given, saved, folder))
-    corpus = _open_corpus(config, config.data_dir)
+    corpus = _open_corpus(config, config.data_dir, ranks)
     if state is None:
         if ranks.first: _save_config(config, config.data_dir)
         return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config, ranks)
-    other = _difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (state['config'], saved)))
+    other = _difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (dict(precision='float32') | state['config'], saved)))
     if other: raise TrainingError(f'{show_path(path)}: of another run than the one in {show_path(folder)}: {other}')
     trainer = Trainer(config, corpus, _saved_split(folder, corpus), model_config, make_callbacks(config, ranks), ranks, input_scale=1.)  # the checkpoint has the right one
     try: trainer.load_state_dict(state)
@@ -912,7 +929,7 @@ def _train_in_processes(settings, given, resume, processes):
     words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume else [])
     try: launch(words, processes)
     except DistributedError as e:
-        if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on', e.status) from None
+        if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on' if (folder/'last.pt').exists() else f'{e}; the same command goes on', e.status) from None
         raise
     if is_cli(train): return None
     return resume_run(TrainConfig(output_dir=os.fspath(folder)))
