@@ -154,7 +154,7 @@ def _examine(path):
     except AudioError as e: return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
     digest, found = _sha256(path), check_samples(samples, rate)
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
-    return None if any(severity == 'error' for severity, *_ in found) else (samples, rate), digest, found
+    return None if any(severity == 'error' for severity, *_ in found) else [samples, rate], digest, found
 
 # %% ../nbs/02a_corpus.ipynb #8d5b03e3
 def _leave_out_copies(rows):

@@ -42,7 +42,7 @@ def _prepare_file(root, file, settings):
     stamp = _stamp(root/file)
     content, digest, found = _examine(root/file)
     if _stamp(root/file) != stamp: content, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
-    values, gain = (None, 1.) if content is None else _to_values(*content, settings)
+    values, gain = (None, 1.) if content is None else _to_values(content.pop(0), content.pop(), settings)  # popped: an hour at its own rate is let go when it has been resampled
     n = 0 if values is None else len(values)
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain, crc32=zlib.crc32(values) if n else 0), values
 
