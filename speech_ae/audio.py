@@ -99,7 +99,7 @@ def _read_mono(f, max_seconds, block=2**18):
     samples, n = np.empty(min(f.frames, block), dtype=np.float32), 0
     while len(part := f.read(block, dtype='float32', always_2d=True)):
         if n + len(part) > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
-        if n + len(part) > len(samples): samples.resize(max(n + len(part), len(samples)*3//2, f.frames if f.frames < _UNKNOWN_LENGTH else 0), refcheck=False)
+        if n + len(part) > len(samples): samples.resize(max(n + len(part), min(f.frames, len(samples)*3//2)), refcheck=False)  # a header may promise what it likes
         samples[n:n + len(part)] = part[:, 0] if f.channels == 1 else part.mean(axis=1)
         n += len(part)
     if n == 0: raise AudioError('holds no samples', 'empty')
@@ -114,26 +114,50 @@ def _check_samples(samples):
     peak = float(max(samples.max(), -samples.min()))
     if peak > 100: raise AudioError(f'peak of {peak:.3g} where full scale is 1; divide the samples by their full scale')
 
-# %% ../nbs/00_audio.ipynb #c0c05ef0
-def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3
-               max_seconds=3600, # Longest recording accepted, in seconds
-              ) -> tuple[np.ndarray, int]: # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
-    "Read a recording at its own sample rate, channels averaged; `AudioError` says what is wrong with it"
+# %% ../nbs/00_audio.ipynb #ff0d066b
+def _share_of_wav(file):
+    "How much of the samples that the open WAV file promises is there, at most 1"
+    file.seek(12)
+    for _ in range(1000):  # chunks
+        name, size = (head := file.read(8))[:4], int.from_bytes(head[4:], 'little')
+        if len(head) < 8 or size > 2**31 - 2**16: return 1.  # unknown length
+        if name == b'data': return min(1., (os.fstat(file.fileno()).st_size - file.tell())/size) if size else 1.
+        file.seek(size + size % 2, os.SEEK_CUR)
+    return 1.
+
+def _has_last_page(file):
+    "Whether the last page of the open Ogg file is marked as such"
+    file.seek(max(0, os.fstat(file.fileno()).st_size - 2**16))
+    end = file.read()
+    return bool(end[end.rfind(b'OggS') + 5:][:1] > b'\3')  # bit 2 of a byte of three bits
+
+def _missing(file, f, n):
+    "What is not there of the recording in `file`, opened as the `SoundFile` `f`, of which `n` samples could be read: one sentence, empty if nothing is known to be missing"
+    promised = n/max(_share_of_wav(file), 1e-9) if f.format in ('WAV', 'WAVEX') else f.frames if f.frames < _UNKNOWN_LENGTH else n
+    if promised - n > 0.1*f.samplerate: return f'ends after {n/f.samplerate:.2f} of {promised/f.samplerate:.2f} s'
+    return f'ends after {n/f.samplerate:.2f} s without its last page' if f.format == 'OGG' and not _has_last_page(file) else ''
+
+# %% ../nbs/00_audio.ipynb #d482e1bc
+def _read_recording(path, max_seconds):
+    "What `read_audio` gives, and what is missing"
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
         if status.st_size == 0: raise AudioError('file of 0 bytes', 'empty')
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))
-        try:
-            with _Stream(descriptor, closefd=False) as f:
-                _check_header(f, max_seconds)
-                samples = _read_mono(f, max_seconds)
-                _check_samples(samples)
-                return samples, f.samplerate
-        finally: os.close(descriptor)
+        with open(path, 'rb') as file, _Stream(file.fileno(), closefd=False) as f:
+            _check_header(f, max_seconds)
+            samples = _read_mono(f, max_seconds)
+            _check_samples(samples)
+            return samples, f.samplerate, _missing(file, f, len(samples))
     except AudioError as e: raise AudioError(f'{show_path(path)}: {e}', e.problem) from None
     except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({e.error_string.strip().rstrip(".")})') from None
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
+
+def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3
+               max_seconds=3600, # Longest recording accepted, in seconds
+              ) -> tuple[np.ndarray, int]: # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
+    "Read a recording at its own sample rate, channels averaged; `AudioError` says what is wrong with it"
+    return _read_recording(path, max_seconds)[:2]
 
 # %% ../nbs/00_audio.ipynb #b447da16
 def load_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3; any rate, any number of channels

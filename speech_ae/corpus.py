@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
-from .audio import AUDIO_EXTENSIONS, SpeechAEError, AudioError, atomic_path, find_audio, read_audio, show_path
+from .audio import AUDIO_EXTENSIONS, SpeechAEError, AudioError, _read_recording, atomic_path, find_audio, show_path
 from .commands import progress
+from .isolation import Isolated
 
 # %% ../nbs/02a_corpus.ipynb #20bb20a9
 class CorpusError(SpeechAEError):
@@ -99,7 +100,7 @@ class Finding:
     "One row of corpus_check.csv"
     file: str # POSIX path relative to the corpus folder
     severity: str # 'error': left out; 'warning': kept
-    problem: str # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'clipped', 'narrow band', 'offset', 'long'
+    problem: str # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'clipped', 'narrow band', 'offset', 'long'
     detail: str # What was found, with its number
 
 # %% ../nbs/02a_corpus.ipynb #5f0b6c45
@@ -150,11 +151,16 @@ def _sha256(path):
 
 def _examine(path):
     "Read one recording: its samples and rate, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
-    try: samples, rate = read_audio(path)
+    try: samples, rate, missing = _read_recording(path, 3600)
     except AudioError as e: return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
     digest, found = _sha256(path), check_samples(samples, rate)
+    if missing: found.append(('warning', 'cut short', missing))
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
     return None if any(severity == 'error' for severity, *_ in found) else [samples, rate], digest, found
+
+def _check_file(path):
+    "The sha256 of one recording and what was found"
+    return _examine(path)[1:]
 
 # %% ../nbs/02a_corpus.ipynb #8d5b03e3
 def _leave_out_copies(rows):
@@ -173,7 +179,11 @@ def check_corpus(data_dir, # Corpus folder
                 ) -> list[Finding]: # Errors and warnings, in the order of the files
     "Read every recording of a folder and report what is wrong"
     sources = take_files(list_sources(data_dir), max_files)
-    return _leave_out_copies([(s.file, *_examine(Path(data_dir)/s.file)[1:]) for s in progress(sources, 'checking')])[1]
+    with Isolated('speech_ae.corpus:_check_file') as check:
+        def row(path):
+            try: return check(path)
+            except AudioError as e: return None, [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
+        return _leave_out_copies([(s.file, *row(Path(data_dir)/s.file)) for s in progress(sources, 'checking')])[1]
 
 # %% ../nbs/02a_corpus.ipynb #8666aca2
 def write_rows(path, # CSV file to write, atomically

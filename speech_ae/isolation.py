@@ -8,8 +8,7 @@ __all__ = ['Isolated']
 # %% ../nbs/00b_isolation.ipynb #a442029c
 import importlib, json, os, signal, subprocess, sys
 import numpy as np
-from fastcore.basics import patch
-from .audio import AudioError, SpeechAEError, show_path
+from .audio import AudioError, show_path
 
 # %% ../nbs/00b_isolation.ipynb #6b2ef91a
 def _write(pipe, values):
@@ -32,17 +31,18 @@ def _read(pipe):
     return values
 
 # %% ../nbs/00b_isolation.ipynb #31649dcd
-def _limit_memory(gigabytes):
-    "Let this process have so much memory of its own; more is a MemoryError"
+def _set_limits(seconds, gigabytes):
+    "From now on so much time, 0 for no limit, and so much memory of its own; Windows has no such limits"
     try: import resource
-    except ImportError: return  # Windows
-    limit = int(1e9*gigabytes)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    except ImportError: return
+    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9*gigabytes), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
-def _answer(function, arguments):
+def _answer(name, arguments):
     "[True, result, ...] of a call, or [False, message, problem] if it fails"
     try:
-        result = function(*arguments)
+        module, function = name.split(':')
+        result = getattr(importlib.import_module(module), function)(*arguments)
         return [True, *(result if isinstance(result, tuple) else [result])]
     except AudioError as e: return [False, str(e), e.problem]
     except MemoryError: return [False, f'{show_path(arguments[0])}: needs too much memory', 'unreadable']
@@ -52,90 +52,97 @@ def _serve():
     "Answer calls until the pipe is closed"
     for name in 'SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP':
         if hasattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN)
-    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb')
-    module, name, gigabytes = _read(calls)
-    function = getattr(importlib.import_module(module), name)
-    _write(answers, ['ready'])
-    silence = os.open(os.devnull, os.O_WRONLY)
+    calls, answers, silence = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
     for stream in 1, 2: os.dup2(silence, stream)  # what decoders have to say to the terminal
-    _limit_memory(gigabytes)
     while True:
-        try: seconds, arguments = _read(calls)
+        try: here, seconds, gigabytes, *call = _read(calls)
         except EOFError: return
-        if hasattr(signal, 'setitimer'): signal.setitimer(signal.ITIMER_REAL, seconds)
-        answer = _answer(function, arguments)
-        if hasattr(signal, 'setitimer'): signal.setitimer(signal.ITIMER_REAL, 0)
+        if here: os.chdir(here)
+        _set_limits(seconds, gigabytes)
+        answer = _answer(*call)
+        _set_limits(0, gigabytes)
         _write(answers, answer)
 
-# %% ../nbs/00b_isolation.ipynb #70b77c51
+# %% ../nbs/00b_isolation.ipynb #86a1c803
 _START = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from speech_ae.isolation import _serve; _serve()'
 
-class Isolated:
-    "A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too much memory"
-    def __init__(self, function, # Function of a module; its first argument is the file that it reads, the others are plain values
-                 seconds=10., # Time limit of a call, and as much again for every megabyte of the file; none on Windows
-                 gigabytes=2.): # Limit of its memory; none on Windows
-        self.function, self.seconds, self.gigabytes, self.process, self.owner = function, seconds, gigabytes, None, None
+class _Process:
+    "A process that answers calls"
+    def __init__(self):
+        self.owner, self.modules = os.getpid(), [*map(str, sys.path)]
+        self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
-    def __enter__(self): return self
-    def __exit__(self, *_): self.close()
+    def ask(self, question):
+        _write(self.process.stdin, question)
+        return _read(self.process.stdout)
 
-    def start(self):
-        "Begin a new process"
-        self.close()
-        command, pipes = [sys.executable, '-I', '-c', _START, json.dumps([*map(str, sys.path)])], dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.PIPE)
-        self.process, self.owner = subprocess.Popen(command, **pipes), os.getpid()
-        try:
-            _write(self.process.stdin, [self.function.__module__, self.function.__name__, self.gigabytes])
-            _read(self.process.stdout)
-        except (EOFError, OSError):
-            said = self.process.stderr.read().decode(errors='replace').split('\n')
-            self.close()
-            raise SpeechAEError('the process that reads recordings does not start: ' + next((line for line in reversed(said) if line), 'it says nothing')) from None
-
-    def close(self):
-        "End the process, if there is one"
-        process, self.process = self.process, None
-        if process is None: return
-        for pipe in process.stdin, process.stdout, process.stderr:
+    def end(self):
+        "Its exit status, once it has ended"
+        for pipe in self.process.stdin, self.process.stdout:
             try: pipe.close()
             except OSError: pass  # a question that nobody will hear
-        if self.owner == os.getpid():  # not in a fork of the caller
-            process.kill()
-            process.wait()
+        if self.owner != os.getpid(): return 0  # that of a process of which this one is a fork
+        try: return self.process.wait(.1)
+        except subprocess.TimeoutExpired: self.process.kill()
+        return self.process.wait()
+
+_idle = []  # processes that wait for a call
+
+def _take():
+    "A process of this one's own that is waiting, or a new one"
+    while _idle:
+        process = _idle.pop()
+        if process.owner == os.getpid() and process.modules == [*map(str, sys.path)] and process.process.poll() is None: return process
+        process.end()
+    return _Process()
 
 # %% ../nbs/00b_isolation.ipynb #298e33b5
 def _cause(status, seconds):
     "What the exit status of a process says about the file that it read"
     if status == -getattr(signal, 'SIGALRM', 0): return f'not read after {seconds:.0f} s'
-    if status == -getattr(signal, 'SIGKILL', 0): return 'the process that read it was killed, twice'
+    if _from_outside(status): return f'the process that read it was stopped twice ({signal.Signals(-status).name})'
     return f'crashes its decoder ({signal.Signals(-status).name if status < 0 else f"status {status}"})'
 
-def _ask(isolated, seconds, arguments):
+def _from_outside(status): return status in [-getattr(signal, name, 0) for name in ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1')]
+
+def _ask(question):
     "The answer to a call and None, or None and the exit status of the process that died of it"
-    if isolated.process is None or isolated.owner != os.getpid(): isolated.start()
-    try:
-        _write(isolated.process.stdin, [seconds, arguments])
-        return _read(isolated.process.stdout), None
-    except (EOFError, BrokenPipeError):
-        status = isolated.process.wait()
-        isolated.close()
-        return None, status
+    process = _take()
+    try: answer = process.ask(question)
+    except (EOFError, BrokenPipeError): return None, process.end()
     except BaseException:  # such as Ctrl-C: this answer would be taken for that to the next call
-        isolated.close()
+        process.end()
         raise
+    _idle.append(process)
+    return answer, None
 
 # %% ../nbs/00b_isolation.ipynb #5a00a4a5
-@patch
-def __call__(self:Isolated, path, # File that the function reads
-             *arguments): # What it takes besides
-    "What the function returns; `AudioError` if it raises one, or anything else, or dies"
-    try: seconds = self.seconds*(1 + os.path.getsize(path)/1e6)
-    except OSError: seconds = self.seconds
-    for _ in range(2):
-        answer, status = _ask(self, seconds, [os.fsdecode(path), *arguments])
-        if answer or status != -getattr(signal, 'SIGKILL', 0): break
-    if answer is None: raise AudioError(f'{show_path(path)}: {_cause(status, seconds)}')
-    good, *result = answer
-    if not good: raise AudioError(*result)
-    return result[0] if len(result) == 1 else tuple(result)
+class Isolated:
+    "A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too much memory. Any thread may call it"
+    def __init__(self, function, # Function of a module, or 'module:function'; its first argument is the file that it reads, the others are plain values
+                 seconds=10., # Time limit of a call, and as much again for every megabyte of the file; none on Windows
+                 gigabytes=2.): # Limit of its memory; none on Windows
+        self.name, self.seconds, self.gigabytes = function if isinstance(function, str) else f'{function.__module__}:{function.__name__}', seconds, gigabytes
+
+    def __call__(self, path, # File that the function reads
+                 *arguments): # What it takes besides
+        "What the function returns; `AudioError` if it raises one, or anything else, or dies"
+        try: seconds = self.seconds*(1 + os.path.getsize(path)/1e6)
+        except OSError: seconds = self.seconds
+        question = [_here(), seconds, self.gigabytes, self.name, [os.fsdecode(path), *arguments]]
+        for _ in range(2):
+            answer, status = _ask(question)
+            if answer or not _from_outside(status): break
+        if answer is None: raise AudioError(f'{show_path(path)}: {_cause(status, seconds)}')
+        good, *result = answer
+        if not good: raise AudioError(*result)
+        return result[0] if len(result) == 1 else tuple(result)
+
+    def __enter__(self): return self
+    def __exit__(self, *_):
+        "Let one process wait for somebody else, end the others"
+        while len(_idle) > 1: _idle.pop().end()
+
+def _here():
+    try: return os.getcwd()
+    except FileNotFoundError: return None

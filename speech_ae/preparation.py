@@ -6,17 +6,18 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../nbs/02h_preparation.ipynb #aa49d379
-import ctypes, errno, hashlib, json, os, shutil, signal, stat, sys, threading, time, warnings, zlib
+import errno, hashlib, json, os, shutil, signal, stat, threading, time, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
 import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
-from .audio import SpeechAEError, _sync, show_path
+from .audio import AudioError, SpeechAEError, _sync, show_path
 from .commands import Interrupted, command, progress, show_duration
 from .corpus import CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources, stop_if_bad, take_files, write_rows
 from .denoising import DENOISE_METHODS, denoise, normalize_level
+from .isolation import Isolated
 
 # %% ../nbs/02h_preparation.ipynb #fcced70f
 def _to_values(samples, rate, settings):
@@ -37,11 +38,11 @@ def _stamp(path):
     except OSError: return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
-def _prepare_file(root, file, settings):
-    "The entry of one recording and its values, which are None if it is left out"
-    stamp = _stamp(root/file)
-    content, digest, found = _examine(root/file)
-    if _stamp(root/file) != stamp: content, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
+def _prepare_file(path, file, settings):
+    "The entry of the recording `path`, which the corpus calls `file`, and its values, which are None if it is left out"
+    stamp = _stamp(path)
+    content, digest, found = _examine(path)
+    if _stamp(path) != stamp: content, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
     values, gain = (None, 1.) if content is None else _to_values(content.pop(0), content.pop(), settings)  # popped: an hour at its own rate is let go when it has been resampled
     n = 0 if values is None else len(values)
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain, crc32=zlib.crc32(values) if n else 0), values
@@ -57,6 +58,16 @@ def _read_journal(folder):
     except FileNotFoundError: return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
     return [entry for entry in map(json.loads, whole) if entry['start'] + entry['n_samples'] <= available]
+
+def _intact(folder, entry, piece=2**22):
+    "Whether the values of an entry are those that were written"
+    found, left = 0, 2*entry['n_samples']
+    try:
+        with open(folder/'samples.i16', 'rb') as f:
+            f.seek(2*entry['start'])
+            while left and (part := f.read(min(left, piece))): found, left = zlib.crc32(part, found), left - len(part)
+    except OSError: return False
+    return (found, left) == (entry['crc32'], 0)
 
 class _Store:
     "Adds recordings to a folder; what is added is safe on the disk after `flush`, and in any case a few seconds later"
@@ -104,11 +115,6 @@ def _cache_folder(root, settings, cache_dir):
     return folder
 
 # %% ../nbs/02h_preparation.ipynb #999e92d8
-def _intact(folder, entry):
-    "Whether the values of an entry are those that were written"
-    found = zlib.crc32(np.memmap(folder/'samples.i16', dtype='<i2', mode='r', offset=2*entry['start'], shape=entry['n_samples'])) if entry['n_samples'] else 0
-    return found == entry['crc32']
-
 def _known_entries(folder, root, files):
     "Entries by file that are up to date, and new ones by file that share the values of a known one"
     journal = _read_journal(folder)
@@ -131,21 +137,24 @@ def _processes(n_files, workers):
     if workers or type(backend).__name__ != 'LokyBackend' or n_jobs not in (None, 1): return workers
     return cpu_count() if n_files > 40 else 1
 
+def _prepare_apart(prepare, root, file, settings):
+    "`_prepare_file` by an `Isolated`"
+    try: return prepare(root/file, file, settings)
+    except AudioError as e:
+        found = [('error', e.problem, str(e).removeprefix(f'{show_path(root/file)}: '))]
+        return dict(file=file, stamp=None, sha256=None, found=found, n_samples=0, gain=1., crc32=0), None
+
 def _results(root, files, settings, workers):
     "Entry and values of every file, in the order in which they are done"
     from joblib import Parallel, delayed
-    jobs = (delayed(_prepare_in_worker)(os.getpid(), root, file, settings) for file in files)
-    results = Parallel(n_jobs=_processes(len(files), workers), return_as='generator_unordered')(jobs)
-    try: yield from results
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that the other files were not waited for
-            results.close()
-
-def _prepare_in_worker(parent, root, file, settings):
-    "`_prepare_file`, in a process that on Linux ends with the one that started it"
-    if sys.platform == 'linux' and os.getpid() != parent == os.getppid(): ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # 1 is PR_SET_PDEATHSIG
-    return _prepare_file(root, file, settings)
+    with Isolated('speech_ae.preparation:_prepare_file') as prepare:
+        jobs = (delayed(_prepare_apart)(prepare, root, file, settings) for file in files)
+        results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads', return_as='generator_unordered')(jobs)
+        try: yield from results
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')  # that the other files were not waited for
+                results.close()
 
 @contextmanager
 def _stop_on_signal():
@@ -162,13 +171,17 @@ def _stop_on_signal():
 # %% ../nbs/02h_preparation.ipynb #9904fb6c
 def _expected_seconds(root, files, most=200):
     "How much sound is in the files, from the headers of `most` of them"
-    looked = files[::-(-len(files)//most)]
-    seconds = 0.
-    for file in looked:
-        try:
-            if stat.S_ISREG(os.stat(root/file).st_mode): seconds += min(sf.info(os.fsencode(root/file)).duration, 3600)
-        except (OSError, RuntimeError): pass
+    looked, seconds = files[::-(-len(files)//most)], 0.
+    with Isolated('speech_ae.preparation:_seconds_of') as seconds_of:
+        for file in looked:
+            try: seconds += min(seconds_of(root/file), 3600)
+            except AudioError: pass  # which will be said when it is its turn
     return seconds*len(files)/len(looked)
+
+def _seconds_of(path):
+    "Length of a recording as its header has it"
+    if not stat.S_ISREG(os.stat(path).st_mode): raise AudioError('not a regular file')
+    return sf.info(os.fsencode(path)).duration
 
 def _check_disk(folder, seconds, sample_rate):
     "Raise `CorpusError` when that much sound does not fit on the disk"
@@ -199,10 +212,34 @@ def _add_missing(folder, root, files, settings, workers):
             for entry, values in progress(_results(root, missing, settings, workers), 'preparing', total=len(missing)):
                 if entry['sha256'] and entry['stamp']: store.add(entry, values)
                 else: unopened.append(entry)
-        except TerminatedWorkerError: raise CorpusError(f'{show_path(root)}: a process that prepared a recording died; what is prepared is kept. The same command goes on, with --workers 1 it shows where') from None
+        except TerminatedWorkerError: raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, the same command goes on') from None
         finally: store.close()
     finally: lock.release()
     return unopened
+
+# %% ../nbs/02h_preparation.ipynb #4bf97c8e
+class _Values:
+    "The values of a store, of which `values[a:b]` reads a part"
+    def __init__(self, path, count): self.path, self.count, self.file = path, count, open(path, 'rb', buffering=0)
+    def __len__(self): return self.count
+
+    def __getitem__(self, part):
+        start, stop, _ = part.indices(self.count)
+        values = np.empty(max(0, stop - start), '<i2')
+        try: n = _read_at(self.file.fileno(), values, 2*start) if len(values) else 0
+        except OSError as e:
+            e.filename = self.path
+            raise
+        if n < values.nbytes: raise CorpusError(f'{show_path(self.path)}: shorter than when it was opened; the same command prepares anew what is missing')
+        return values
+
+def _read_at(descriptor, array, offset):
+    "Fill the array from a place in a file; how many bytes there were"
+    if hasattr(os, 'preadv'): return os.preadv(descriptor, [array.data.cast('B')], offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows
+    content = os.read(descriptor, array.nbytes)
+    array.data.cast('B')[:len(content)] = content
+    return len(content)
 
 # %% ../nbs/02h_preparation.ipynb #b805ceb0
 class Corpus:
@@ -215,7 +252,7 @@ class Corpus:
 
     def __len__(self): return len(self.recordings)
     def __getitem__(self, i): return self.slice(i)
-    def __getstate__(self): return self.__dict__ | dict(_values=None)  # a worker process opens the map itself
+    def __getstate__(self): return self.__dict__ | dict(_values=None)  # a worker process opens the file itself
     def __repr__(self):
         return f'Corpus of {len(self)} recordings, {self.seconds/60:.1f} min, {len({r.speaker for r in self.recordings})} speakers, {len({r.language for r in self.recordings})} languages'
 
@@ -224,8 +261,8 @@ class Corpus:
 
     @property
     def values(self):
-        "All values of the store, int16: a memory map, which takes memory only where it is read"
-        if self._values is None: self._values = np.memmap(self.folder/'samples.i16', dtype='<i2', mode='r', shape=max(r.start + r.n_samples for r in self.recordings))
+        "All values of the store, int16, of which a slice is read when it is asked for"
+        if self._values is None: self._values = _Values(self.folder/'samples.i16', max(r.start + r.n_samples for r in self.recordings))
         return self._values
 
     def slice(self, i, start=0, stop=None):
