@@ -39,7 +39,7 @@ def find_audio(folder, # Folder to search, with everything below it
               ) -> list[Path]: # Paths below `folder`, sorted by their POSIX relative path
     "Find the recordings below `folder`; `AudioError` if it is no readable folder"
     def refuse(e): raise AudioError(f'{show_path(e.filename)}: folder cannot be read ({e.strerror})')
-    root, found, seen = Path(folder), [], set()
+    root, found, seen, misnamed = Path(folder), [], set(), []
     if not root.is_dir(): raise AudioError(f'{show_path(root)}: no such folder')
     for here, folders, files in os.walk(root, followlinks=True, onerror=refuse):
         status = os.stat(here)
@@ -47,6 +47,8 @@ def find_audio(folder, # Folder to search, with everything below it
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [] if visited else sorted(f for f in folders if not f.startswith('.'))
         if not visited: found += [Path(here, f) for f in files if not f.startswith('.') and Path(f).suffix.lower() in AUDIO_EXTENSIONS]
+        if Path(here) != root and Path(here).suffix.lower() in AUDIO_EXTENSIONS: misnamed.append(Path(here))
+    found += [p for p in misnamed if not any(p in other.parents for other in found)]  # with nothing in it, a recording that went wrong
     return sorted(found, key=lambda p: p.relative_to(root).as_posix())
 
 # %% ../nbs/00_audio.ipynb #37b18ca7
@@ -150,8 +152,12 @@ def _read_recording(path, max_seconds):
             _check_samples(samples)
             return samples, f.samplerate, _missing(file, f, len(samples))
     except AudioError as e: raise AudioError(f'{show_path(path)}: {e}', e.problem) from None
-    except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({e.error_string.strip().rstrip(".")})') from None
+    except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({_said(e)})') from None
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
+
+def _said(e):
+    "What libsndfile says, but for the file that it calls missing when it is no Ogg file"
+    return 'Format not recognised' if 'does not exist' in e.error_string else e.error_string.strip().rstrip('.')
 
 def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3
                max_seconds=3600, # Longest recording accepted, in seconds

@@ -8,7 +8,7 @@ __all__ = ['Isolated']
 # %% ../nbs/00b_isolation.ipynb #a442029c
 import importlib, json, os, signal, subprocess, sys
 import numpy as np
-from .audio import AudioError, show_path
+from .audio import AudioError, SpeechAEError, show_path
 
 # %% ../nbs/00b_isolation.ipynb #6b2ef91a
 def _write(pipe, values):
@@ -31,12 +31,18 @@ def _read(pipe):
     return values
 
 # %% ../nbs/00b_isolation.ipynb #31649dcd
-def _set_limits(seconds, gigabytes):
-    "From now on so much time, 0 for no limit, and so much memory of its own; Windows has no such limits"
+def _set_limits(seconds, gigabytes, libraries):
+    "From now on so much time, 0 for no limit, and so much memory beside the bytes that `libraries` take; Windows has no such limits"
     try: import resource
     except ImportError: return
-    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9*gigabytes), resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     signal.setitimer(signal.ITIMER_REAL, seconds)
+
+def _memory():
+    "Bytes of memory of its own that this process has now, on Linux; elsewhere a guess"
+    try:
+        with open('/proc/self/status') as f: return next(1024*int(line.split()[1]) for line in f if line.startswith('VmData'))
+    except (OSError, StopIteration): return 10**9
 
 def _answer(name, arguments):
     "[True, result, ...] of a call, or [False, message, problem] if it fails"
@@ -54,13 +60,15 @@ def _serve():
         if hasattr(signal, name): signal.signal(getattr(signal, name), signal.SIG_IGN)
     calls, answers, silence = sys.stdin.buffer, os.fdopen(os.dup(1), 'wb'), os.open(os.devnull, os.O_WRONLY)
     for stream in 1, 2: os.dup2(silence, stream)  # what decoders have to say to the terminal
+    libraries = _memory()
+    _write(answers, ['ready'])
     while True:
         try: here, seconds, gigabytes, *call = _read(calls)
         except EOFError: return
         if here: os.chdir(here)
-        _set_limits(seconds, gigabytes)
+        _set_limits(seconds, gigabytes, libraries)
         answer = _answer(*call)
-        _set_limits(0, gigabytes)
+        _set_limits(0, gigabytes, libraries)
         _write(answers, answer)
 
 # %% ../nbs/00b_isolation.ipynb #86a1c803
@@ -70,7 +78,11 @@ class _Process:
     "A process that answers calls"
     def __init__(self):
         self.owner, self.modules = os.getpid(), [*map(str, sys.path)]
-        self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        alone = os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')  # there is one such process for each core
+        self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=alone)
+
+        try: _read(self.process.stdout)
+        except EOFError: raise SpeechAEError(f'{sys.executable}: the process that reads recordings ended at its start (status {self.end()}), for the reason above') from None
 
     def ask(self, question):
         _write(self.process.stdin, question)
