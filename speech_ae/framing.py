@@ -33,7 +33,7 @@ def _add_at_hops(frames, hop):
     shape = (*lead, count + pieces - 1, hop)
     total = np.zeros(shape, frames.dtype) if _is_numpy(frames) else frames.new_zeros(shape)
     for j in range(pieces): total[..., j:j + count, :min(hop, length - j*hop)] += frames[..., j*hop:(j + 1)*hop]
-    return total.reshape(*lead, -1)
+    return total.reshape(*lead, shape[-2]*hop)
 
 # %% ../nbs/01_framing.ipynb #7b365d8d
 @dataclass(frozen=True)
