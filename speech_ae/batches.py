@@ -52,13 +52,17 @@ def set_epoch(self:AudioDataset,
             self.crops += [(i, start, min(start + (size - 1)*self.framing.hop_length + 1, n_samples)) for start in starts]
 
 @patch
-def n_frames(self:AudioDataset, i:int) -> int:
+def n_frames(self:AudioDataset,
+             i:int, # Item, 0 to len(self) - 1
+            ) -> int: # 1 or more
     "How many frames item `i` has"
     _, start, stop = self.crops[i]
     return self.framing.n_frames(stop - start)
 
 @patch
-def file(self:AudioDataset, i:int) -> str: # POSIX path relative to the corpus folder
+def file(self:AudioDataset,
+         i:int, # Item, 0 to len(self) - 1
+        ) -> str: # POSIX path relative to the corpus folder
     "The recording that item `i` is from"
     return self.corpus.recordings[self.crops[i][0]].file
 
@@ -131,11 +135,12 @@ def gather(self:Samples,
     index, start, stop = np.array(crops).T
     n_samples, first = torch.from_numpy(stop - start), self.starts[index] + start
     values = torch.zeros(len(crops), int(n_samples.max()), dtype=torch.int16, pin_memory=pinned)
-    for row, at, n in zip(values.numpy(), first, n_samples.tolist()): row[:n] = self.corpus.values[at:at + n]
+    for row, at, n in zip(values.numpy(), first.tolist(), n_samples.tolist()): row[:n] = self.corpus.values[at:at + n]
     return values, torch.from_numpy(self.gains[index])[:, None], n_samples
 
+# %% ../nbs/02i_batches.ipynb #01f94168
 @patch
-def copy(self:Samples, array):
+def _copy(self:Samples, array):
     "A small array on the device; from page-locked memory, since a copy from elsewhere waits for the GPU"
     import torch
     tensor = torch.from_numpy(array)
@@ -146,17 +151,17 @@ def take(self:Samples,
          crops, # (recording, start, stop) of each row, in samples
         ): # (samples (B, longest), float32, on the device; n_samples (B,), int64, on the CPU)
     "A batch; zeros after each crop's end"
-    if self.values is None: return self.send(self.gather(crops))
+    if self.values is None: return self._send(self.gather(crops))
     import torch
     index, start, stop = np.array(crops).T
     n_samples = torch.from_numpy(stop - start)
-    about, gains = self.copy(np.stack([self.starts[index] + start, stop - start])), self.copy(self.gains[index])
+    about, gains = self._copy(np.stack([self.starts[index] + start, stop - start])), self._copy(self.gains[index])
     place = torch.arange(int(n_samples.max()), device=self.device)
     values = self.values[(about[0][:, None] + place).clamp(max=len(self.values) - 1)]
     return torch.where(place < about[1][:, None], values*gains[:, None], 0), n_samples
 
 @patch
-def send(self:Samples, gathered): # From `gather`
+def _send(self:Samples, gathered): # From `gather`
     "Gathered values as samples on the device"
     values, gains, n_samples = gathered
     return values.to(self.device, non_blocking=True)*gains.to(self.device, non_blocking=True), n_samples
@@ -171,7 +176,7 @@ def load(self:Samples,
     "The batches as tensors"
     if workers: yield from ((samples.to(self.device, non_blocking=True), n) for samples, n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))
     elif self.device.type != 'cuda' or self.values is not None: yield from (self.take([dataset.crops[i] for i in batch]) for batch in batches)
-    else: yield from map(self.send, _ahead(lambda batch: self.gather([dataset.crops[i] for i in batch], pinned=True), batches))
+    else: yield from map(self._send, _ahead(lambda batch: self.gather([dataset.crops[i] for i in batch], pinned=True), batches))
 
 def _ahead(make, items, depth=2):
     "`map(make, items)`, computed by a thread that is `depth` items ahead"
