@@ -16,6 +16,7 @@ from .preparation import Corpus
 def _cut(n_frames, crop_frames, shift):
     "First frames of the crops of a recording of `n_frames`; `shift` in [-crop_frames/2, crop_frames/2)"
     count = -(-n_frames//crop_frames)
+    if shift >= n_frames - (count - 1)*crop_frames: shift -= crop_frames  # or the last two crops would be the same
     return [max(0, min(k*crop_frames + shift, n_frames - crop_frames)) for k in range(count)]
 
 class AudioDataset:
