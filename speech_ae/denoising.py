@@ -130,11 +130,12 @@ def track_noise(power, # Power spectra, shape (T, F), positive
     if not (rounds >= 0 and window > 0 and sharpness > 0): raise ValueError(f'rounds={rounds}, window={window}, sharpness={sharpness} must be positive')
     size, peak = max(1, round(window*frame_rate/5)), 10**(peak_db/10)
     steady = noise_quantile(power)
-    noise = np.broadcast_to(steady*_below_peaks(steady, peak), power.shape)
+    first = steady*_below_peaks(steady, peak)
+    noise = np.broadcast_to(first, power.shape)
     for _ in range(rounds):
         weight = _noise_probability(power, noise, speech_db, sharpness)
-        weighted = weight*power
-        overall = weighted.sum(0)/np.maximum(weight.sum(0), 1e-3)
+        weighted, total = weight*power, weight.sum(0)
+        overall = np.where(total > 1e-3, weighted.sum(0)/np.maximum(total, 1e-3), first) # in a band that never passes for noise, the first estimate stays
         noise = (_local_mean(weighted, size) + .02*overall)/(_local_mean(weight, size) + .02)
         noise *= _below_peaks(noise.mean(0), peak)
         noise = noise.repeat(size, axis=0)[:len(power)]
