@@ -55,7 +55,8 @@ def measure(notebooks, flags, folder):
     config = folder/'coveragerc'
     config.write_text(settings.format(folder=folder, library=library))
     command = [sys.executable, '-m', 'coverage', 'run', f'--rcfile={config}', os.path.abspath(__file__), '--inside', '--flags', flags]
-    failed = [path.name for path in notebooks if subprocess.run([*command, path], cwd=root/'nbs').returncode]
+    inside = os.environ | dict(HYPOTHESIS_STORAGE_DIRECTORY=str(folder/'hypothesis'))
+    failed = [path.name for path in notebooks if subprocess.run([*command, path], cwd=root/'nbs', env=inside).returncode]
     data = Coverage(config_file=config)
     with redirect_stdout(sys.stderr): data.combine([str(folder)])
     return failed, data
