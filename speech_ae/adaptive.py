@@ -38,6 +38,7 @@ class Refiner(nn.Module):
 # %% ../nbs/03a_adaptive.ipynb #0d3e100d
 class AdaptiveAE(SpeechAE):
     "Speech autoencoder by adaptive allocation, with a `Refiner` after it"
+    positive = ('input_scale', 'allocation.codebook', 'allocation.level')  # expected energies are divided by, and their logarithm is taken
     def __init__(self, config:ModelConfig=None, # Of kind 'adaptive'; the preset 'adaptive' if None
                  input_scale=1.): # RMS of the unpadded training frames
         nn.Module.__init__(self)

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'AutoencoderLoss', 'build_model']
+           'count_parameters', 'overlapped', 'AutoencoderLoss', 'build_model', 'open_regular', 'parse_json',
+           'read_json', 'show_value', 'check_fields']
 
 # %% ../nbs/03_model.ipynb #2c893046
-import importlib, json, math
+import importlib, json, math, os, stat
+from contextlib import contextmanager
 from dataclasses import dataclass, asdict, fields
 from pathlib import Path
 import numpy as np
@@ -135,6 +137,7 @@ def frames_rms(recordings, # Iterable of samples, each shape (n,), float32
 # %% ../nbs/03_model.ipynb #10b84197
 class SpeechAE(nn.Module):
     "Speech autoencoder: frames to latents, and latents to frames"
+    positive = ('input_scale',)  # what has to be above 0 in a folder of weights
     def __init__(self, config:ModelConfig=ModelConfig(),
                  input_scale=1.): # RMS of the unpadded training frames
         super().__init__()
@@ -296,7 +299,6 @@ def save_pretrained(self:SpeechAE,
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #3a15b267
-_LIMITS = dict(sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(1, 65_536), hidden_size=(1, 8192), latent_size=(1, 8192), n_layers=(1, 16), dropout=(0, 0.99), group_frames=(2, 6000), noise_fill=(0, 10))
 _KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
 
 def build_model(config:ModelConfig, # What to build
@@ -308,50 +310,179 @@ def build_model(config:ModelConfig, # What to build
     try: return getattr(importlib.import_module(module), name)(config, input_scale)
     except ValueError as e: raise ModelError(f'preset {config.preset}: {e}') from None
 
-def _model_config(values, name):
-    "A `ModelConfig` from untrusted JSON; `ModelError` if a field is unknown, of the wrong type or out of bounds"
-    if not isinstance(values, dict): raise ModelError(f'{name}: "model" is not an object')
-    kinds = {f.name: f.type for f in fields(ModelConfig)}
+# %% ../nbs/03_model.ipynb #69aaaaa8
+@contextmanager
+def open_regular(path, # File, or link to one
+                 error=ModelError, # Class of the error
+                ):
+    "Yield the open file and its size in bytes; `error` if it cannot be opened or is a folder, a pipe or a device"
+    name = show_path(path)
+    try: descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NONBLOCK', 0))
+    except OSError as e: raise error(f'{name}: {e.strerror}') from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode): raise error(f'{name}: not a regular file')
+        with open(descriptor, 'rb', closefd=False) as f: yield f, status.st_size
+    finally: os.close(descriptor)
+
+# %% ../nbs/03_model.ipynb #751c2f58
+_MOST_JSON = 2**18  # bytes
+
+def _once(pairs):
+    if len(found := dict(pairs)) < len(pairs): raise ValueError('a key stands there twice')
+    return found
+
+def _no_number(word): raise ValueError(f'{word} is no number')
+
+def parse_json(content:bytes, # UTF-8
+               name, # Of the file, for the message
+               error=ModelError, # Class of the error
+              ) -> dict:
+    "A JSON object; `error` if there is something else, something that is no JSON, or a key twice"
+    try: found = json.loads(content.decode(), object_pairs_hook=_once, parse_constant=_no_number)
+    except RecursionError: raise error(f'{name}: cannot be read as JSON (nested too deep)') from None
+    except ValueError as e: raise error(f'{name}: cannot be read as JSON ({e})') from None
+    if not isinstance(found, dict): raise error(f'{name}: not a JSON object')
+    return found
+
+def read_json(path, # File of one JSON object
+              most=_MOST_JSON, # Bytes
+              error=ModelError, # Class of the error
+             ) -> dict:
+    "What a JSON file holds that may come from anyone; `error` says what is wrong with it"
+    with open_regular(path, error) as (f, size):
+        if size > most: raise error(f'{show_path(path)}: {size:,} bytes; at most {most:,} are read')
+        return parse_json(f.read(most), show_path(path), error)
+
+# %% ../nbs/03_model.ipynb #a1d04669
+def _is_allowed(value, kind, allowed):
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind): return False
+    if kind is str and '\0' in value: return False
+    if not allowed: return True
+    return allowed[0] <= value <= allowed[-1] if kind in (int, float) else value in allowed
+
+def show_value(value, # Anything that JSON can hold
+              ) -> str: # At most 60 characters
+    "A value from a file as it can stand in a message"
+    text = repr(value) if isinstance(value, (str, int, float)) else type(value).__name__
+    return text if len(text) <= 60 else text[:57] + '...'
+
+def _show_allowed(kind, allowed):
+    words = {int: 'whole numbers', float: 'numbers', str: 'text'}[kind]
+    if not allowed: return words
+    return ', '.join(allowed) if kind is str else f'{words} from {allowed[0]:g} to {allowed[-1]:g}'
+
+# %% ../nbs/03_model.ipynb #420bb233
+def check_fields(values, # What a JSON file says of them
+                 cls, # Dataclass that is to be made of them
+                 allowed:dict, # Field -> choices, or the least and the most; without an entry, all values of its type
+                 name, # Of the file, for the message
+                 error=ModelError, # Class of the error
+                ) -> object: # An instance of `cls`
+    "A dataclass from JSON that may come from anyone; `error` names the field, what was found, and what is allowed"
+    if not isinstance(values, dict): raise error(f'{name}: {show_value(values)} where the fields of {cls.__name__} should be')
+    known = {f.name: f for f in fields(cls)}
     for key, value in values.items():
-        if key not in kinds: raise ModelError(f'{name}: unknown field {show_path(key)}')
-        kind = kinds[key]
-        if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind): raise ModelError(f'{name}: {key} must be {kind.__name__}, found {value!r}')
-        if key in _LIMITS and not _LIMITS[key][0] <= value <= _LIMITS[key][1]: raise ModelError(f'{name}: {key}={value} is not between {_LIMITS[key][0]} and {_LIMITS[key][1]}')
-    config = ModelConfig(**values)
-    try: config.framing
-    except (ValueError, TypeError) as e: raise ModelError(f'{name}: {e}') from None
+        if key not in known: raise error(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(known)}')
+        kind, may = known[key].type, allowed.get(key, ())
+        if value is None and known[key].default is None: continue
+        if not _is_allowed(value, kind, may): raise error(f'{name}: {key} is {show_value(value)}; allowed: {_show_allowed(kind, may)}')
+    return cls(**values)
+
+# %% ../nbs/03_model.ipynb #ec908dd9
+_WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar', 'cosine', 'flattop', 'lanczos', 'parzen', 'taylor', 'triang', 'tukey')
+_ALLOWED = dict(preset=(*PRESETS, 'custom'), sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(2, 65_536), window=_WINDOWS, hidden_size=(1, 8192), latent_size=(1, 8192),
+                n_layers=(1, 16), dropout=(0., .99), kind=tuple(_KINDS), group_frames=(2, 6000), noise_fill=(0., 10.))
+
+def _model_config(values, name):
+    "A `ModelConfig` from JSON that may come from anyone; `ModelError` names the field, what was found, and what is allowed"
+    config = check_fields(values, ModelConfig, _ALLOWED, name)
+    if config.sample_rate > 1000*config.hop_length: raise ModelError(f'{name}: hop_length is {config.hop_length}, which makes more than 1000 frames a second of {config.sample_rate} samples; allowed: {-(-config.sample_rate//1000)} and more')
+    if config.frame_length > 64*config.hop_length: raise ModelError(f'{name}: frame_length is {config.frame_length}; allowed: at most 64 times hop_length, which is {config.hop_length}')
+    try: config.framing.frame(np.zeros(1, np.float32))
+    except ValueError as e: raise ModelError(f'{name}: {e}') from None
     return config
+
+# %% ../nbs/03_model.ipynb #0de96c01
+_MOST_HEADER, _MOST_WEIGHTS = 2**20, 2**30  # bytes; the weights of `classic` are 23 million
+_DTYPES = {torch.float32: 'F32', torch.float64: 'F64', torch.int64: 'I64'}
+
+def _meta_model(config, name):
+    "The model that `config` calls for, without memory; `ModelError` if there is none, or a huge one"
+    try:
+        with torch.device('meta'): model = build_model(config)
+    except ModelError as e: raise ModelError(f'{name}: {e}') from None
+    size = sum(t.nbytes for t in model.state_dict().values())
+    if size > _MOST_WEIGHTS: raise ModelError(f'{name}: calls for {size:,} bytes of weights; allowed: {_MOST_WEIGHTS:,}')
+    return model
+
+def _read_header(f, size, name):
+    "The header of an open safetensors file, {tensor: dict}, and the bytes that are left for numbers"
+    length = int.from_bytes(f.read(8), 'little')
+    most = min(_MOST_HEADER, size - 8)
+    if length > most: raise ModelError(f'{name}: weights cannot be read (a header of {length:,} bytes where at most {max(most, 0):,} fit)')
+    return {key: entry for key, entry in parse_json(f.read(length), name).items() if key != '__metadata__'}, size - 8 - length
+
+# %% ../nbs/03_model.ipynb #36a8d1c0
+def _show_tensor(dtype, shape='?'): return show_path(f'{dtype} {shape}'[:60])
+def _is_place(x): return isinstance(x, list) and len(x) == 2 and all(type(n) is int for n in x)
+
+def _check_header(found, left, state, name):
+    "Raise `ModelError` unless the tensors of a header are those of `state`, side by side, and fill the bytes that are left"
+    for words, names in ('lacks', state.keys() - found.keys()), ('has an unknown', found.keys() - state.keys()):
+        if names: raise ModelError(f'{name}: the weights do not fit config.json: the file {words} tensor {show_value(min(names))}')
+    for key, entry in found.items():
+        wanted = dict(dtype=_DTYPES[state[key].dtype], shape=list(state[key].shape))
+        given = {k: entry.get(k) for k in wanted} if isinstance(entry, dict) else dict(dtype=entry)
+        if given != wanted: raise ModelError(f'{name}: the weights do not fit config.json: {key} is {_show_tensor(**given)}, not {_show_tensor(**wanted)}')
+        if not _is_place(entry.get('data_offsets')): raise ModelError(f'{name}: weights cannot be read ({key} has no place)')
+    end = 0
+    for key, (begin, stop) in sorted(((key, entry['data_offsets']) for key, entry in found.items()), key=lambda pair: pair[1]):
+        if (begin, stop) != (end, end + state[key].nbytes): raise ModelError(f'{name}: weights cannot be read ({key} lies from byte {begin} to {stop}, not from {end} to {end + state[key].nbytes})')
+        end = stop
+    if end != left: raise ModelError(f'{name}: weights cannot be read ({left:,} bytes of numbers where {end:,} are expected: cut short, or with something behind)')
+
+# %% ../nbs/03_model.ipynb #23d02ab5
+def _read_weights(path, model):
+    "The tensors of a safetensors file; `ModelError` unless they are those of `model`, finite, and above 0 where they have to be"
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+    name = show_path(path)
+    with open_regular(path) as (f, size):
+        _check_header(*_read_header(f, size, name), model.state_dict(), name)
+        f.seek(0)
+        try: tensors = load(f.read(size))
+        except (SafetensorError, ValueError) as e: raise ModelError(f'{name}: weights cannot be read ({e})') from None
+    for key, t in tensors.items():
+        if not t.isfinite().all(): raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the model anew')
+        if key in model.positive and not (t > 0).all(): raise ModelError(f'{name}: {key} has to be above 0, found {t.min().item():g}')
+    return tensors
 
 # %% ../nbs/03_model.ipynb #49e29749
-def _read_config(folder):
-    "The parsed `config.json` of a model folder"
-    path = folder/'config.json'
-    if not path.is_file(): raise ModelError(f'{show_path(folder)}: no model here (config.json is missing)')
-    try: config = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as e: raise ModelError(f'{show_path(path)}: cannot be read as JSON ({e})') from None
-    if not isinstance(config, dict) or config.get('library') != 'speech_ae': raise ModelError(f'{show_path(path)}: not a model of speech_ae')
-    version = config.get('format_version')
-    if version != _FORMAT_VERSION: raise ModelError(f'{show_path(path)}: format_version {version!r}, this one reads {_FORMAT_VERSION}; install a newer speech_ae')
-    return config
+_FIELDS = ('library', 'format_version', 'model', 'card')
 
-def _build(config, name):
-    try: return build_model(config)
-    except ModelError as e: raise ModelError(f'{name}: {e}') from None
+def _read_config(folder):
+    "The checked parts of a model folder's `config.json`: `ModelConfig` and card"
+    path = folder/'config.json'
+    if not os.path.lexists(path): raise ModelError(f'{show_path(folder)}: no model here (config.json is missing)')
+    name, config = show_path(path), read_json(path)
+    if config.get('library') != 'speech_ae': raise ModelError(f'{name}: not a model of speech_ae')
+    version, card = config.get('format_version'), config.get('card', {})
+    if version != _FORMAT_VERSION: raise ModelError(f'{name}: format_version {show_value(version)}, this one reads {_FORMAT_VERSION}; install a newer speech_ae')
+    for key in config:
+        if key not in _FIELDS: raise ModelError(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(_FIELDS)}')
+    if not isinstance(card, dict): raise ModelError(f'{name}: card is {show_value(card)}, not an object')
+    return _model_config(config.get('model'), name), card
 
 @patch(cls_method=True)
 def from_pretrained(cls:SpeechAE,
                     folder, # Model folder, or a run folder that holds one under `model/`
                    ) -> SpeechAE: # On the CPU, in evaluation mode
-    "Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it"
-    from safetensors.torch import load_file
+    "Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is executed."
     folder = Path(folder)
-    if (folder/'model'/'config.json').is_file(): folder = folder/'model'
-    config, path = _read_config(folder), folder/'model.safetensors'
-    try: tensors = load_file(path)
-    except Exception as e: raise ModelError(f'{show_path(path)}: weights cannot be read ({e})') from None
-    with torch.device('meta'): model = _build(_model_config(config.get('model'), show_path(folder/'config.json')), show_path(folder/'config.json'))
-    def shapes(state): return {name: (t.shape, t.dtype) for name, t in state.items()}
-    if shapes(tensors) != shapes(model.state_dict()): raise ModelError(f'{show_path(path)}: the weights do not fit config.json')
-    model.load_state_dict(tensors, assign=True)
-    model.card = config.get('card', {})
+    if os.path.lexists(folder/'model'/'config.json'): folder = folder/'model'
+    config, card = _read_config(folder)
+    model = _meta_model(config, show_path(folder/'config.json'))
+    model.load_state_dict(_read_weights(folder/'model.safetensors', model), assign=True)
+    model.card = card
     return model.eval()
