@@ -6,7 +6,7 @@
 __all__ = ['TIMEOUT', 'DistributedError', 'Ranks', 'torchrun', 'launch']
 
 # %% ../nbs/03b_distributed.ipynb #85aa147e
-import inspect, logging, os, re, signal, subprocess, sys, threading
+import inspect, json, logging, os, re, signal, subprocess, sys, threading
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
@@ -46,15 +46,6 @@ def part(self:Ranks,
         ): # A sequence, maybe empty
     "This process's part of work that needs no common steps"
     return items[self.rank::self.world]
-
-# %% ../nbs/03b_distributed.ipynb #e3f2756d
-@patch
-def weight(self:Ranks,
-           mine, # Items or frames that this process's mean is over; 0 for a stand-in
-           whole, # Those of the whole batch
-          ) -> float: # 1 if this process is alone
-    "Factor for a mean of this process, so that the average over processes is the mean over the whole batch"
-    return self.world*mine/whole
 
 # %% ../nbs/03b_distributed.ipynb #e719d921
 _LOST, _VICTIM = 'another process of this run has ended or does not answer', 75  # message and exit status of those that remain
@@ -158,14 +149,17 @@ def barrier(self:Ranks):
 
 @patch
 def from_first(self:Ranks,
-               value=None, # Anything that can be pickled; only that of the first process counts
+               value=None, # What JSON can hold, or a path, which the others get as text; only that of the first process counts
               ): # The same in all of them
     "What the first process has; the others wait for it, however long it takes"
     if self.world == 1: return value
-    import torch.distributed as dist
-    box = [value]
-    dist.broadcast_object_list(box, group=_patient[0])
-    return box[0]
+    import torch, torch.distributed as dist
+    content = torch.tensor(list(json.dumps(value, default=os.fspath).encode() if self.first else b''), dtype=torch.uint8)
+    size = torch.tensor(len(content))
+    dist.broadcast(size, 0, group=_patient[0])
+    if not self.first: content = torch.empty(size, dtype=torch.uint8)
+    dist.broadcast(content, 0, group=_patient[0])
+    return value if self.first else json.loads(bytes(content.tolist()))
 
 # %% ../nbs/03b_distributed.ipynb #6e0f9fdd
 @patch
