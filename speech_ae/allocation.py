@@ -155,7 +155,7 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
            n_frames, # Shape (B,)
           ): # int64, shape (B, N, block): where in the flattened latents (B, T*k) a coefficient stands; meaningless where it is not kept
     "Positions of the kept coefficients"
-    count, frames, blocks = self._groups(n_frames)
+    count, frames, _ = self._groups(n_frames)
     n_blocks, keep = keep.shape[1], pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape, self.group, self.block)
     b = torch.arange(self.group, device=keep.device)
     own = ((frames[..., None] - 2*b).clamp(0, 2)*self.k - self.n_bands).clamp(min=0)[..., None]

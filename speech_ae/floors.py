@@ -94,7 +94,7 @@ class LappedFloor(Floor):
 
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
-        _, k, n = self.synthesis.shape
+        n = self.synthesis.shape[2]
         written = np.pad(codes.astype(np.float32), [(1, 1), (0, 0)])
         coefficients = sum(written[2 - j:len(written) - j]@self.synthesis[j] for j in range(3))
         return full_mdct(n).decode(coefficients, length)
@@ -445,7 +445,19 @@ def fit(cls:LatentQuantizer,
     def pick(a, b): return np.where(whole, a, b)
     return cls(bits, pick(least, center), pick(np.inf, scale), pick(1, 2*reach/levels), pick(0, levels//2), pick(2**bits - 1, levels))
 
-# %% ../nbs/02d_floors.ipynb #76c3424c
+# %% ../nbs/02d_floors.ipynb #3d33b275
+def _check_quantizer(bits, center, scale, step, middle, top):
+    "Raise `ValueError` unless these arrays make a `LatentQuantizer`"
+    parts = dict(center=center, scale=scale, step=step, middle=middle, top=top)
+    if bits.shape or bits.dtype.kind not in 'iu' or not 2 <= bits <= 16: raise ValueError('not a quantiser: bits must be a whole number from 2 to 16')
+    for name, array in parts.items():
+        if array.dtype.kind not in 'fiu' or array.ndim != 1 or array.shape != center.shape: raise ValueError(f'not a quantiser: {name} is {array.dtype} of shape {array.shape}; expected one number for each of {len(center) if center.ndim else 1} dimensions')
+    low = dict(center=-np.inf, scale=0, step=0, middle=0, top=0)
+    high = dict(center=np.inf, scale=np.inf, step=np.inf, middle=2**int(bits) - 1, top=2**int(bits) - 1)
+    for name, array in parts.items():
+        inside = (array >= low[name]) & (array <= high[name]) & ((array > 0) if name in ('scale', 'step') else True) & (np.isfinite(array) | (name == 'scale'))
+        if not inside.all(): raise ValueError(f'not a quantiser: {name} has a value of {array[~inside][0]}')
+
 @patch
 def to_dict(self:LatentQuantizer) -> dict:
     "Plain arrays by name, for `np.savez` or a safetensors file"
@@ -453,13 +465,15 @@ def to_dict(self:LatentQuantizer) -> dict:
 
 @patch(cls_method=True)
 def from_dict(cls:LatentQuantizer,
-              arrays, # Arrays by name, as of `to_dict` or `np.load`
+              arrays, # Arrays by name, as of `to_dict`, or read from a file without pickle
              ): # `LatentQuantizer`
-    "The quantiser that `to_dict` described; other names are ignored"
-    names = [name for name in cls.__dataclass_fields__ if name != 'bits']
-    missing = [name for name in ['bits', *names] if name not in arrays]
+    "The quantiser that `to_dict` described; other names are ignored, numbers that make no sense are a `ValueError`"
+    names = list(cls.__dataclass_fields__)
+    missing = [name for name in names if name not in arrays]
     if missing: raise ValueError(f'not a quantiser: {", ".join(missing)} missing')
-    return cls(int(arrays['bits']), **{name: np.asarray(arrays[name]) for name in names})
+    found = {name: np.asarray(arrays[name]) for name in names}
+    _check_quantizer(**found)
+    return cls(**found | dict(bits=int(found['bits'])))
 
 # %% ../nbs/02d_floors.ipynb #9d8076da
 @dataclass

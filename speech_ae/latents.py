@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['LatentsError', 'as_codec', 'LatentSpectrum', 'variance_spectrum', 'reconstruction_by_dimensions', 'features',
            'log_mel', 'mfcc', 'envelope', 'shift_consistency', 'source_of', 'frame_levels', 'balanced_interval',
-           'probe', 'plot_spectrum', 'plot_probes']
+           'probe', 'plot_spectrum', 'plot_probes', 'read_arrays', 'read_latents']
 
 # %% ../nbs/04c_latents.ipynb #f255f7e5
+import math, re, zipfile, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .audio import SpeechAEError, read_audio
+from .audio import SpeechAEError, read_audio, show_path
 from .evaluation import ModelCoder
 from .framing import Framing
 from .metrics import measure
+from .model import open_regular, show_value
 
 # %% ../nbs/04c_latents.ipynb #1f837769
 class LatentsError(SpeechAEError):
@@ -93,7 +95,7 @@ def reconstruction_by_dimensions(codec, # Has `encode(samples)` and `decode(code
     codes, rows = [codec.encode(samples) for samples in recordings], []
     for n in counts:
         in_turn = iter(codes)
-        quality = measure(lambda samples: codec.decode(spectrum.keep(next(in_turn), n), len(samples)), recordings)
+        quality = measure(lambda samples, n=n, in_turn=in_turn: codec.decode(spectrum.keep(next(in_turn), n), len(samples)), recordings)
         with np.errstate(divide='ignore'): rows.append(dict(dimensions=n, explained_db=float(-10*np.log10(1 - quality['explained_variance'])), **quality))
     return rows
 
@@ -231,9 +233,10 @@ def shift_consistency(codec, # Has `encode(samples)`
 
 # %% ../nbs/04c_latents.ipynb #f0dab611
 def source_of(path, # Recording
+              read=read_audio, # What reads it: this, or `Isolated(read_audio)`
              ) -> str: # Such as 'flac at 16000 Hz'
     "Format and sample rate of a recording: where they differ, the channel differs"
-    return f'{Path(path).suffix.lstrip(".").lower()} at {read_audio(path)[1]} Hz'
+    return f'{Path(path).suffix.lstrip(".").lower()} at {read(path)[1]} Hz'
 
 def frame_levels(samples, # Shape (n,), float32
                  rate=50, # Levels a second, at most the frame rate
@@ -387,3 +390,75 @@ def plot_probes(results, # Name of a representation -> what `probe` gives
     ax.set(yticks=places, yticklabels=list(results), xlabel='balanced accuracy', xlim=(0, 1))
     ax.invert_yaxis()
     return ax
+
+# %% ../nbs/04c_latents.ipynb #2a798c05
+_END = 22  # bytes of the last record of a ZIP file
+
+def _check_directory(f, size, expected, name):
+    "Raise `LatentsError` unless a file ends as a ZIP file of a few members does, so that its list can be read"
+    f.seek(max(size - _END - 20, 0))
+    tail = f.read()
+    end, before = tail[-_END:], tail[:-_END]
+    entries, length = int.from_bytes(end[10:12], 'little'), int.from_bytes(end[12:16], 'little')
+    if end[:4] != b'PK\5\6' or before[:4] == b'PK\6\7': raise LatentsError(f'{name}: not an .npz file, or cut short')
+    if entries > len(expected) or length > 1000*len(expected): raise LatentsError(f'{name}: a list of {entries} arrays in {length} bytes; expected {", ".join(expected)}')
+
+_HEADER = re.compile(rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|=]?[fiuU]\d{1,8})', 'fortran_order': (False|True), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \}\s*", re.DOTALL)
+
+def _read_array(content, kinds, axes, where):
+    "The array of an .npy file in memory; `LatentsError` unless it is plain and fills the file"
+    header = _HEADER.match(content[:1000])
+    if not header: raise LatentsError(f'{where}: not an array of numbers or text')
+    shape = tuple(int(n) for n in re.findall(rb'\d+', header[3]))
+    try: dtype = np.dtype(header[1].decode())
+    except (TypeError, ValueError): raise LatentsError(f'{where}: no such type as {header[1].decode()}') from None
+    if dtype.kind not in kinds or len(shape) != axes: raise LatentsError(f'{where}: {dtype} of shape {shape}; expected {axes} axes and a type of kind {" or ".join(kinds)}')
+    if math.prod(shape)*dtype.itemsize != len(content) - header.end(): raise LatentsError(f'{where}: {dtype} of shape {shape} does not fit its {len(content)} bytes')
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape, order='F' if header[2] == b'True' else 'C').copy()
+
+# %% ../nbs/04c_latents.ipynb #76db8920
+def _read_members(f, expected, most_bytes, name):
+    "The arrays of an open .npz file whose list can be read"
+    with zipfile.ZipFile(f) as z:
+        sizes, names = {member.filename: member.file_size for member in z.infolist()}, [f'{key}.npy' for key in expected]
+        if sorted(z.namelist()) != sorted(names): raise LatentsError(f'{name}: holds {show_value(", ".join(z.namelist()))}; expected {", ".join(names)}, each once')
+        if sum(sizes.values()) > most_bytes: raise LatentsError(f'{name}: {sum(sizes.values()):,} bytes of arrays; at most {most_bytes:,} are read, see `most_bytes`')
+        def content(member):
+            with z.open(member) as part: return part.read(sizes[member])
+        return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}') for key, (kinds, axes) in expected.items()}
+
+def read_arrays(path, # An .npz file
+                expected:dict, # Name of an array -> kinds of its NumPy type, such as 'f' or 'iu', and number of its axes
+                most_bytes=2**28, # Of all arrays together
+               ) -> dict: # Arrays by name
+    "Read plain arrays from a file that may come from anyone; `LatentsError` says what is wrong with it. Nothing in it is executed."
+    name = show_path(path)
+    with open_regular(path, LatentsError) as (f, size):
+        if size > most_bytes + 2**16: raise LatentsError(f'{name}: {size:,} bytes; at most {most_bytes:,} are read, see `most_bytes`')
+        _check_directory(f, size, expected, name)
+        try: return _read_members(f, expected, most_bytes, name)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as e: raise LatentsError(f'{name}: cannot be read as .npz ({show_path(str(e))})') from None
+
+# %% ../nbs/04c_latents.ipynb #9fac7a83
+_LATENTS = dict(latents=('f', 2), times=('f', 1), length=('iu', 0), sample_rate=('iu', 0), language=('U', 0), speaker=('U', 0), model_sha256=('U', 0))  # kinds of NumPy's types, and axes
+
+def _check_latents(found, name):
+    "Raise `LatentsError` unless arrays of the right types make sense together"
+    latents, times, length, rate = (found[key] for key in ('latents', 'times', 'length', 'sample_rate'))
+    if not latents.shape[1]: raise LatentsError(f'{name}: latents of shape {latents.shape}; expected (T, k) with k >= 1')
+    if len(times) != len(latents): raise LatentsError(f'{name}: {len(times)} times for {len(latents)} frames')
+    for key in 'latents', 'times':
+        if not np.isfinite(found[key]).all(): raise LatentsError(f'{name}: {key} has numbers that are not finite')
+    if (np.diff(times) <= 0).any(): raise LatentsError(f'{name}: times that do not rise')
+    if not 1000 <= rate <= 768_000: raise LatentsError(f'{name}: sample_rate is {rate}; allowed: 1000 to 768000')
+    if not 0 <= length <= 2**40: raise LatentsError(f'{name}: length is {length}; allowed: 0 to {2**40}')
+    if not re.fullmatch('[0-9a-f]{64}|', str(found['model_sha256'])): raise LatentsError(f'{name}: model_sha256 is {show_value(str(found["model_sha256"]))}; expected 64 hexadecimal digits, or nothing')
+
+# %% ../nbs/04c_latents.ipynb #9b1fa110
+def read_latents(path, # An .npz file of latents
+                 most_bytes=2**28, # Of all arrays together; an hour of 100 numbers a frame takes half of it
+                ) -> dict: # 'latents' (T, k) and 'times' (T,), in seconds, as they are; 'length' (samples) and 'sample_rate' (Hz), int; 'language', 'speaker' and 'model_sha256', str
+    "Read the latents of a recording; `LatentsError` says what is wrong with the file. Nothing in it is executed."
+    found = read_arrays(path, _LATENTS, most_bytes)
+    _check_latents(found, show_path(path))
+    return {key: value if value.ndim else value.item() for key, value in found.items()}

@@ -33,7 +33,7 @@ class Coded(NamedTuple):
 def _run(*command, timeout=300):
     "What a program writes to standard output; `CodecError` if it cannot be run, fails or takes longer than `timeout` seconds"
     name = Path(command[0]).name
-    try: result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+    try: result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired: raise CodecError(f'{name}: no answer after {timeout:g} s') from None
     except OSError as e: raise CodecError(f'{name}: cannot be run ({e.strerror})') from None
     if result.returncode:
@@ -160,7 +160,7 @@ def _on_disk(repository):
     if not (find_spec('transformers') and find_spec('huggingface_hub')): return False
     from huggingface_hub import try_to_load_from_cache
     found = lambda file: isinstance(try_to_load_from_cache(repository, file), str)
-    return os.path.isdir(repository) or found('config.json') and (found('model.safetensors') or found('pytorch_model.bin'))
+    return os.path.isdir(repository) or found('config.json') and found('model.safetensors')
 
 @lru_cache(maxsize=1)
 def _load_neural(model_class, repository):
@@ -168,8 +168,9 @@ def _load_neural(model_class, repository):
     try:
         import transformers
         transformers.utils.logging.disable_progress_bar()
-        return getattr(transformers, model_class).from_pretrained(repository, local_files_only=True).eval()
-    except Exception as e: raise CodecError(f'{repository}: no such model on disk ({type(e).__name__})') from None
+        return getattr(transformers, model_class).from_pretrained(repository, local_files_only=True, use_safetensors=True).eval()
+    except Exception as e:  # noqa: BLE001 whatever the package raises, the codec is left out
+        raise CodecError(f'{repository}: no such model on disk ({type(e).__name__})') from None
 
 # %% ../nbs/02e_outside_codecs.ipynb #8fef5939
 @dataclass(frozen=True)
