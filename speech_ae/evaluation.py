@@ -9,10 +9,10 @@ __all__ = ['WIDE_BAND', 'ROWS', 'EvaluationError', 'speaker_means', 'Interval', 
            'Bench', 'Evaluation', 'load_evaluation', 'report_page', 'evaluate', 'find_evaluation', 'Comparison',
            'compare', 'evaluate_cli']
 
-# %% ../nbs/04a_evaluation.ipynb #03829837
-import hashlib, json, math, os, time
+# %% ../nbs/04a_evaluation.ipynb #cbc9736c
+import csv, hashlib, json, math, os, time
 from collections import Counter
-from dataclasses import dataclass, asdict, astuple, replace
+from dataclasses import dataclass, asdict, replace
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
@@ -23,18 +23,19 @@ from fastcore.script import Param, call_parse, is_cli
 from . import __version__
 from .audio import SpeechAEError, read_audio, show_path
 from .batches import AudioDataset
-from .commands import command, show_duration
-from .corpus import SPLIT_COLUMNS, Recording, bandwidth, describe_split, read_rows, take_files, write_rows
-from .denoising import normalize_level
+from .commands import command, progress
+from .corpus import Recording, bandwidth, describe_split, read_rows, take_files, write_rows
+from .denoising import DENOISE_METHODS, normalize_level
 from .floors import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
+from .isolation import Isolated
 from .metrics import mdct_floor, pca_floor
-from .model import SpeechAE, count_parameters
+from .model import SpeechAE, check_fields, count_parameters, open_regular, read_json, show_value
 from .outside_codecs import missing_codecs, outside_codecs
 from .page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
 from .preparation import Corpus, prepare_corpus
-from .training import TrainConfig, plain_json, environment, pick_device, write_json
+from .training import HISTORY_COLUMNS, TrainConfig, check_config, plain_json, environment, pick_device, write_json
 
 # %% ../nbs/04a_evaluation.ipynb #37d48a15
 class EvaluationError(SpeechAEError):
@@ -163,6 +164,34 @@ class Subject:
     def preparation(self): # How its training recordings were prepared, or how a run does it by default
         return {name: getattr(self.model, 'card', {}).get(name, getattr(TrainConfig(), name)) for name in ('denoise', 'level')}
 
+# %% ../nbs/04a_evaluation.ipynb #edee53bf
+@dataclass
+class _Preparation:
+    "What of a model's card says how to prepare recordings"
+    denoise: str = ''
+    level: float = None # In dBFS
+
+def _run_config(path):
+    "The settings of a run; `EvaluationError` if they are none"
+    config = check_fields(read_json(path, error=EvaluationError), TrainConfig, {}, show_path(path), EvaluationError)
+    try: check_config(config)
+    except SpeechAEError as e: raise EvaluationError(f'{show_path(path)}: {e}') from None
+    return config
+
+_MOST_TABLE = 2**28  # bytes
+
+def _read_table(path, columns):
+    "Rows of a CSV file; `EvaluationError` if it is none, or lacks one of the columns"
+    name = show_path(path)
+    with open_regular(path, EvaluationError) as (_, size):
+        if size > _MOST_TABLE: raise EvaluationError(f'{name}: {size:,} bytes; at most {_MOST_TABLE:,} are read')
+    try: rows = read_rows(path)
+    except csv.Error as e: raise EvaluationError(f'{name}: cannot be read as CSV ({e})') from None
+    if not rows or not set(columns) <= rows[0].keys(): raise EvaluationError(f'{name}: needs the columns {",".join(columns)}')
+    for i, row in enumerate(rows):
+        if None in row or None in row.values(): raise EvaluationError(f'{name}: row {i + 1} has more or fewer fields than there are columns')
+    return rows
+
 # %% ../nbs/04a_evaluation.ipynb #f1a93199
 def open_subject(model, # Run folder, model folder, or an object with `reconstruct`
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
@@ -171,12 +200,11 @@ def open_subject(model, # Run folder, model folder, or an object with `reconstru
     if not isinstance(model, (str, os.PathLike)): return Subject(model, getattr(model, 'name', type(model).__name__))
     folder = Path(model)
     if not folder.is_dir(): raise EvaluationError(f'--model {show_path(folder)}: no such folder; give a run folder or a model folder')
-    loaded, is_run = SpeechAE.from_pretrained(folder).to(pick_device(device)), (folder/'model/config.json').is_file()
-    weights = folder/'model/model.safetensors' if is_run else folder/'model.safetensors'
-    digest, config = hashlib.sha256(weights.read_bytes()).hexdigest(), None
-    if is_run and (folder/'config.json').is_file():
-        try: config = TrainConfig(**json.loads((folder/'config.json').read_text(encoding='utf-8')))
-        except (ValueError, TypeError) as e: raise EvaluationError(f'{show_path(folder)}/config.json: not the settings of a run ({e})') from None
+    loaded, is_run = SpeechAE.from_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
+    source = folder/'model' if is_run else folder
+    check_fields({k: loaded.card[k] for k in ('denoise', 'level') if k in loaded.card}, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), f'{show_path(source/"config.json")}: card', EvaluationError)
+    digest, config = hashlib.sha256((source/'model.safetensors').read_bytes()).hexdigest(), None
+    if is_run and os.path.lexists(folder/'config.json'): config = _run_config(folder/'config.json')
     return Subject(loaded, folder.resolve().name, digest, folder if config else None, config)
 
 # %% ../nbs/04a_evaluation.ipynb #88c4ab59
@@ -197,10 +225,9 @@ class Material:
 def _read_split(path, corpus):
     "The corpus's recordings that a split names, with their `split`; `EvaluationError` if they are not the same recordings"
     path, known = Path(path), {r.file: r for r in corpus.recordings}
-    if not path.is_file(): raise EvaluationError(f'--split {show_path(path)}: no such file')
-    rows, found = read_rows(path), []
-    if not rows or not {'file', 'split'} <= rows[0].keys(): raise EvaluationError(f'--split {show_path(path)}: needs the columns file,split')
-    for row in rows:
+    if not os.path.lexists(path): raise EvaluationError(f'--split {show_path(path)}: no such file')
+    found = []
+    for row in _read_table(path, ('file', 'split')):
         r = known.get(row['file'])
         if r is None: raise EvaluationError(f'--split {show_path(path)}: {show_path(row["file"])} is no usable recording of the data folder')
         if row.get('sha256', r.sha256) != r.sha256: raise EvaluationError(f'--split {show_path(path)}: {show_path(r.file)} has changed since the split was made')
@@ -209,7 +236,8 @@ def _read_split(path, corpus):
 
 def _prepare(subject, data_dir, cache_dir, max_files=None):
     "A corpus as the model's training recordings were prepared"
-    cache_dir = cache_dir or subject.config and subject.config.cache_dir
+    named = subject.config and subject.config.cache_dir
+    cache_dir = cache_dir or (named if named and Path(named).is_dir() else None)
     return prepare_corpus(data_dir, **subject.preparation, sample_rate=subject.sample_rate, max_files=max_files, cache_dir=cache_dir)
 
 # %% ../nbs/04a_evaluation.ipynb #9c6aab92
@@ -227,7 +255,7 @@ def _marked(corpus, recordings):
 def _leaks(subject, recordings, own):
     "What of the recordings the model has heard in training, in words"
     if subject.config is None or not (subject.folder/'split.csv').is_file(): return []
-    train = [row for row in read_rows(subject.folder/'split.csv') if row['split'] == 'train']
+    train = [row for row in _read_table(subject.folder/'split.csv', ('sha256', 'speaker', 'split')) if row['split'] == 'train']
     heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
     files, speakers = sum(r.sha256 in heard for r in recordings), {r.speaker for r in recordings} & voices if own else ()
     return ([f'{files} of these recordings were in the training of the model: their scores say nothing about new recordings.'] if files else
@@ -266,10 +294,11 @@ def read_recorded(path, # Recording
                   sample_rate=22_050, # Of the samples returned, in Hz
                   level=-20., # RMS in dBFS; None leaves it as it is
                   n_samples:int=None, # How many to return; all if None
+                  read=read_audio, # What reads it: this, or `Isolated(read_audio)`
                  ) -> tuple[np.ndarray, dict]: # Samples (n,), float32; and 'bandwidth' and 'own_sample_rate' in Hz, 'level' (RMS) and 'peak' in dBFS of the file
     "A recording as recorded, at a common rate and level, and what the file is like"
     import soxr
-    samples, rate = read_audio(path)
+    samples, rate = read(path)
     rms, peak = float(np.sqrt(np.mean(samples.astype(np.float64)**2))), float(np.abs(samples).max())
     facts = dict(bandwidth=round(bandwidth(samples, rate), -2), own_sample_rate=rate, level=round(20*math.log10(max(rms, 1e-10)), 2), peak=round(20*math.log10(max(peak, 1e-10)), 2))
     if rate != sample_rate: samples = soxr.resample(samples, rate, sample_rate, quality='HQ')
@@ -442,16 +471,29 @@ def _outside_rows(subject, missing):
         return reconstruct
     return [Row(codec.name, ROWS['outside'], partial(make, codec), row_key('outside', codec), 'outside') for codec in outside_codecs()]
 
+# %% ../nbs/04a_evaluation.ipynb #9817cdf0
+_MOST_LEDGER = 2**30  # bytes
+
+def _is_result(value, depth=2):
+    "Whether this is a number, None, a reason in words, or a dict of such"
+    if isinstance(value, dict): return depth > 0 and all(_is_result(v, depth - 1) for v in value.values())
+    return value is None or isinstance(value, (int, float, str))
+
+def _ledger_line(line):
+    "Key and results of a line, or None if it holds something else"
+    try: key, found = json.loads(line)
+    except (ValueError, TypeError, RecursionError): return None
+    return (key, found) if isinstance(key, str) and isinstance(found, dict) and _is_result(found) else None
+
 # %% ../nbs/04a_evaluation.ipynb #c634b45e
 class Ledger:
-    "Results by key, one JSON line each in a file that only grows; a line cut short by a crash is passed over"
+    "Results by key, one JSON line each in a file that only grows; a line that holds something else, as after a crash, is passed over"
     def __init__(self, path): # File; made when the first result comes
         self.path, self.results = Path(path), {}
-        if not self.path.is_file(): return
-        for line in self.path.read_text(encoding='utf-8').splitlines():
-            try: key, found = json.loads(line)
-            except (ValueError, TypeError): continue
-            self.results[key] = self.results.get(key, {}) | found
+        if not os.path.lexists(self.path): return
+        with open_regular(self.path, EvaluationError) as (f, size):
+            if size > _MOST_LEDGER: raise EvaluationError(f'{show_path(path)}: {size:,} bytes; at most {_MOST_LEDGER:,} are read; remove it, then everything is measured anew')
+            for key, found in filter(None, map(_ledger_line, f)): self.results[key] = self.results.get(key, {}) | found
 
     def get(self, key) -> dict: # Empty if nothing is known
         "What is known under a key"
@@ -491,16 +533,6 @@ def _in_processes(function, items, workers):
     with Parallel(n_jobs=workers) as pool:
         while few := list(islice(items, 4*workers)): yield from pool(delayed(function)(item) for item in few)
 
-def _with_progress(items, total, what, every=10):
-    "The same items, with a line of progress and time left now and then"
-    start = last = time.monotonic()
-    for count, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - last >= every and count < total:
-            print(f'{what}: {count} of {total}, {show_duration((now - start)/count*(total - count))} left', flush=True)
-            last = now
-
 # %% ../nbs/04a_evaluation.ipynb #45b4e9c7
 def metric_groups(metrics=None, # Groups, keys of `available_metrics`; all that can be computed here if None
                  ) -> list[str]:
@@ -528,7 +560,7 @@ class Bench:
         return row_key(row.key or row.name, r.sha256, r.n_samples, settings['denoise'], settings['level'], self.sample_rate)
 
     def prepared(self, r): return self.material.corpus.slice(self.places[r.file], 0, r.n_samples)
-    def recorded(self, r): return read_recorded(self.material.root/r.file, self.sample_rate, self.material.corpus.settings['level'], r.n_samples)
+    def recorded(self, r, read=read_audio): return read_recorded(self.material.root/r.file, self.sample_rate, self.material.corpus.settings['level'], r.n_samples, read)
 
     def missing(self, r):
         "Rows with the groups of metrics that are still to be measured on a recording"
@@ -543,16 +575,18 @@ def run(self:Bench,
        ):
     "Measure everything that is missing"
     todo = [r for r in self.material.recordings if self.missing(r) or not self.ledger.get('facts ' + r.sha256)]
-    results = _in_processes(partial(_measure, sample_rate=self.sample_rate), (self.jobs(r) for r in todo), workers)
-    for found in _with_progress(results, len(todo), 'measured recordings'):
-        for key, values in found: self.ledger.add(key, values)
+    with Isolated(read_audio) as read:
+        results = _in_processes(partial(_measure, sample_rate=self.sample_rate), (self.jobs(r, read) for r in todo), workers)
+        for found in progress(results, 'measuring', len(todo), 'recording'):
+            for key, values in found: self.ledger.add(key, values)
 
 @patch
 def jobs(self:Bench,
          r:Recording, # One of the material's
+         read=read_audio, # What reads it
         ) -> list[tuple]: # (key, groups of metrics, reference, estimate, more columns)
     "The signals of every row for a recording, as `_measure` takes them"
-    recorded, facts = self.recorded(r)
+    recorded, facts = self.recorded(r, read)
     self.ledger.add('facts ' + r.sha256, facts)
     prepared = self.prepared(r)
     made = [(row, groups, *_reconstruct(row, prepared, r.file)) for row, groups in self.missing(r)]
@@ -696,21 +730,48 @@ def summary(self:Evaluation) -> dict:
     ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS} for label, left, right in self.pairs()}
     return dict(format_version=1, verdict=self.verdict(), best_floor=self.best_floor(), headline=self.headline) | self.about | dict(results=results, model_minus=ahead)
 
-# %% ../nbs/04a_evaluation.ipynb #9dc46376
+# %% ../nbs/04a_evaluation.ipynb #11865fc0
+_REPORT = dict(model=dict(name=str), data=dict(name=str, split=str, chosen=str, preparation=str, denoise=str, unheard=bool, warnings=[str], sample_rate=int), rows=[dict(name=str, kind=str, what=str, reference=str)],
+               missing=[dict(name=str, reason=str)], failures=[dict(row=str, metrics=str, file=str, reason=str)], settings=dict(seed=int, date=str), environment=dict(speech_ae=str))
+_MAY_REPORT = dict(run={}, history=[dict(epoch=float)], training_floor=float)
+
+def _check_shape(value, shape, name):
+    "Raise `EvaluationError` unless a value of JSON has the parts and types of `shape`"
+    kind = shape if isinstance(shape, type) else type(shape)
+    fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool)) and not (kind is int and value < 0)
+    if not fits: raise EvaluationError(f'{name} is {show_value(value)}, not {dict(dict="an object", list="a list", str="text", bool="true or false").get(kind.__name__, "a number")}')
+    if isinstance(shape, list):
+        for i, item in enumerate(value): _check_shape(item, shape[0], f'{name}[{i}]')
+    elif isinstance(shape, dict):
+        for key, part in shape.items():
+            if key not in value: raise EvaluationError(f'{name}: {key} is missing')
+            _check_shape(value[key], part, f'{name}.{key}')
+
+def _check_report(about, name):
+    "Raise `EvaluationError` unless this is what a report.json holds"
+    if about.get('format_version') != 1: raise EvaluationError(f'{name}: format_version {show_value(about.get("format_version"))}, this one reads 1; install a newer speech_ae')
+    _check_shape(about, _REPORT | {k: v for k, v in _MAY_REPORT.items() if about.get(k) is not None}, name)
+    if about['data'].get('level') is not None: _check_shape(about['data']['level'], float, f'{name}.data.level')
+
+# %% ../nbs/04a_evaluation.ipynb #60c6eb00
 _SUMMED = ('format_version', 'verdict', 'best_floor', 'headline', 'results', 'model_minus')
+_MOST_REPORT = 2**26  # bytes
 
 def load_evaluation(folder, # Folder that `evaluate` wrote
                    ) -> Evaluation:
     "Read an evaluation back"
     folder = Path(folder)
-    try: about, lines = json.loads((folder/'report.json').read_text(encoding='utf-8')), read_rows(folder/'files.csv')
-    except FileNotFoundError as e: raise EvaluationError(f'{show_path(folder)}: no evaluation here ({Path(e.filename).name} is missing)') from None
-    except ValueError as e: raise EvaluationError(f'{show_path(folder)}/report.json: cannot be read as JSON ({e})') from None
-    if about.get('format_version') != 1: raise EvaluationError(f'{show_path(folder)}/report.json: format_version {about.get("format_version")!r}, this one reads 1; install a newer speech_ae')
-    facts, values = {}, {}
-    for line in lines:
-        facts.setdefault(line['file'], {name: kind(line[name]) for name, kind in _FACTS.items()})
-        values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m, v in line.items() if m not in _FACTS and m != 'row'})
+    for name in 'report.json', 'files.csv':
+        if not os.path.lexists(folder/name): raise EvaluationError(f'{show_path(folder)}: no evaluation here ({name} is missing)')
+    about, facts, values = read_json(folder/'report.json', _MOST_REPORT, EvaluationError), {}, {}
+    _check_report(about, show_path(folder/'report.json'))
+    try:
+        for line in _read_table(folder/'files.csv', [*_FACTS, 'row']):
+            facts.setdefault(line['file'], {name: kind(line[name]) for name, kind in _FACTS.items()})
+            values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m, v in line.items() if m not in _FACTS and m != 'row'})
+    except ValueError as e: raise EvaluationError(f'{show_path(folder/"files.csv")}: {e}') from None
+    for row, column in values.items():
+        if len(column) != len(facts): raise EvaluationError(f'{show_path(folder/"files.csv")}: row {show_value(row)} has {len(column)} of {len(facts)} recordings')
     return Evaluation(list(facts.values()), values, {k: v for k, v in about.items() if k not in _SUMMED}, folder)
 
 # %% ../nbs/04a_evaluation.ipynb #ffdd0286
@@ -848,7 +909,7 @@ def _section_examples(evaluation, hear):
     if 'model' not in evaluation.values or not len(chosen): return ''
     score = evaluation.column('model', 'si_sdr')
     order = chosen[np.argsort(-score[chosen])]
-    picked = {title: i for title, i in {'Best': order[0], 'Median': order[len(order)//2], 'Worst': order[-1]}.items()}
+    picked = {'Best': order[0], 'Median': order[len(order)//2], 'Worst': order[-1]}
     parts = [_example(f'{title}: {number_text(score[i])} dB', evaluation.recordings[i], hear(int(i)), evaluation.about['data']['sample_rate']) for title, i in picked.items()]
     return '<h2 id=listen>Listen and look</h2><p>The recordings with the best, the median and the worst SI-SDR of the model; all players are at the same level. In the pictures time runs to the right and frequency upwards, bright is loud.</p>' + ''.join(parts)
 
@@ -1003,12 +1064,14 @@ def _about_data(material, rows, settings):
 
 # %% ../nbs/04a_evaluation.ipynb #d13ec0f1
 def _training(subject):
-    "History and floor of the run, for the curves"
-    if subject.folder is None or not (subject.folder/'history.csv').is_file(): return {}
-    history = [{k: float(v) for k, v in row.items()} for row in read_rows(subject.folder/'history.csv')]
-    try: floor = json.loads((subject.folder/'report.json').read_text(encoding='utf-8')).get('floor')
-    except (OSError, ValueError): floor = None
-    return dict(history=history, training_floor=floor)
+    "History and floor of the run, for the curves; nothing where there is none"
+    if subject.folder is None: return {}
+    try: history = [{k: float(v) for k, v in row.items()} for row in _read_table(subject.folder/'history.csv', HISTORY_COLUMNS)]
+    except (EvaluationError, ValueError): return {}
+    if not all(math.isfinite(row['epoch']) for row in history): return {}
+    try: floor = read_json(subject.folder/'report.json', _MOST_REPORT, EvaluationError).get('floor')
+    except EvaluationError: floor = None
+    return dict(history=history, training_floor=floor if isinstance(floor, float) else None)
 
 # %% ../nbs/04a_evaluation.ipynb #c2da887b
 @patch
@@ -1089,20 +1152,20 @@ def _distinct(names):
 
 def _differences(names, evaluations):
     "Settings of model, run and preparation that are not the same everywhere: {setting: {name: value}}"
-    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k, v in e.about.get(part, {}).items() if k != 'name'} | {f'preparation: {k}': e.about['data'][k] for k in ('denoise', 'level')} for e in evaluations]
+    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k, v in (e.about.get(part) or {}).items() if k != 'name'} | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')} for e in evaluations]
     keys = dict.fromkeys(k for s in settings for k in s)
     return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys if len({repr(s.get(k)) for s in settings}) > 1}
 
 def _comparison_warnings(names, evaluations, shared):
     "What makes a comparison less than fair, in words"
-    prepared = {(e.about['data']['denoise'], e.about['data']['level']) for e in evaluations}
+    prepared = {(e.about['data']['denoise'], e.about['data'].get('level')) for e in evaluations}
     most, heard = max(len(e.recordings) for e in evaluations), [w for e in evaluations for w in e.about['data']['warnings']]
     return ((['The recordings were not prepared alike, so each model was measured against a reference of its own; the differences are not those of the models alone.'] if len(prepared) > 1 else [])
             + ([f'Only {shared} of {most} recordings were measured in all of them.'] if shared < most else []) + list(dict.fromkeys(heard)))
 
 # %% ../nbs/04a_evaluation.ipynb #7d8bfefc
 @patch
-def summary(self:Comparison) -> dict:
+def summary(self:Comparison) -> dict:  # noqa: F811 of another class
     "What compare.json holds"
     first, *others = self.runs
     results = {row: {m: asdict(self.interval(row, m)) | dict(median=self.median(row, m)) for m in self.metrics if np.isfinite(self.column(row, m)).any()} for row in self.values}
