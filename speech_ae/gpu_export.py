@@ -127,7 +127,7 @@ def _run_check(name, at, rows):
     try:
         if missing: raise CheckFailed(f'needs: {", ".join(missing)}')
         passed, detail = True, check(at)
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001 whatever it is, it is the result of the check
         said = str(e).strip().partition('\n')[0]
         passed, detail = False, said if isinstance(e, SpeechAEError) else f'{type(e).__name__}: {said}'
     return dict(check=name, passed=passed, detail=detail, seconds=round(time.perf_counter() - start, 3))
@@ -204,7 +204,7 @@ TOLERANCE = 1e-5
 _SHAPES = [(batch, frames) for frames in (1, 37, 500) for batch in (1, 3)]
 
 def _open_export(path):
-    "What an exported file or folder holds: a function from frames to (reconstruction, latents)"
+    "What an exported file or folder holds: a function from frames to (reconstruction, latents); a TorchScript file is a program, so it must be our own"
     if Path(path).is_dir(): return SpeechAE.from_pretrained(path)
     try:
         with _legacy_torchscript(): return torch.jit.load(io.BytesIO(Path(path).read_bytes()), map_location='cpu')
@@ -241,7 +241,7 @@ def _original(model):
 def verify_export(path, # Exported file or folder
                   model, # The original: `SpeechAE`, run folder or model folder
                  ) -> list[dict]: # Rows of batch, frames and the errors of reconstruction and latents, relative to the largest value
-    "Open an export again and compare it with the original model at lengths it has never seen; `ExportError` if it differs"
+    "Open an export again and compare it with the original model at lengths it has never seen; `ExportError` if it differs. To open a TorchScript file is to run it: never do this with one that you have not made yourself."
     return _compare(_open_export(path), _original(model), show_path(path))
 
 # %% ../nbs/05_gpu_export.ipynb #02d31bfc
@@ -284,7 +284,7 @@ def _pip_wheel(folder):
         for name in 'setup.py', 'settings.ini', 'LICENSE': shutil.copy(source/name, tree)
         (tree/'README.md').touch()  # only a description
         isolation = ['--no-build-isolation'] if importlib.util.find_spec('setuptools') else []  # works without internet
-        done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', *isolation, '--wheel-dir', folder, tree], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', *isolation, '--wheel-dir', folder, tree], capture_output=True, text=True, check=False)
     return next(folder.glob('*.whl'), None), (done.stderr.strip().splitlines() or ['pip made no wheel'])[-1]
 
 # %% ../nbs/05_gpu_export.ipynb #af511270
@@ -497,6 +497,11 @@ def _check_processes(to, gpus, nodes, batch_size):
         if value > 1 and to == 'colab': raise ExportError(f'--{flag} {value}: Colab lends one machine with one GPU; leave this out, or choose --to slurm')
     if batch_size < gpus*nodes: raise ExportError(f'--batch_size {batch_size}: too small to be shared by {gpus*nodes} GPUs')
 
+def _check_name(output):
+    "Raise `ExportError` unless the name of a bundle's folder can begin the names in its ZIP file"
+    name = Path(output).name
+    if name in ('', '.', '..') or '\\' in name or show_path(name) != name: raise ExportError(f'--output {show_path(output)}: name a new folder, without backslashes and control characters')
+
 def _write_job(folder, to, command, name, gpus, nodes):
     "Everything of a bundle except the ZIP file, into a new folder"
     folder.mkdir()
@@ -527,6 +532,7 @@ def make_job_bundle(to, # 'slurm' or 'colab'
     output = Path(output or f'job_{to}')
     command = training_command(data_dir, epochs, batch_size, learning_rate, device, preset)
     _check_processes(to, gpus, nodes, batch_size)
+    _check_name(output)
     with new_path(output) as folder, new_path(output.with_name(output.name + '.zip')) as archive:
         _write_job(folder, to, command, output.name, gpus, nodes)
         with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as z:
