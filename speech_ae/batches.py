@@ -79,12 +79,12 @@ def _cut_batches(indices, lengths, batch_size, max_samples, most_padding=.05):
         cut[-1].append(i)
     return [batch for batch in cut if batch]
 
-# %% ../nbs/02i_batches.ipynb #86981f23
+# %% ../nbs/02i_batches.ipynb #1448efb1
 @patch
 def batches(self:AudioDataset,
             batch_size:int, # Items in a batch at most; the last of a pool may have fewer
             shuffle=True, # False sorts by length alone, for validation
-            max_samples=6_600_000, # Of whole recordings, samples in a batch at most, padding included, unless a single one has more: 300 s at 22,050 Hz
+            max_samples:int=None, # Samples in a batch at most, padding included, unless a single item has more; if None, 6,600,000 of whole recordings, 300 s at 22,050 Hz, and any number of crops
            ) -> list[list[int]]: # Indices of the items of each batch
     "The batches of this epoch, each of items of similar length"
     rng = np.random.default_rng([self.seed, self.epoch, 1])
@@ -94,7 +94,7 @@ def batches(self:AudioDataset,
     for i in range(0, len(order), pool):
         indices = order[i:i + pool]
         indices = indices[np.argsort(lengths[indices], kind='stable')]
-        cut += _cut_batches(indices.tolist(), lengths, batch_size, np.inf if self.crop_frames else max_samples)
+        cut += _cut_batches(indices.tolist(), lengths, batch_size, max_samples or (np.inf if self.crop_frames else 6_600_000))
     return [cut[i] for i in rng.permutation(len(cut))] if shuffle else cut
 
 # %% ../nbs/02i_batches.ipynb #26e63c47

@@ -4,17 +4,22 @@
 
 # %% auto #0
 __all__ = ['HISTORY_COLUMNS', 'MAY_DIFFER', 'TrainingError', 'NonFiniteStep', 'TrainConfig', 'pick_device', 'has_bfloat16',
-           'check_config', 'complete_config', 'save_checkpoint', 'load_checkpoint', 'Callback', 'Trainer',
-           'EarlyStopping', 'Floors', 'verdict', 'is_collapsed', 'CollapseAlarm', 'History', 'write_table',
-           'plot_curves', 'Curves', 'Progress', 'try_steps', 'Estimate', 'Checkpoints', 'StopOnSignal', 'environment',
-           'quality_table', 'markdown_table', 'plain_json', 'write_json', 'Report', 'report_text', 'make_callbacks',
-           'start_run', 'choose_threads', 'newest_checkpoint', 'resume_run', 'train']
+           'check_config', 'complete_config', 'show_bytes', 'room_for', 'write_file', 'plain_json', 'write_json',
+           'save_checkpoint', 'load_checkpoint', 'Callback', 'seed_everything', 'random_state', 'set_random_state',
+           'Trainer', 'is_out_of_memory', 'in_words', 'plainly', 'describe_skip', 'EarlyStopping', 'Floors', 'verdict',
+           'is_collapsed', 'CollapseAlarm', 'LeftOut', 'History', 'write_table', 'plot_curves', 'Curves', 'Progress',
+           'try_steps', 'Estimate', 'Checkpoints', 'weights_digest', 'StopOnSignal', 'environment', 'quality_table',
+           'markdown_table', 'Report', 'report_text', 'RunLock', 'make_callbacks', 'start_run', 'choose_threads',
+           'place', 'newest_checkpoint', 'read_config', 'model_digest', 'resume_run', 'train']
 
 # %% ../nbs/04_training.ipynb #5197118d
-import copy, csv, hashlib, io, json, math, os, platform, secrets, shlex, shutil, signal, sys, threading, time
+import copy, csv, errno, hashlib, inspect, io, itertools, json, math, os, platform, random, re, secrets, shlex, shutil, signal, sys, threading, time, zipfile
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, asdict, fields, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
+from typing import ClassVar
+from traceback import clear_frames
 import numpy as np
 import torch
 from fastcore.basics import patch
@@ -35,7 +40,7 @@ class TrainingError(SpeechAEError):
     "A run that cannot start, go on or be resumed"
 
 class NonFiniteStep(TrainingError):
-    "A step whose loss or gradient is not finite; the weights are those from before it"
+    "Two steps in a row whose loss or gradient is not finite; the trainer is where it was before the first"
 
 # %% ../nbs/04_training.ipynb #bee2da9d
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class TrainConfig:
     denoise: str = 'wiener' # One of `speech_ae.denoising.DENOISE_METHODS`
     level: float = -20. # RMS of every recording in dBFS
     workers: int = 0 # Processes that load data
+    save_minutes: float = 5. # Minutes after which a long epoch is saved in between
+    keep_checkpoints: int = 5 # Checkpoints of every fifth epoch that are kept, the newest; 0 keeps all
     max_bad: int = None # Recordings that may be unusable; max(3, 5 % of the files) if None
     cache_dir: str = None # Folder for prepared corpora; ~/.cache/speech_ae if None
 
@@ -90,14 +97,15 @@ def check_config(config:TrainConfig, # With None where the user said nothing
                 ):
     "Raise `TrainingError` for the first setting that makes no sense"
     most = dict(seed=2**63 - 1, crop_frames=10**6)
-    least = dict(epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, max_bad=0, latent_weight=0, seed=0)
+    least = dict(epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, seed=0)
     for name, bound in least.items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= bound): raise TrainingError(f'--{name} {value}: must be at least {bound}')
         if value is not None and value > most.get(name, math.inf): raise TrainingError(f'--{name} {value}: must be at most {most[name]}')
-    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0): raise TrainingError(f'--learning_rate {config.learning_rate}: must be above 0')
+    for name in 'learning_rate', 'save_minutes':
+        if not (math.isfinite(getattr(config, name)) and getattr(config, name) > 0): raise TrainingError(f'--{name} {getattr(config, name)}: must be above 0')
     if not -60 <= config.level <= 0: raise TrainingError(f'--level {config.level}: must lie between -60 and 0 dBFS')
-    for name, choices in ('init', ('pca', 'random')), ('loss', ('waveform', 'frames')), ('precision', ('auto', 'float32', 'bfloat16')):
+    for name, choices in ('device', ('auto', 'cuda', 'cpu', 'mps')), ('init', ('pca', 'random')), ('loss', ('waveform', 'frames')), ('precision', ('auto', 'float32', 'bfloat16')):
         if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
     if ModelConfig.of(config.preset).kind == 'adaptive':
         if config.init == 'random': raise TrainingError(f'--init random: the codebooks of --preset {config.preset} must be fitted; leave --init out, or take --preset classic')
@@ -118,8 +126,45 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (3 if kind == 'adaptive' else 15 if sample else 50),
                    batch_size=batch_size, precision=precision)
 
+# %% ../nbs/04_training.ipynb #4f450ead
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
+
+def show_bytes(n) -> str: # Such as '12 kB', '3.4 MB'
+    "An amount of memory or disk as people say it"
+    return f'{n/1e3:.0f} kB' if n < 1e6 else f'{n/1e6:.1f} MB' if n < 1e9 else f'{n/1e9:.1f} GB'
+
+@contextmanager
+def room_for(path, # File or folder that is written in the block
+             need, # Bytes that it takes
+            ):
+    "Turn a disk that is full into a `TrainingError` that says how much is needed"
+    try: yield
+    except OSError as e:
+        if e.errno not in _NO_ROOM: raise
+        folder = next(p for p in Path(path).absolute().parents if p.exists())
+        raise TrainingError(f'{show_path(path)}: {e.strerror}; {show_bytes(need)} are needed, {show_bytes(shutil.disk_usage(folder).free)} are free. What was saved before is whole: make room, then --resume goes on') from None
+
+def write_file(path, # File to write, atomically
+               *parts): # Its content: bytes, one after the other
+    "Write a file; `TrainingError` if the disk has no room for it"
+    with room_for(path, sum(map(len, parts))), atomic_path(path) as temporary, open(temporary, 'wb') as f: f.writelines(parts)
+
+# %% ../nbs/04_training.ipynb #06e3cfa6
+def plain_json(value, # Dicts, lists, numbers and strings
+              ): # The same; numbers that are not finite become None
+    "JSON has no infinity"
+    if isinstance(value, dict): return {k: plain_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)): return [plain_json(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+def write_json(path, # File to write, atomically
+               value): # Dicts, lists, numbers and strings; numbers that are not finite become null
+    "Write JSON that every reader accepts"
+    write_file(path, json.dumps(plain_json(value), indent=2).encode() + b'\n')
+
 # %% ../nbs/04_training.ipynb #dc49c356
 _SEAL = 71  # len('sha256:') + 64 hexadecimal digits
+_FORMAT = 2  # grows when a checkpoint holds something that an older speech_ae would not know
 
 def save_checkpoint(path, # File to write, atomically
                     state:dict, # Tensors, numbers, strings, and lists and dicts of them
@@ -127,21 +172,67 @@ def save_checkpoint(path, # File to write, atomically
     "Write a sealed checkpoint"
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    with atomic_path(path) as temporary, open(temporary, 'wb') as f:
-        f.write(buffer.getbuffer())
-        f.write(b'sha256:' + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+    write_file(path, buffer.getbuffer(), b'sha256:' + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+
+def _check_seal(f, name):
+    "Raise `TrainingError` unless the open file ends with the checksum of what is before it"
+    size = f.seek(0, os.SEEK_END) - _SEAL
+    f.seek(max(0, size))
+    seal, digest = f.read(_SEAL), hashlib.sha256()
+    if size < 0 or not seal.startswith(b'sha256:'): raise TrainingError(f'{name}: not a whole checkpoint of speech_ae (its checksum is missing)')
+    f.seek(0)
+    while size > 0 and (piece := f.read(min(size, 2**20))):
+        digest.update(piece)
+        size -= len(piece)
+    if seal[7:] != digest.hexdigest().encode(): raise TrainingError(f'{name}: damaged (its checksum does not fit)')
+
+# %% ../nbs/04_training.ipynb #a3471124
+def _check_archive(f, name):
+    "Raise `TrainingError` if the parts of the ZIP archive are larger than the file"
+    size = f.seek(0, os.SEEK_END)
+    members = zipfile.ZipFile(f).infolist()
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size: raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the file)')
+
+def _check_values(state, size, name):
+    "Raise `TrainingError` unless a state is made of numbers, strings, lists, dicts and tensors, which have together no more than `size` bytes"
+    left, seen, total = [state], set(), 0
+    while left:
+        value = left.pop()
+        if isinstance(value, (dict, list, tuple)):
+            inside = list(value.values() if isinstance(value, dict) else value)
+            if id(value) in seen and any(isinstance(v, (dict, list, tuple)) for v in inside): raise TrainingError(f'{name}: not a checkpoint of speech_ae (a part of it occurs twice)')
+            seen.add(id(value))
+            left += inside
+        elif type(value) is torch.Tensor and value.layout == torch.strided and value.device.type == 'cpu':
+            total += value.numel()*value.itemsize
+            if value.numel()*value.itemsize > value.untyped_storage().nbytes() or total > size: raise TrainingError(f'{name}: not a checkpoint of speech_ae (a tensor is larger than the file)')
+        elif not (value is None or isinstance(value, (bool, int, float, str))): raise TrainingError(f'{name}: not a checkpoint of speech_ae (it holds a {type(value).__name__})')
+
+# %% ../nbs/04_training.ipynb #a526b37c
+def _opened(path, name):
+    "The state in a sealed file"
+    with open(path, 'rb') as f:
+        _check_seal(f, name)
+        try:
+            _check_archive(f, name)
+            f.seek(0)
+            state = torch.load(f, map_location='cpu', weights_only=True)
+        except (TrainingError, OSError): raise
+        except Exception as e: raise TrainingError(f'{name}: cannot be opened ({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__})') from None
+        _check_values(state, f.seek(0, os.SEEK_END), name)
+    return state
 
 def load_checkpoint(path, # File written by `save_checkpoint`
                    ) -> dict: # The state, on the CPU
     "Read a checkpoint back; `TrainingError` if it is damaged or none of ours. Nothing in it is executed."
     name = show_path(path)
-    try: content = Path(path).read_bytes()
-    except OSError as e: raise TrainingError(f'{name}: {e.strerror}') from None
-    body, seal = content[:-_SEAL], content[-_SEAL:]
-    if not seal.startswith(b'sha256:'): raise TrainingError(f'{name}: not a whole checkpoint of speech_ae (its checksum is missing)')
-    if seal[7:] != hashlib.sha256(body).hexdigest().encode(): raise TrainingError(f'{name}: damaged (its checksum does not fit)')
-    state = torch.load(io.BytesIO(body), map_location='cpu', weights_only=True)
-    if state.get('format_version') != 1: raise TrainingError(f'{name}: format_version {state.get("format_version")!r}, this one reads 1; install a newer speech_ae')
+    if torch.torch_version.TorchVersion(torch.__version__) < '2.10': raise TrainingError(f'{name}: PyTorch {torch.__version__} cannot open checkpoints safely; install PyTorch 2.10 or newer')
+    try:
+        if not Path(path).is_file(): raise TrainingError(f'{name}: no such file')
+        state = _opened(path, name)
+    except OSError as e: raise TrainingError(f'{name}: {e.strerror or e}') from None
+    version = state.get('format_version') if isinstance(state, dict) else None
+    if version not in (1, _FORMAT): raise TrainingError(f'{name}: format_version {version!r}, this one reads up to {_FORMAT}; install a newer speech_ae')
     return state
 
 # %% ../nbs/04_training.ipynb #fbd9fc5a
@@ -154,13 +245,41 @@ class Callback:
     def after_valid_batch(self, trainer): pass
     def after_epoch(self, trainer): pass
     def after_fit(self, trainer): pass
+    def after_skip(self, trainer): pass
     def after_error(self, trainer): pass
     def cleanup(self, trainer): pass
     def state_dict(self): return {name: getattr(self, name) for name in self.state}
-    def load_state_dict(self, state): self.__dict__.update({name: state[name] for name in self.state})
+    def load_state_dict(self, state): self.__dict__.update({name: state[name] for name in self.state if name in state})
+
+# %% ../nbs/04_training.ipynb #eaead574
+def seed_everything(seed): # 0 to 2**63 - 1
+    "Begin the random numbers of PyTorch, Python and NumPy anew"
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+def _torch_random_state(device):
+    "Of the CPU and, where there is one, of the GPU that is used; nothing waits for it"
+    return dict(torch=torch.get_rng_state(), cuda=[torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])
+
+def random_state(device, # torch.device that is used
+                ) -> dict: # Tensors, numbers, strings and lists of them
+    "The states of all random numbers of this process"
+    python, (name, words, *rest) = random.getstate(), np.random.get_state()
+    return _torch_random_state(device) | dict(python=[python[0], list(python[1]), python[2]], numpy=[name, words.tolist(), *rest])
+
+def set_random_state(state, # From `random_state`, or a part of it
+                     device): # torch.device that is used
+    "Go on with the random numbers from there"
+    torch.set_rng_state(state['torch'])
+    if device.type == 'cuda' and state['cuda']: torch.cuda.set_rng_state(state['cuda'][0], device)
+    if 'python' in state: random.setstate((state['python'][0], tuple(state['python'][1]), state['python'][2]))
+    if 'numpy' in state: np.random.set_state((state['numpy'][0], np.array(state['numpy'][1], dtype=np.uint32), *state['numpy'][2:]))
 
 # %% ../nbs/04_training.ipynb #4be72ad3
 HISTORY_COLUMNS = ('epoch', 'step', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse', 'explained_variance', 'latent_std', 'learning_rate', 'grad_norm')
+
+_LONGEST = 6000  # frames, one minute: longer recordings are judged in such pieces, for which memory suffices
 
 class Trainer:
     "Model, optimizer, schedule and data of one run, and where in it we are"
@@ -173,10 +292,10 @@ class Trainer:
                  input_scale:float=None): # RMS of the training frames; measured if None
         self.config, self.corpus, self.recordings, self.callbacks, self.ranks = config, corpus, recordings, list(callbacks), ranks
         self.device = pick_device(config.device)
-        torch.manual_seed(config.seed)
+        seed_everything(config.seed)
         model_config = model_config or ModelConfig.of(config.preset, **dict(dropout=0.) if config.init == 'pca' else {})
         data = dict(corpus=corpus, recordings=recordings, framing=model_config.framing, seed=config.seed)
-        self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames, **data), AudioDataset(split='valid', **data)
+        self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames, **data), AudioDataset(split='valid', crop_frames=_LONGEST, **data)
         self.whole, self.samples = AudioDataset(split='train', **data), Samples(corpus, self.device)
         self.framing = model_config.framing
         self.model = build_model(model_config, self.measured_scale() if input_scale is None else input_scale).to(self.device)
@@ -191,20 +310,30 @@ class Trainer:
         self.epoch, self.step, self.batches_done, self.history, self.stop, self.started = 0, 0, 0, [], '', False
         self.sums = torch.zeros(4, dtype=torch.float64)  # this epoch: frames, loss, mse, gradient norm, each weighted by frames
         self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
-        self.broken = torch.zeros((), device=self.device)  # 1 from the first step on that is not finite
+        self.in_a_row = torch.zeros((), device=self.device)  # steps left out since the last good one; from the second on all are
+        self.skipped, self.left_out, self.before = 0, None, None  # steps left out so far, what is known of the last one, and where the run was before the first in a row
+        self.parts = dict(train=1, valid=1)  # in how many parts a batch goes through the model
 
     def load(self, dataset, # What the indices point into
              batches): # Indices of each batch
         "Iterate over batches as tensors `(samples, n_samples)`, the first on the device"
-        return self.samples.load(dataset, batches, self.config.workers)
+        with closing(self.samples.load(dataset, batches, self.config.workers)) as loaded:
+            try: return (yield from loaded)
+            except (OSError, EOFError) as e:
+                died = isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None)  # in the middle of handing over a batch
+                file, why = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16', getattr(e, 'strerror', '') or str(e).strip().split('\n')[-1]  # from a worker comes its whole traceback
+                clear_frames(e.__traceback__)  # which hold processes that would wait for work until the end of days
+        if died: raise TrainingError('a process that loads data has died; what was saved before is whole: --resume goes on, with --workers 0 if it happens again')
+        raise TrainingError(f'{show_path(file)}: cannot be read ({why}); what was saved before is whole: --resume goes on')
 
     def moments_of(self, dataset): # Of whole recordings
         "Second moments of its frames, see `frame_moments`; each process sums its part"
         total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
-        for samples, n_samples in self.load(dataset, self.ranks.part(dataset.batches(16, shuffle=False))):
-            frames = self.framing.frame(samples)
-            frames = frames[frame_mask(self.framing.n_frames(n_samples).to(self.device), frames.shape[1])]
-            total += frames.T@frames
+        with closing(self.load(dataset, self.ranks.part(dataset.batches(16, shuffle=False)))) as loaded:
+            for samples, n_samples in loaded:
+                frames = self.framing.frame(samples)
+                frames = frames[frame_mask(self.framing.n_frames(n_samples).to(self.device), frames.shape[1])]
+                total += frames.T@frames
         return self.ranks.sum(total).cpu().numpy()
 
     @cached_property
@@ -220,27 +349,73 @@ class Trainer:
 
     def __repr__(self): return f'Trainer after epoch {self.epoch} of {self.config.epochs}, step {self.step}; run folder {show_path(self.config.output_dir)}'
 
-# %% ../nbs/04_training.ipynb #62110517
+# %% ../nbs/04_training.ipynb #88a87f34
+def is_out_of_memory(e:BaseException, # From PyTorch or Python
+                    ) -> bool:
+    "Whether an exception says that there was no memory left"
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(words in str(e) for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED', 'CUDA error: out of memory'))
+
+def in_words(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
+    "What an exception means for a run"
+    if is_out_of_memory(e): return TrainingError('out of memory; what was saved before is whole. Close other programs, or begin anew with a smaller --batch_size or --crop_frames')
+    if isinstance(e, RuntimeError) and 'DataLoader worker' in str(e):
+        what = re.sub(r'\(pid\S* [^)]*\) ', '', str(e)).strip().partition('.')[0]
+        return TrainingError(f'a process that loads data has died ({what}); what was saved before is whole: --resume goes on, with --workers 0 if it happens again')
+    if isinstance(e, BrokenPipeError) and _nobody_listens(): return TrainingError('nobody reads the output any more; what was saved before is whole: --resume goes on')
+    return e
+
+@contextmanager
+def plainly():
+    "Raise what `in_words` makes of an exception"
+    try: yield
+    except Exception as e:
+        if (said := in_words(e)) is e: raise
+        clear_frames(e.__traceback__)  # with all that they hold, such as the memory that is short
+        raise said from None
+
+def _nobody_listens():
+    "Whether standard output is a pipe that was closed at the other end; then it is let go"
+    try: print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more as it ends
+        return True
+    return False
+
+# %% ../nbs/04_training.ipynb #a72403ab
 @patch
 def fit(self:Trainer):
     "Train until `config.epochs` epochs are done or a callback stops the run"
     try:
-        self.call('before_fit')
-        if self.config.init == 'pca' and not self.history: self.begin()
-        self.ranks.barrier()
-        self.network = self.ranks.wrap(self.model)
-        self.call('before_steps')
-        self.ranks.barrier()  # the first has tried some steps
-        while self.epoch < self.config.epochs and not self.stop:
-            self.train_epoch()
-            row = self.validate()
-            self.finish_epoch(row)
-        self.call('after_fit')
+        with plainly():
+            self.call('before_fit')
+            if self.config.init == 'pca' and not self.history: self.begin()
+            self.ranks.barrier()
+            self.network = self.ranks.wrap(self.model)
+            self.call('before_steps')
+            self.agree()
+            while self.epoch < self.config.epochs and not self.stop:
+                self.train_epoch()
+                row = self.validate()
+                self.finish_epoch(row)
+            self.call('after_fit')
     except NonFiniteStep:
-        self.call('after_error')
+        self.try_to_save()
         raise
     finally: self.call('cleanup')
     return self
+
+# %% ../nbs/04_training.ipynb #457bd28f
+@patch
+def agree(self:Trainer):
+    "Wait for the first process, which has tried some steps, and cut batches as finely as the process that needs it most"
+    self.ranks.barrier()
+    self.parts['train'] = self.ranks.most(self.parts['train'])
+
+@patch
+def try_to_save(self:Trainer):
+    "Let callbacks save what can be saved after an error, which must not be hidden by one of theirs"
+    try: self.call('after_error')
+    except (SpeechAEError, OSError) as e: print(f'warning: not saved: {e}', flush=True)
 
 # %% ../nbs/04_training.ipynb #4c236e90
 @patch
@@ -259,13 +434,14 @@ def train_epoch(self:Trainer):
     self.train_set.set_epoch(self.epoch)
     left = self.train_set.batches(self.config.batch_size)[self.batches_done:]
     shares = [self.ranks.share(batch) for batch in left]
-    for indices, (_, counts), (samples, n_samples) in zip(left, shares, self.load(self.train_set, [mine for mine, _ in shares])):
-        if self.ranks.world > 1: torch.manual_seed((self.config.seed*1_000_003 + self.step)*65_536 + self.ranks.rank & 2**63 - 1)  # dropout needs no memory
-        self.train_step(samples, n_samples, indices, counts)
-        self.batches_done += 1
-        self.step += 1
-        if self.step % self.read_every == 0: self.read()
-        self.call('after_batch')
+    with closing(self.load(self.train_set, [mine for mine, _ in shares])) as loaded:
+        for indices, (_, counts), (samples, n_samples) in zip(left, shares, loaded):
+            if self.ranks.world > 1: torch.manual_seed((self.config.seed*1_000_003 + self.step)*65_536 + self.ranks.rank & 2**63 - 1)  # dropout needs no memory
+            self.train_step(samples, n_samples, indices, counts)
+            self.batches_done += 1
+            self.step += 1
+            if self.step % self.read_every == 0: self.read()
+            self.call('after_batch')
     self.read()
 
 # %% ../nbs/04_training.ipynb #a1570d49
@@ -277,33 +453,52 @@ def train_step(self:Trainer,
                counts=True, # False for a share that only keeps step with the other processes
               ):
     "One step of the optimizer"
-    loss, mse, norm, n_frames = self.backward(samples, n_samples, indices, counts)
-    good = torch.isfinite(norm) if self.ranks.world > 1 else torch.isfinite(norm) & torch.isfinite(loss)
-    self.broken = torch.where(good, self.broken, 1.)
-    self.optimizer.found_inf = self.broken
+    here = dict(step=self.step, batches_done=self.batches_done, rng=_torch_random_state(self.device))
+    loss, mse, norm, n_frames = self.in_parts(lambda: self.backward(samples, n_samples, indices, counts), len(samples))
+    good = norm < math.inf  # false for nan
+    self.in_a_row = torch.where(good & (self.in_a_row < 2), 0., self.in_a_row + 1)
+    self.optimizer.found_inf = self.in_a_row.clamp(max=1)
     self.optimizer.step()
-    self.unread.append((torch.stack([loss, mse, norm]), n_frames, indices))
+    self.unread.append((torch.stack([loss, mse, norm, self.in_a_row]), n_frames, indices, here))
 
 @patch
 def read(self:Trainer):
-    "Add the numbers of the latest steps to the sums; `NonFiniteStep` if a loss or gradient was not finite"
+    "Add the numbers of the latest steps to the sums; `NonFiniteStep` if two in a row were left out"
     if not self.unread: return
     steps, self.unread = self.unread, []
-    numbers = self.ranks.sum(torch.stack([numbers for numbers, _, _ in steps]))/torch.tensor([1, 1, self.ranks.world], device=self.device)
-    for i, (row, (_, n_frames, indices)) in enumerate(zip(numbers.double().cpu(), steps)):
-        if not row.isfinite().all(): self.stop_at(len(steps) - i, row.tolist(), indices)
-        self.sums += torch.cat([torch.ones(1, dtype=torch.float64), row])*n_frames
+    numbers = self.ranks.sum(torch.stack([numbers for numbers, *_ in steps]))/torch.tensor([1, 1, self.ranks.world, self.ranks.world], device=self.device)
+    for row, (_, n_frames, indices, here) in zip(numbers.double().cpu(), steps):
+        if row[3]: self.skip(row.tolist(), indices, here)
+        else:
+            self.before = None
+            self.sums += torch.cat([torch.ones(1, dtype=torch.float64), row[:3]])*n_frames
 
+# %% ../nbs/04_training.ipynb #51223d70
 @patch
-def stop_at(self:Trainer,
-            back, # How many steps ago, 1 is the last one
-            numbers, # Its loss, mse and gradient norm
-            indices, # Items of its batch
-           ):
-    "Raise `NonFiniteStep` for a step that is not finite, as if it had not been taken"
-    self.step, self.batches_done = self.step - back, self.batches_done - back
-    files = ', '.join(sorted({show_path(self.train_set.file(i)) for i in indices}))
-    raise NonFiniteStep(f'loss {numbers[0]}, gradient norm {numbers[2]} at step {self.step + 1}: the weights of step {self.step} are kept; the batch holds {files}')
+def skip(self:Trainer,
+         numbers, # Its loss, mse, gradient norm, and how many were left out in a row
+         indices, # Items of its batch
+         here): # Where the run was before it
+    "Count a step that was left out; `NonFiniteStep` for a second in a row"
+    loss, _, norm, in_a_row = numbers
+    items = [dict(file=self.train_set.file(i), start=int(self.train_set.crops[i][1]), stop=int(self.train_set.crops[i][2])) for i in indices]
+    self.left_out = dict(step=here['step'] + 1, epoch=self.epoch + 1, loss=loss, norm=norm, items=items)
+    self.before = self.before or here | dict(rng=random_state(self.device) | here['rng'], skipped=self.skipped)
+    self.skipped += 1
+    self.call('after_skip')
+    if in_a_row < 2: return
+    back, self.before = self.before, None
+    self.step, self.batches_done, self.skipped = back['step'], back['batches_done'], back['skipped']
+    self.in_a_row = torch.zeros_like(self.in_a_row)
+    set_random_state(back['rng'], self.device)
+    raise NonFiniteStep(f'{describe_skip(self.left_out)}, the second in a row: the run stops as it was after step {self.step}. Try a smaller --learning_rate, or look at these recordings')
+
+def describe_skip(left_out:dict, # `Trainer.left_out`
+                  most=4, # Files that are named
+                 ) -> str:
+    "A step that was left out in words"
+    files = sorted({show_path(item['file']) for item in left_out['items']})
+    return f'step {left_out["step"]}: loss {left_out["loss"]}, gradient norm {left_out["norm"]} with {", ".join(files[:most])}{f" and {len(files) - most} more" if len(files) > most else ""}'
 
 # %% ../nbs/04_training.ipynb #6ded5507
 @patch
@@ -319,6 +514,24 @@ def run_model(self:Trainer,
     if self.config.loss == 'waveform': reconstruction = overlapped(self.framing, reconstruction, lengths)
     return frames, lengths, reconstruction, latents
 
+# %% ../nbs/04_training.ipynb #c9af8933
+@patch
+def pieces(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
+    "The batch in as many parts as memory demands, each without needless padding"
+    size = -(-len(samples)//self.parts['train' if self.model.training else 'valid'])
+    return [(samples[i:i + size, :int(n_samples[i:i + size].max())], n_samples[i:i + size]) for i in range(0, len(samples), size)]
+
+@patch
+def add_gradients(self:Trainer,
+                  piece, # Samples and their lengths
+                  whole, # Frames and items of the whole batch
+                  factor): # Number of processes, or 0 for a share that does not count
+    "Add a piece's part to the gradients; its part of loss and mse"
+    frames, lengths, reconstruction, latents = self.run_model(*piece)
+    loss, mse, _ = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale, whole=whole)
+    (loss*(factor + 0*loss.detach())).backward()
+    return loss.detach(), mse.detach()
+
 # %% ../nbs/04_training.ipynb #ede61370
 @patch
 def backward(self:Trainer,
@@ -328,15 +541,56 @@ def backward(self:Trainer,
              counts=True, # Whether this share counts
             ):
     "Loss and gradients of a batch, clipped to norm 1: (loss, mse, gradient norm before clipping, frames of the whole batch); tensors on the device"
-    frames, lengths, reconstruction, latents = self.run_model(samples, n_samples)
-    n_frames = sum(self.train_set.n_frames(i) for i in indices)
-    loss, mse, _ = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale, whole=(n_frames, len(indices)))
+    n_frames, pieces, found = sum(self.train_set.n_frames(i) for i in indices), self.pieces(samples, n_samples), []
     self.optimizer.zero_grad()
-    (loss*(counts*self.ranks.world)).backward()
+    for piece in pieces:
+        more = len(found) < len(pieces) - 1 and self.network is not self.model
+        with self.network.no_sync() if more else nullcontext(): found.append(self.add_gradients(piece, (n_frames, len(indices)), counts*self.ranks.world))
     norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-    return loss.detach()*counts, mse.detach()*counts, norm, n_frames
+    loss, mse = (reduce(torch.add, column) for column in zip(*found))
+    return loss*counts, mse*counts, norm, n_frames
+
+# %% ../nbs/04_training.ipynb #7e8f40ce
+@patch
+def in_parts(self:Trainer,
+             attempt, # Function without arguments that takes a batch in `pieces`
+             n, # Items of the batch
+            ): # What it returns
+    "Do it, in twice as many pieces each time memory runs out"
+    rng = _torch_random_state(self.device)
+    while True:
+        try: return attempt()
+        except (RuntimeError, MemoryError) as e:
+            if not is_out_of_memory(e): raise
+        self.halve(n)  # out here the tensors of the attempt are gone
+        set_random_state(rng, self.device)
+
+@patch
+def halve(self:Trainer, n): # Items of the batch that did not fit
+    "Take batches in twice as many pieces from now on; `TrainingError` where that does not help"
+    kind, config = 'train' if self.model.training else 'valid', self.config
+    if kind == 'train' and self.network is not self.model: raise TrainingError('out of memory in one of several processes, where a step cannot be repeated; what was saved before is whole: --resume goes on, and first tries what fits')
+    if self.parts[kind] >= n:
+        if kind == 'train': raise TrainingError(f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: not even one crop fits into memory; take a smaller --crop_frames{", of which 0 is whole recordings" if not config.crop_frames else ""}')
+        recording, start, stop = max(self.valid_set.crops, key=lambda crop: crop[2] - crop[1])
+        raise TrainingError(f'{show_path(self.corpus.recordings[recording].file)}: {(stop - start)/self.framing.sample_rate:.0f} s for validation do not fit into memory; cut it into pieces, or take --device cpu')
+    self.parts[kind] *= 2
+    if self.device.type == 'cuda': torch.cuda.empty_cache()
+    print(f'out of memory: from step {self.step + 1} on each batch of {dict(train="training", valid="validation")[kind]} goes through the model in {self.parts[kind]} pieces, with the same result up to rounding', flush=True)
 
 # %% ../nbs/04_training.ipynb #aab736f5
+@patch
+def judge(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
+    "Sums over validation recordings, on the CPU: (frames, loss, mse, energy, weights of the loss) and (latents, their squares)"
+    frames, lengths, reconstruction, latents = self.run_model(samples, n_samples)
+    mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
+    loss, mse, _ = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
+    energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
+    count, z = mask.sum(), latents[mask]
+    weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count  # a mean over recordings, or over frames
+    return torch.stack([count, loss*weight, mse*count, energy, weight]).cpu(), torch.stack([z.sum(0), z.square().sum(0)]).cpu()
+
+# %% ../nbs/04_training.ipynb #04893e01
 @patch
 @torch.no_grad()
 def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_variance', 'latent_std' and 'energy' (mean square of scaled frames)
@@ -345,16 +599,12 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
     self.model.eval()
     totals, moments = torch.zeros(5, dtype=torch.float64), torch.zeros(2, self.model.config.latent_size, dtype=torch.float64)
     shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False, max_samples=6_600_000*self.ranks.world)]
-    for (_, counts), batch in zip(shares, self.load(self.valid_set, [mine for mine, _ in shares])):
-        frames, lengths, reconstruction, latents = self.run_model(*batch)
-        mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
-        loss, mse, _ = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
-        energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
-        count, z = mask.sum(), latents[mask]
-        weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count  # a mean over recordings, or over frames
-        totals += counts*torch.stack([count, loss*weight, mse*count, energy, weight]).cpu()
-        moments += counts*torch.stack([z.sum(0), z.square().sum(0)]).cpu()
-        self.call('after_valid_batch')
+    with closing(self.load(self.valid_set, [mine for mine, _ in shares])) as loaded:
+        for (_, counts), batch in zip(shares, loaded):
+            for total, moment in self.in_parts(lambda: [self.judge(*piece) for piece in self.pieces(*batch)], len(batch[0])):
+                totals += counts*total
+                moments += counts*moment
+            self.call('after_valid_batch')
     (count, loss, mse, energy, weights), moments = self.ranks.sum(totals).tolist(), self.ranks.sum(moments)
     if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; go on from an earlier checkpoint, or start anew with a smaller --learning_rate')
     mean, square = moments/count
@@ -382,46 +632,103 @@ def enter(self:Trainer,
     train_loss, train_mse, norm = (self.sums[1:]/self.sums[0]).tolist()
     row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate, grad_norm=norm)
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
-    self.batches_done, self.sums = 0, torch.zeros(4, dtype=torch.float64)
+    self.batches_done, self.sums, self.before = 0, torch.zeros(4, dtype=torch.float64), None
     self.call('after_epoch')
     self.ranks.barrier()  # the first has written files
 
-# %% ../nbs/04_training.ipynb #96c44c30
+# %% ../nbs/04_training.ipynb #a3a60086
+_PLAIN = ('epoch', 'step', 'batches_done', 'started', 'sums', 'history', 'skipped', 'before', 'parts')  # attributes of the trainer that are kept as they are
+
 @patch
 def state_dict(self:Trainer) -> dict:
     "Everything needed to go on from here"
     self.read()
-    rng = dict(torch=torch.get_rng_state(), cuda=torch.cuda.get_rng_state_all() if self.device.type == 'cuda' else [])
-    return dict(format_version=1, config=asdict(self.config), model_config=asdict(self.model.config), split=_split_digest(self.recordings),
-                model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), scheduler=self.scheduler.state_dict(),
-                epoch=self.epoch, step=self.step, batches_done=self.batches_done, started=self.started, sums=self.sums, history=self.history,
-                callbacks={type(c).__name__: c.state_dict() for c in self.callbacks}, rng=rng, threads=torch.get_num_threads())
+    return dict(format_version=_FORMAT, config=asdict(self.config), model_config=asdict(self.model.config), split=_split_digest(self.recordings),
+                model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), scheduler=self.scheduler.state_dict(), **{name: getattr(self, name) for name in _PLAIN},
+                in_a_row=self.in_a_row.item(), callbacks={type(c).__name__: c.state_dict() for c in self.callbacks}, rng=random_state(self.device), threads=torch.get_num_threads())
 
 def _split_digest(recordings):
     "A checksum of which recordings, with which content, are in which split"
     rows = [(r.file, r.sha256, r.split) for r in recordings]
     return hashlib.sha256(repr(rows).encode('utf-8', 'surrogateescape')).hexdigest()
 
+# %% ../nbs/04_training.ipynb #71aecc07
+def _difference(old, new, most=4):
+    "What differs between two dicts, as text"
+    found = [f'{show_path(str(k))} was {old.get(k)!r}, is {new.get(k)!r}' for k in {**old, **new} if old.get(k) != new.get(k)]
+    return ', '.join(found[:most]) + (f' and {len(found) - most} more' if len(found) > most else '')
+
+def _check_tensors(found, expected, what):
+    "Raise `TrainingError` unless two dicts hold tensors of the same names, shapes and types"
+    def kinds(tensors): return {name: f'{tuple(t.shape)} {str(t.dtype).removeprefix("torch.")}' if isinstance(t, torch.Tensor) else type(t).__name__ for name, t in tensors.items()}
+    other = _difference(kinds(found), kinds(expected))
+    if other: raise TrainingError(f'{what} does not fit: {other}')
+
+def _check_optimizer(state, optimizer):
+    "Raise `TrainingError` unless the state of an optimizer is of the same weights"
+    own = optimizer.state_dict()['param_groups']
+    if [group['params'] for group in state['param_groups']] != [group['params'] for group in own]: raise TrainingError('the optimizer does not fit: it has other groups of weights')
+    for group, expected in zip(state['param_groups'], own):
+        other = _difference(*({k: v for k, v in g.items() if k in group and k in expected and k not in ('params', 'lr')} for g in (group, expected)))
+        if other: raise TrainingError(f'the optimizer does not fit: {other}')
+        if not (isinstance(group['lr'], float) and 0 <= group['lr'] < math.inf): raise TrainingError(f'the optimizer does not fit: lr is {group["lr"]!r}')
+    weights = [p for group in optimizer.param_groups for p in group['params']]
+    for i, moments in state['state'].items(): _check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]), f'the optimizer, at weight {i},')
+
+# %% ../nbs/04_training.ipynb #0ed7152a
+def _is_count(value, most=2**53): return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+def _is_number(value): return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_place(value): return value is None or isinstance(value, dict) and set(value) == {'step', 'batches_done', 'rng', 'skipped'} and _is_random_state(value['rng']) and all(_is_count(v) for k, v in value.items() if k != 'rng')
+
+def _is_random_state(value):
+    "Whether `set_random_state` can do something with it"
+    def words(numbers, most): return isinstance(numbers, list) and len(numbers) == most and all(_is_count(v, 2**32 - 1) for v in numbers)
+    tensors = [value['torch'], *value['cuda']]
+    python, numpy = value.get('python', [3, [0]*625, None]), value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.])
+    return (all(isinstance(t, torch.Tensor) and t.dtype == torch.uint8 and t.dim() == 1 for t in tensors) and len(tensors[0]) == len(torch.get_rng_state()) and python[0] == 3 and words(python[1], 625) and
+            (python[2] is None or _is_number(python[2])) and numpy[0] == 'MT19937' and words(numpy[1], 624) and _is_count(numpy[2], 624) and _is_count(numpy[3], 1) and _is_number(numpy[4]))
+
+def _is_history(rows, epoch):
+    "Whether these are rows of a history that ends with this epoch"
+    return isinstance(rows, list) and all(isinstance(r, dict) and tuple(r) == HISTORY_COLUMNS and all(map(_is_number, r.values())) for r in rows) and (rows[-1]['epoch'] if rows else 0) == epoch
+
+_ALLOWED = dict(epoch=_is_count, step=_is_count, batches_done=_is_count, skipped=_is_count, started=lambda v: isinstance(v, bool), in_a_row=lambda v: v in (0, 1), before=_is_place, rng=_is_random_state,
+                threads=lambda v: _is_count(v, 1024) and v > 0, sums=lambda v: isinstance(v, torch.Tensor) and v.dtype == torch.float64 and v.shape == (4,) and bool(v.isfinite().all()),
+                parts=lambda v: isinstance(v, dict) and set(v) == {'train', 'valid'} and all(_is_count(n, 2**20) and n for n in v.values()), callbacks=lambda v: isinstance(v, dict) and all(isinstance(c, dict) for c in v.values()))
+
+def _check_state(state, trainer):
+    "Raise `TrainingError` unless the trainer can go on with the state"
+    own = asdict(trainer.model.config)
+    if state['model_config'] != own: raise TrainingError('the checkpoint is of another model: ' + _difference(state['model_config'], own))
+    if state['split'] != _split_digest(trainer.recordings): raise TrainingError('the corpus or its split has changed since the checkpoint was written')
+    _check_tensors(state['model'], trainer.model.state_dict(), 'the model')
+    _check_optimizer(state['optimizer'], trainer.optimizer)
+    for name, value in trainer.scheduler.state_dict().items():
+        if name in state['scheduler'] and type(state['scheduler'][name]) is not type(value) and not (_is_number(value) and _is_number(state['scheduler'][name])): raise TrainingError(f'the schedule does not fit: {name} is {state["scheduler"][name]!r}')
+    for name, allowed in _ALLOWED.items():
+        if not allowed(state[name]): raise TrainingError(f'{name} is not what it can be: {repr(state[name])[:80]}')
+    if not _is_history(state['history'], state['epoch']): raise TrainingError(f'the history does not end with epoch {state["epoch"]}, or is none')
+
+# %% ../nbs/04_training.ipynb #56a0258e
+_ADDED = dict(skipped=0, before=None, in_a_row=0, parts=dict(train=1, valid=1))  # what format 1 did not have
+
 @patch
 def load_state_dict(self:Trainer,
                     state:dict, # From `state_dict`, or `load_checkpoint`
                    ):
-    "Go on from a checkpoint's state; `TrainingError` if it belongs to another model or corpus"
-    if state['model_config'] != asdict(self.model.config): raise TrainingError('the checkpoint is of another model: ' + _difference(state['model_config'], asdict(self.model.config)))
-    if state['split'] != _split_digest(self.recordings): raise TrainingError('the corpus or its split has changed since the checkpoint was written')
+    "Go on from a checkpoint's state; `TrainingError` if it belongs to another model or corpus, or is no such state"
+    state = _ADDED | state
+    try: _check_state(state, self)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as e: raise TrainingError(f'not the state of a run ({type(e).__name__}: {e})') from None
     self.model.load_state_dict(state['model'])
     self.optimizer.load_state_dict(state['optimizer'])
     self.scheduler.load_state_dict(state['scheduler'])
-    for name in 'epoch', 'step', 'batches_done', 'started', 'sums', 'history': setattr(self, name, state[name])
+    for name in _PLAIN: setattr(self, name, state[name])
+    self.in_a_row = torch.full_like(self.in_a_row, state['in_a_row'])
     for c in self.callbacks:
         if type(c).__name__ in state['callbacks']: c.load_state_dict(state['callbacks'][type(c).__name__])
     if self.device.type == 'cpu': torch.set_num_threads(state['threads'])
-    torch.set_rng_state(state['rng']['torch'])
-    if self.device.type == 'cuda' and state['rng']['cuda']: torch.cuda.set_rng_state_all(state['rng']['cuda'])
-
-def _difference(old, new):
-    "What differs between two dicts, as text"
-    return ', '.join(f'{k} was {old.get(k)!r}, is {new.get(k)!r}' for k in {**old, **new} if old.get(k) != new.get(k))
+    set_random_state(state['rng'], self.device)
 
 # %% ../nbs/04_training.ipynb #fd48428a
 class EarlyStopping(Callback):
@@ -479,6 +786,15 @@ class CollapseAlarm(Callback):
         if row['step'] >= 200 and is_collapsed(row['explained_variance'], row['latent_std']):
             print('warning:', verdict(row['explained_variance'], row['latent_std'], row['step'], 1), flush=True)
 
+# %% ../nbs/04_training.ipynb #9c378fd7
+class LeftOut(Callback):
+    "Say which batch a step was left out for, and keep it as nonfinite_step_000123.json"
+    def after_skip(self, trainer):
+        found = trainer.left_out
+        path = trainer.config.run_dir/f'nonfinite_step_{found["step"]:06}.json'
+        write_json(path, found | {name: str(found[name]) for name in ('loss', 'norm') if not math.isfinite(found[name])})
+        print(f'warning: left out {describe_skip(found)}; the batch is in {path.name}', flush=True)
+
 # %% ../nbs/04_training.ipynb #db2b8876
 class History(Callback):
     "Write history.csv and timing.csv after every epoch"
@@ -490,6 +806,9 @@ class History(Callback):
         now = time.perf_counter()
         self.times.append(dict(epoch=trainer.epoch, seconds=round(now - self.start, 3)))
         self.start = now
+        self.write(trainer)
+
+    def write(self, trainer):
         write_table(trainer.config.run_dir/'history.csv', trainer.history, HISTORY_COLUMNS)
         write_table(trainer.config.run_dir/'timing.csv', self.times, ('epoch', 'seconds'))
 
@@ -498,10 +817,10 @@ def write_table(path, # CSV file to write, atomically
                 columns, # Keys to write, in order
                ):
     "Write rows as CSV; floats keep every digit"
-    with atomic_path(path) as temporary, open(temporary, 'w', newline='') as f:
-        out = csv.DictWriter(f, columns, lineterminator='\n')
-        out.writeheader()
-        out.writerows(rows)
+    out = csv.DictWriter(text := io.StringIO(), columns, lineterminator='\n')
+    out.writeheader()
+    out.writerows(rows)
+    write_file(path, text.getvalue().encode())
 
 # %% ../nbs/04_training.ipynb #9b9701a6
 def plot_curves(history, # Rows of `Trainer.history`
@@ -534,7 +853,8 @@ class Curves(Callback):
     def after_epoch(self, trainer):
         path = trainer.config.run_dir/'curves.png'
         figure = plot_curves(trainer.history, trainer.valid_energy, self.floors.pca, self.floors.name)
-        with atomic_path(path) as temporary: figure.savefig(temporary, dpi=110)
+        figure.savefig(picture := io.BytesIO(), dpi=110)
+        write_file(path, picture.getbuffer())
         if not IN_NOTEBOOK: return
         from IPython.display import Image, display
         if self.handle: self.handle.update(Image(path))
@@ -569,30 +889,29 @@ class Progress(Callback):
         if hasattr(self, 'bar'): self.bar.close()
 
 # %% ../nbs/04_training.ipynb #8b7a5078
-def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one that warms up
+def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one with the largest batch
              ) -> float: # Seconds a step takes, the median
-    "Time steps of the run that is about to begin, and leave it as it was; `TrainingError` if a batch does not fit into the GPU's memory"
+    "Time steps of the run that is about to begin, and leave it as it was, but for the pieces in which a batch fits into memory"
     trainer.model.train()
     trainer.train_set.set_epoch(trainer.epoch)
-    batches, seconds, network = trainer.train_set.batches(trainer.config.batch_size)[:n + 1], [], trainer.network
+    batches, seconds, network = trainer.train_set.batches(trainer.config.batch_size), [], trainer.network
+    batches = [max(batches, key=lambda batch: len(batch)*max(map(trainer.train_set.n_frames, batch))), *batches[:n]]
     trainer.network = trainer.model  # without the other processes
     gpu = trainer.device.type == 'cuda'
     try:
-        with torch.random.fork_rng([torch.cuda.current_device()] if gpu else []):
-            shares = [trainer.ranks.share(batch)[0] for batch in batches]
-            loaded = iter(trainer.load(trainer.train_set, shares))
-            for mine in shares:
+        shares = [trainer.ranks.share(batch)[0] for batch in batches]
+        with torch.random.fork_rng([torch.cuda.current_device()] if gpu else []), closing(trainer.load(trainer.train_set, shares)) as loaded:
+            for mine, (samples, n_samples) in zip(shares, loaded):
                 start = time.perf_counter()
-                trainer.backward(*next(loaded), mine)
+                trainer.in_parts(lambda: trainer.backward(samples, n_samples, mine), len(mine))
                 if gpu: torch.cuda.synchronize()
                 seconds.append(time.perf_counter() - start)
-    except torch.OutOfMemoryError:
-        raise TrainingError(f'--batch_size {trainer.config.batch_size}: a batch of crops of {trainer.config.crop_frames} frames does not fit into the memory of the GPU; take a smaller one') from None
     finally:
         trainer.network = network
         trainer.optimizer.zero_grad()
-    return float(np.median(seconds[1:] or seconds))
+    return float(np.median(seconds[1:]))
 
+# %% ../nbs/04_training.ipynb #0a74299a
 def _memory_used(device):
     "Largest amount so far, in words"
     if device.type == 'cuda': return f'{torch.cuda.max_memory_allocated()/1e9:.1f} of {torch.cuda.mem_get_info()[1]/1e9:.0f} GB of GPU memory'
@@ -608,8 +927,13 @@ def _memory_free():
     except OSError: return math.inf
     return next((1024*int(line.split()[1]) for line in lines if line.startswith('MemAvailable')), math.inf)
 
+# %% ../nbs/04_training.ipynb #511c21a9
+def _checkpoint_bytes(trainer) -> int:
+    "About the size of a checkpoint: weights and two moments of each, in float32"
+    return 12*sum(p.numel() for p in trainer.model.parameters())
+
 class Estimate(Callback):
-    "Before a run of many steps: one line with its time, memory and disk; `TrainingError` if memory or disk are too small"
+    "Before a run: do its checkpoints fit on the disk, its batches into memory? Of many steps: one line with time, memory and disk"
     def __init__(self, least=100): self.least = least # steps from which on a run counts as long
 
     def check_memory(self, trainer):
@@ -617,40 +941,83 @@ class Estimate(Callback):
         need, free = _FRAME_BYTES*max(len(batch)*max(map(data.n_frames, batch)) for batch in data.batches(size))/trainer.ranks.world, _memory_free()
         if trainer.device.type == 'cpu' and need > free: raise TrainingError(f'--batch_size {size}: a batch needs about {need/1e9:.1f} GB of memory, {free/1e9:.1f} GB are free; take a smaller one, or a smaller --crop_frames')
 
+    def check_disk(self, trainer, need):
+        free = shutil.disk_usage(trainer.config.run_dir).free
+        if need > free: raise TrainingError(f'{show_path(trainer.config.output_dir)}: the checkpoints need {show_bytes(need)}, {show_bytes(free)} are free; make room or choose another --output_dir, or a smaller --keep_checkpoints')
+
     def before_steps(self, trainer):
         config, per_epoch = trainer.config, len(trainer.train_set.batches(trainer.config.batch_size))
         epochs = config.epochs - trainer.epoch
-        steps, stages = epochs*per_epoch - trainer.batches_done, 2 + epochs//5
-        need = 12*sum(p.numel() for p in trainer.model.parameters())*stages  # weights and two moments of each, in float32
-        free = shutil.disk_usage(config.run_dir).free
-        if need > free: raise TrainingError(f'{show_path(config.output_dir)}: the checkpoints need {need/1e6:.0f} MB, {free/1e6:.0f} MB are free; make room or choose another --output_dir')
+        steps, need = epochs*per_epoch - trainer.batches_done, _checkpoint_bytes(trainer)*(3 + min(epochs//5, config.keep_checkpoints or epochs))  # last.pt, best.pt, one that is being written, those that are kept
+        if trainer.ranks.first: self.check_disk(trainer, need)
         self.check_memory(trainer)
-        if steps < self.least: return
+        if steps < self.least and (trainer.ranks.world == 1 or trainer.device.type != 'cuda'): return
         step = try_steps(trainer)
+        if steps < self.least or not trainer.ranks.first: return
+        free = shutil.disk_usage(config.run_dir).free
         seconds = steps*step + epochs*getattr(trainer, 'valid_seconds', step*len(trainer.valid_set)/config.batch_size)
         print(f'about {show_duration(seconds)}: {steps} steps of {1000*step:.0f} ms and {epochs} validation{"s"*(epochs != 1)}; {_memory_used(trainer.device)}, {need/1e6:.0f} MB of {free/1e9:.0f} GB of disk', flush=True)
 
-# %% ../nbs/04_training.ipynb #0794266a
+# %% ../nbs/04_training.ipynb #3532a422
 class Checkpoints(Callback):
-    "Save last.pt, best.pt, model/ and every fifth epoch"
-    def __init__(self, stopping, every=5): self.stopping, self.every = stopping, every
+    "Save last.pt, best.pt with model/, and every fifth epoch"
+    state = ('best_model',)
+    best_model = ''  # checksum of the weights in model/
+    def __init__(self, stopping, every=5): self.stopping, self.every, self.saved = stopping, every, time.perf_counter()
+    def before_fit(self, trainer): self.saved = time.perf_counter()
 
     def after_epoch(self, trainer):
-        folder = trainer.config.run_dir
-        if self.stopping.best_epoch == trainer.epoch:  # the best first: what last.pt says has happened, has happened
-            trainer.model.save_pretrained(folder/'model')
-            save_checkpoint(folder/'best.pt', trainer.state_dict())
-            _link(folder/'best.pt', folder/'last.pt')
+        if self.stopping.best_epoch == trainer.epoch: self.save_best(trainer)
         else: self.save(trainer)
-        if trainer.epoch and trainer.epoch % self.every == 0: _link(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
+        self.keep_newest(trainer)
+
+    def after_batch(self, trainer):
+        if not trainer.unread and time.perf_counter() - self.saved >= 60*trainer.config.save_minutes: self.save(trainer)
 
     def after_error(self, trainer): self.save(trainer)
-    def save(self, trainer): save_checkpoint(trainer.config.run_dir/'last.pt', trainer.state_dict())
+
+    def save(self, trainer):
+        save_checkpoint(trainer.config.run_dir/'last.pt', trainer.state_dict())
+        self.saved = time.perf_counter()
+
+    def save_best(self, trainer):
+        "In this order: what last.pt says has happened, has happened, and from best.pt the model can be made again"
+        folder, self.best_model = trainer.config.run_dir, weights_digest(trainer.model.state_dict())
+        save_checkpoint(folder/'best.pt', trainer.state_dict())
+        _save_model(trainer.model, folder/'model')
+        _link(folder/'best.pt', folder/'last.pt')
+        self.saved = time.perf_counter()
+
+    def keep_newest(self, trainer):
+        "Let the checkpoint of every fifth epoch stay, and remove those that are too many"
+        folder, keep = trainer.config.run_dir, trainer.config.keep_checkpoints
+        if not trainer.epoch or trainer.epoch % self.every: return
+        _link(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
+        old = sorted((_epoch_of(path), path) for path in folder.iterdir() if _epoch_of(path) in range(self.every, trainer.epoch + 1, self.every))
+        for _, path in old[:-keep] if keep else []: path.unlink(missing_ok=True)
+
+# %% ../nbs/04_training.ipynb #b7011e4a
+def _epoch_of(path:Path) -> int: # None if it is none
+    "The epoch in the name of a checkpoint of every fifth epoch"
+    found = re.fullmatch(r'checkpoint_epoch_(\d{3,})\.pt', path.name, re.ASCII)
+    return int(found[1]) if found and path.name == f'checkpoint_epoch_{int(found[1]):03}.pt' else None
+
+def weights_digest(tensors:dict) -> str: # Hexadecimal
+    "A checksum of weights with their names"
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+def _save_model(model, folder):
+    "`save_pretrained`; `TrainingError` if the disk has no room for it"
+    with room_for(folder, sum(t.numel()*t.itemsize for t in model.state_dict().values())): model.save_pretrained(folder)
 
 def _link(source, target):
-    "Give a file a second name, or a copy where the disk has no links"
-    with atomic_path(target) as temporary:
-        try: os.link(source, temporary)
+    "Give a file of the run a second name; a copy where the disk has no links, or of a file that is somebody else's"
+    with room_for(target, os.path.getsize(source)), atomic_path(target) as temporary:
+        try: os.link(source, temporary) if source.parent in (target.parent, target.parent.parent) else shutil.copyfile(source, temporary)
         except OSError: shutil.copyfile(source, temporary)
 
 # %% ../nbs/04_training.ipynb #4ea7000f
@@ -714,18 +1081,6 @@ def markdown_table(rows, # Rows of `quality_table`
     lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | {db(r["si_sdr_median"])} |' for r in rows]
     return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|', *lines])
 
-def plain_json(value, # Dicts, lists, numbers and strings
-              ): # The same; numbers that are not finite become None
-    "JSON has no infinity"
-    if isinstance(value, dict): return {k: plain_json(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)): return [plain_json(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-def write_json(path, # File to write, atomically
-               value): # Dicts, lists, numbers and strings; numbers that are not finite become null
-    "Write JSON that every reader accepts"
-    with atomic_path(path) as temporary: temporary.write_text(json.dumps(plain_json(value), indent=2) + '\n', encoding='utf-8')
-
 # %% ../nbs/04_training.ipynb #4be12445
 class Report(Callback):
     "At the end of a run: report.json, report.md, example.wav, and the table on the screen"
@@ -734,19 +1089,33 @@ class Report(Callback):
     def after_fit(self, trainer):
         folder, config = trainer.config.run_dir, trainer.config
         model = SpeechAE.from_pretrained(folder).to(trainer.device)
-        train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, framing=model.framing) for split in ('train', 'valid'))
+        train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, crop_frames=_LONGEST, framing=model.framing) for split in ('train', 'valid'))
         best = next(row for row in trainer.history if row['epoch'] == self.stopping.best_epoch)
         middle = sorted(range(len(valid)), key=lambda i: valid.crops[i][2])[len(valid)//2]
-        for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): save_audio(folder/name, x, model.config.sample_rate)
+        for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): _save_example(folder/name, x, model.config.sample_rate)
         report = dict(quality=quality_table(model, train, valid), verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca, self.floors.name),
-                      split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings), best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done',
+                      split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings), best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done', left_out=trainer.skipped,
                       floor=self.floors.pca, parameters=count_parameters(model), seconds=round(sum(row['seconds'] for row in self.timing.times)),
                       example=valid.file(middle), environment=environment(trainer.device), config=asdict(config), history=trainer.history)
         write_json(folder/'report.json', report)
         text = report_text(report)
-        with atomic_path(folder/'report.md') as temporary: temporary.write_text(text, encoding='utf-8', errors='surrogateescape')
+        write_file(folder/'report.md', text.encode('utf-8', 'surrogateescape'))
         print(f'\n{markdown_table(report["quality"])}\n\n{report["verdict"]}.')
+        if trainer.skipped: print(_show_left_out(trainer.skipped))
         for what, name in ('curves', 'curves.png'), ('listen', 'example.wav'), ('original', 'example_original.wav'), ('model', 'model'), ('report', 'report.md'): print(f'{what}: {show_path(folder/name)}')
+
+# %% ../nbs/04_training.ipynb #ce5a90df
+def _save_example(path, samples, sample_rate):
+    "`save_audio`; `TrainingError` if the disk has no room for it"
+    with room_for(path, 2*len(samples) + 44):
+        try: save_audio(path, samples, sample_rate)
+        except RuntimeError as e:
+            if 'System error' not in str(e): raise
+            raise OSError(errno.ENOSPC, str(e)) from None  # libsndfile says no more
+
+def _show_left_out(n) -> str: # Steps
+    "How many steps were left out, in words"
+    return f'{n} step{"s were" if n != 1 else " was"} left out because of a loss or gradient that was not finite; see nonfinite_step_*.json.'
 
 # %% ../nbs/04_training.ipynb #87332b81
 def report_text(report, # The dict that becomes report.json
@@ -758,19 +1127,65 @@ def report_text(report, # The dict that becomes report.json
     return '\n\n'.join(['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}.', markdown_table(report['quality']),
         'Explained variance here is of overlap-added samples, in the history below of single frames. A few hundred recordings of few speakers leave a margin of error: compare rows of one table, not of two runs on different corpora.',
         '![curves](curves.png)', '## Corpus', f'{report["split"]} {report["findings"]} finding{"s"*(report["findings"] != 1)} in corpus_check.csv. The split is in split.csv.',
-        '## Training', f'{report["parameters"]:,} parameters, {report["history"][-1]["epoch"]} epoch{"s"*(report["history"][-1]["epoch"] != 1)}, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.',
+        '## Training', f'{report["parameters"]:,} parameters, {report["history"][-1]["epoch"]} epoch{"s"*(report["history"][-1]["epoch"] != 1)}, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.{" " + _show_left_out(report["left_out"]) if report.get("left_out") else ""}',
         '\n'.join(['| epoch | step | training loss | validation loss | explained variance | latent std | learning rate |', '|---|---|---|---|---|---|---|', *history]),
         '## Settings', table(report['config']), '## Environment', table(report['environment'])]) + '\n'
+
+# %% ../nbs/04_training.ipynb #10dacf50
+_NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL') if hasattr(errno, name)}
+
+class RunLock(Callback):
+    "Keeps other processes out of a run folder until the run has ended"
+    held:ClassVar = {}  # by path, the locks that this process has; None where there can be none
+    def __init__(self, folder): self.path = Path(folder)/'lock'
+    def before_fit(self, trainer): self.acquire()
+    def cleanup(self, trainer): self.release()
+
+    def acquire(self):
+        "Take the lock unless this process has it; `TrainingError` if another has"
+        from filelock import FileLock, Timeout
+        if str(self.path.absolute()) in self.held and self.path.exists(): return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        soft = dict(fallback_to_soft=False) if 'fallback_to_soft' in inspect.signature(FileLock.__init__).parameters else {}  # such a lock would outlive a killed process
+        lock = FileLock(self.path, thread_local=False, **soft)
+        try: lock.acquire(timeout=0)
+        except Timeout: raise TrainingError(f'{show_path(self.path.parent)}: another process is training there; wait until it has ended, or choose another --output_dir') from None
+        except (OSError, NotImplementedError) as e:
+            if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
+            print(f'warning: {show_path(self.path.parent)}: this file system has no locks; see to it that no other process trains there', flush=True)
+            lock = None
+        self.held[str(self.path.absolute())] = lock
+
+    def release(self):
+        lock = self.held.pop(str(self.path.absolute()), None)
+        if lock: lock.release(force=True)
+
+    @contextmanager
+    def until_ready(self):
+        "Take the lock, tidy up what a killed process left, and give the lock back if the block fails"
+        new = str(self.path.absolute()) not in self.held
+        self.acquire()
+        try:
+            if self.held[str(self.path.absolute())]: _remove_stale(self.path.parent)
+            yield
+        except BaseException:
+            if new: self.release()
+            raise
+
+def _remove_stale(folder):
+    "Remove temporary files of writers that were killed"
+    for path in (*folder.glob('.tmp-*'), *(folder/'model').glob('.tmp-*')):
+        if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file(): path.unlink()
 
 # %% ../nbs/04_training.ipynb #df8d1487
 def make_callbacks(config:TrainConfig, # Complete
                    ranks=Ranks(), # The processes of the run; only the first writes files and says something
                   ) -> list[Callback]:
-    "The callbacks of a run, in the order in which they are called"
+    "The callbacks of a run, in the order in which they are called: first an epoch is saved, then it is talked about"
     floors, stopping, history = Floors(), EarlyStopping(config.patience), History()
     checkpoints = Checkpoints(stopping)
-    if not ranks.first: return [floors, stopping, StopOnSignal(checkpoints)]
-    return [floors, stopping, CollapseAlarm(), history, Curves(floors), Estimate(), Progress(floors), checkpoints, StopOnSignal(checkpoints), Report(floors, stopping, history)]
+    if not ranks.first: return [floors, stopping, Estimate(), StopOnSignal(checkpoints)]
+    return [RunLock(config.run_dir), floors, stopping, history, checkpoints, CollapseAlarm(), LeftOut(), Curves(floors), Estimate(), Progress(floors), StopOnSignal(checkpoints), Report(floors, stopping, history)]
 
 def _sample_folder():
     "Where the sample corpus belongs: data/raw, unless that holds something else"
@@ -818,22 +1233,28 @@ def start_run(config:TrainConfig, # As the user gave it
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
     config = complete_config(config)
-    data_dir = ranks.from_first(_find_data(config) if ranks.first else None)
+    data_dir = Path(ranks.from_first(os.fspath(_find_data(config)) if ranks.first else None))
     if ranks.first: _check_run_folder(config.run_dir, data_dir)
     ranks.barrier()
     if pick_device(config.device).type == 'cpu': choose_threads()
     corpus = _open_corpus(config, data_dir, ranks)
     recordings = split_by_speaker(corpus.recordings, config.seed)
-    if ranks.first: _save_config(config, data_dir, new=True)
-    return _begin(config, corpus, recordings, model_config, ranks)
+    with _locked(config.run_dir, ranks):
+        if ranks.first: _save_config(config, data_dir, new=True)
+        return _begin(config, corpus, recordings, model_config, ranks)
+
+def _locked(folder, ranks):
+    "The lock of a run folder, which only the first process takes"
+    return RunLock(folder).until_ready() if ranks.first else nullcontext()
 
 def _begin(config, corpus, recordings, model_config, ranks):
     "A trainer before its first step, with split and first checkpoint in the run folder"
     print(describe_split(recordings), flush=True)
     trainer = Trainer(config, corpus, recordings, model_config, make_callbacks(config, ranks), ranks)
     if ranks.first:
-        write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
-        write_rows(config.run_dir/'corpus_check.csv', corpus.findings, ('file', 'severity', 'problem', 'detail'))
+        with room_for(config.run_dir, 4*_checkpoint_bytes(trainer)):
+            write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
+            write_rows(config.run_dir/'corpus_check.csv', corpus.findings, ('file', 'severity', 'problem', 'detail'))
         save_checkpoint(config.run_dir/'last.pt', trainer.state_dict())
     return trainer
 
@@ -853,46 +1274,145 @@ def choose_threads() -> int: # Number of threads PyTorch now uses
     return torch.get_num_threads()
 
 # %% ../nbs/04_training.ipynb #34ba0af2
-MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'data_dir', 'cache_dir', 'output_dir')
+MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'data_dir', 'cache_dir', 'output_dir')
+
+def place(state) -> tuple[int, int]: # (epochs in the history, steps)
+    "How far a run has come: of two places, the larger is later"
+    return len(state['history']), state['step']
 
 def newest_checkpoint(folder, # Run folder
                      ) -> tuple[Path, dict]: # The file and its state; (None, None) if there is no checkpoint yet
-    "last.pt, or if that is damaged the intact checkpoint with the most steps; `TrainingError` if all are damaged"
-    found, paths = [], sorted(Path(folder).glob('*.pt'), key=lambda p: p.name != 'last.pt')
+    "The intact checkpoint that has come furthest; `TrainingError` if all are damaged"
+    found, paths = [], sorted((p for p in Path(folder).glob('*.pt') if not p.name.startswith('.')), key=lambda p: (p.name != 'last.pt', p.name != 'best.pt'))
     for path in paths:
+        if found and path.name != 'best.pt' and found[0][0].name == 'last.pt': break  # of the others, only best.pt can be ahead of it
         try: found.append((path, load_checkpoint(path)))
         except TrainingError as e: print(f'warning: passed over {e}', flush=True)
-        if found and found[0][0].name == 'last.pt': break
-        found = sorted(found, key=lambda pair: pair[1]['step'])[-1:]
-    if paths and not found: raise TrainingError(f'{show_path(folder)}: no intact checkpoint to resume from')
+        found = sorted(found, key=lambda pair: place(pair[1]), reverse=True)[:1]
+    if paths and not found: raise TrainingError(f'{show_path(folder)}: no intact checkpoint to resume from; start anew with another --output_dir')
     return found[0] if found else (None, None)
+
+# %% ../nbs/04_training.ipynb #3b727966
+def read_config(values, # What was read from JSON or a checkpoint
+                name, # What to call it in messages
+               ) -> TrainConfig:
+    "The settings of a run from outside; `TrainingError` names the field that is unknown, of a wrong type or not allowed, what was found and what is allowed"
+    def found(value): return repr(value)[:60] if isinstance(value, (str, int, float, type(None))) else f'a {type(value).__name__}'
+    if not isinstance(values, dict): raise TrainingError(f'{name}: not the settings of a run ({found(values)})')
+    known = {f.name: f for f in fields(TrainConfig)}
+    for key, value in values.items():
+        if key not in known: raise TrainingError(f'{name}: unknown field {found(key)}; a newer speech_ae may have written it')
+        kind, default = known[key].type, known[key].default
+        if isinstance(value, bool) or not (isinstance(value, (int, float) if kind is float else kind) or value is None is default):
+            raise TrainingError(f'{name}: {key} must be {dict(str="text", int="a whole number", float="a number")[kind.__name__]}{" or null" if default is None else ""}, found {found(value)}')
+    if 'data_dir' not in values: raise TrainingError(f'{name}: not the settings of a run (data_dir is missing)')
+    config = TrainConfig(**dict(precision='float32') | values)  # what runs did before there was a choice
+    try: check_config(config)
+    except SpeechAEError as e: raise TrainingError(f'{name}: {e}') from None
+    return config
 
 # %% ../nbs/04_training.ipynb #f8d663b9
 def _saved_config(folder):
     "The settings in the config.json of a run folder"
     try:
+        if (folder/'config.json').stat().st_size > 10**6: raise ValueError('it is larger than 1 MB')
         saved = json.loads((folder/'config.json').read_text(encoding='utf-8'))
-        if not isinstance(saved['data_dir'], str): raise TypeError('data_dir is not a string')
-        return asdict(TrainConfig(**dict(precision='float32') | saved))  # what runs did before there was a choice
     except FileNotFoundError: raise TrainingError(f'{show_path(folder)}: no run here (config.json is missing)') from None
-    except (ValueError, TypeError, KeyError) as e: raise TrainingError(f'{show_path(folder)}/config.json: not the settings of a run ({e})') from None
+    except (ValueError, RecursionError) as e: raise TrainingError(f'{show_path(folder)}/config.json: not the settings of a run ({e})') from None
+    return asdict(read_config(saved, f'{show_path(folder)}/config.json'))
 
 def _resumed_config(config, given, saved, folder):
     "The saved settings with those `given` by the user that may differ; `TrainingError` if another differs"
     for name in given:
         value = getattr(config, name)
         if (name, value) == ('precision', 'auto'): continue  # as it was
-        if name not in MAY_DIFFER and value != saved[name]: raise TrainingError(f'--{name} {value}: the run in {show_path(folder)} has {saved[name]}; only {", ".join(MAY_DIFFER[:4])} may differ on --resume')
+        if name not in MAY_DIFFER and value != saved[name]: raise TrainingError(f'--{name} {value}: the run in {show_path(folder)} has {saved[name]}; only {", ".join(MAY_DIFFER[:6])} may differ on --resume')
     changes = {name: getattr(config, name) for name in given if name in MAY_DIFFER}
     return TrainConfig(**saved | changes | dict(output_dir=os.fspath(folder)))
 
 def _saved_split(folder, corpus):
     "The corpus's recordings with the split that the run began with; `TrainingError` if they are not the same recordings"
     try: splits = {(row['file'], row['sha256']): row['split'] for row in read_rows(folder/'split.csv')}
-    except KeyError as e: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run (no column {e})') from None
+    except FileNotFoundError: raise TrainingError(f'{show_path(folder)}/split.csv: is missing; without it nobody knows which recordings were for validation') from None
+    except (KeyError, csv.Error, ValueError) as e: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run ({type(e).__name__}: {e})') from None
+    if set(splits.values()) != {'train', 'valid'}: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run (split must be train or valid, found {", ".join(sorted(repr(s)[:20] for s in set(splits.values()))[:4]) or "nothing"})')
     changed = {(r.file, r.sha256) for r in corpus.recordings} ^ splits.keys()
     if changed: raise TrainingError(f'{show_path(corpus.settings["data_dir"])}: {len({file for file, _ in changed})} recordings were added, removed or changed since the run began, such as {show_path(min(changed)[0])}; restore them or start a new run')
     return [replace(r, split=splits[r.file, r.sha256]) for r in corpus.recordings]
+
+# %% ../nbs/04_training.ipynb #ffcd86c4
+_OF_A_PLACE = ('history.csv', 'timing.csv', 'curves.png', 'report.json', 'report.md', 'example.wav', 'example_original.wav')
+
+def _later_files(folder:Path, trainer:Trainer) -> list[Path]:
+    "Checkpoints of the run folder, and batches that were left out, from after the trainer's place in the run"
+    here = len(trainer.history), trainer.step
+    def later(path):
+        if path.name not in ('best.pt', 'last.pt'): return (_epoch_of(path) or 0) > trainer.epoch
+        try: return place(load_checkpoint(path)) > here
+        except TrainingError: return False
+    return [path for path in sorted(folder.glob('*.pt')) if later(path)]
+
+def _set_aside(folder:Path, # Run folder
+              later:list[Path], # Checkpoints to move away
+              path:Path, # The one that the run goes on from
+              trainer:Trainer,
+              with_model:bool): # Whether model/ is not what it should be
+    "Move what came later to a folder of its own, and let last.pt be where the run goes on"
+    aside = next(aside for n in itertools.count(1) if not (aside := folder/f'set_aside_{n}').exists())
+    aside.mkdir()
+    first = [p for p in later if p.name != 'last.pt'] + [p for p in folder.glob('nonfinite_step_*.json') if int('0' + re.sub(r'\D', '', p.name)) > trainer.step]
+    for p in first: os.rename(p, aside/p.name)
+    if folder/'last.pt' in later:
+        _link(folder/'last.pt', aside/'last.pt')
+        _link(path, folder/'last.pt')
+    for name in _OF_A_PLACE + (('model', 'evaluation') if with_model else ()):
+        if (folder/name).exists(): os.rename(folder/name, aside/name)
+    print(f'set aside in {aside.name}, since the run goes on from step {trainer.step}: {", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
+
+# %% ../nbs/04_training.ipynb #7ba3196d
+def _restore_best(folder:Path, # Run folder
+                 path:Path, # The checkpoint that the run goes on from
+                 trainer:Trainer,
+                 checkpoints:Checkpoints):
+    "Make model/ and best.pt agree with the epoch that the run takes for its best, or the other way round"
+    stopping, names = checkpoints.stopping, ('best.pt', f'checkpoint_epoch_{checkpoints.stopping.best_epoch:03}.pt')
+    for source in (folder/'best.pt', path, *(p for name in names for p in sorted([*folder.glob(name), *folder.glob(f'set_aside_*/{name}')]))):
+        try: state = load_checkpoint(source)
+        except TrainingError: continue
+        digest = weights_digest(state['model'])
+        if digest != checkpoints.best_model and (checkpoints.best_model or state['epoch'] != stopping.best_epoch or state['batches_done']): continue  # format 1 had no checksum
+        model = copy.deepcopy(trainer.model).cpu()
+        model.load_state_dict(state['model'])
+        _save_model(model, folder/'model')
+        if source != folder/'best.pt': _link(source, folder/'best.pt')
+        checkpoints.best_model = digest
+        return
+    if trainer.batches_done: stopping.best, stopping.best_epoch, checkpoints.best_model = math.inf, trainer.epoch, ''
+    else:
+        stopping.best, stopping.best_epoch = trainer.history[-1]['valid_loss'], trainer.epoch
+        checkpoints.save_best(trainer)
+    print(f'the best model until step {trainer.step} is gone; {"the next epoch" if trainer.batches_done else f"epoch {trainer.epoch}"} takes its place', flush=True)
+
+# %% ../nbs/04_training.ipynb #16e41fd7
+def _settle(path:Path, # The checkpoint that the run goes on from
+           trainer:Trainer): # Which has loaded it
+    "Let the run folder say what the trainer knows, and nothing else"
+    folder, by_kind = trainer.config.run_dir, {type(c): c for c in trainer.callbacks}
+    checkpoints, history = by_kind[Checkpoints], by_kind[History]
+    later, wrong = _later_files(folder, trainer), model_digest(folder/'model') != checkpoints.best_model
+    itself_best = checkpoints.stopping.best_epoch == trainer.epoch and not trainer.batches_done
+    if later or (wrong and checkpoints.best_model and not itself_best and (folder/'model').exists()): _set_aside(folder, later, path, trainer, wrong)
+    if path.resolve() != (folder/'last.pt').resolve(): _link(path, folder/'last.pt')
+    if not trainer.history: return
+    if wrong: _restore_best(folder, path, trainer, checkpoints)
+    history.write(trainer)
+    if not trainer.batches_done and trainer.epoch and not (folder/f'checkpoint_epoch_{trainer.epoch:03}.pt').exists(): checkpoints.keep_newest(trainer)
+
+def model_digest(folder) -> str: # '' if there is no model
+    "`weights_digest` of the weights in a model folder"
+    from safetensors.torch import load_file
+    try: return weights_digest(load_file(folder/'model.safetensors'))
+    except Exception: return ''
 
 # %% ../nbs/04_training.ipynb #27baf8a5
 def resume_run(config:TrainConfig, # What the user gave; the rest is read from the run
@@ -905,19 +1425,31 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     check_config(config)
     if given is None: given = [f.name for f in fields(TrainConfig) if getattr(config, f.name) != f.default]
     folder = complete_config(config).run_dir if checkpoint == 'auto' or config.output_dir else Path(checkpoint).parent
-    saved = _saved_config(folder)
-    path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint), load_checkpoint(checkpoint))
-    config = complete_config(_resumed_config(config, given, saved, folder))
-    corpus = _open_corpus(config, config.data_dir, ranks)
-    if state is None:
-        if ranks.first: _save_config(config, config.data_dir)
-        return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config, ranks)
-    other = _difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (dict(precision='float32') | state['config'], saved)))
+    config = complete_config(_resumed_config(config, given, _saved_config(folder), folder))
+    with _locked(folder, ranks):
+        path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint), load_checkpoint(checkpoint))
+        corpus = _open_corpus(config, config.data_dir, ranks)
+        return _go_on(config, corpus, model_config, ranks, path, state) if state else _begin_again(config, corpus, model_config, ranks)
+
+def _begin_again(config, corpus, model_config, ranks):
+    "A run that has settings and nothing else"
+    print(f'{show_path(config.output_dir)}: no checkpoint yet, the run begins with its first epoch', flush=True)
+    if ranks.first: _save_config(config, config.data_dir)
+    return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config, ranks)
+
+def _go_on(config, corpus, model_config, ranks, path, state):
+    "A trainer that has loaded a checkpoint, in a run folder that agrees with it"
+    folder, saved = config.run_dir, _saved_config(config.run_dir)
+    other = _difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (asdict(read_config(state.get('config'), show_path(path))), saved)))
     if other: raise TrainingError(f'{show_path(path)}: of another run than the one in {show_path(folder)}: {other}')
     trainer = Trainer(config, corpus, _saved_split(folder, corpus), model_config, make_callbacks(config, ranks), ranks, input_scale=1.)  # the checkpoint has the right one
     try: trainer.load_state_dict(state)
     except TrainingError as e: raise TrainingError(f'{show_path(path)}: {e}') from None
-    if ranks.first: _save_config(config, config.data_dir)  # only now: a resume that is refused changes nothing
+    if ranks.first:  # only now: a resume that is refused changes nothing
+        _settle(path, trainer)
+        _save_config(config, config.data_dir)
+    for c in trainer.callbacks:
+        if isinstance(c, EarlyStopping): c.load_state_dict(ranks.from_first(c.state_dict()))
     print(f'resumed from {show_path(path)}: epoch {trainer.epoch}, step {trainer.step}', flush=True)
     return trainer
 
@@ -932,7 +1464,9 @@ def _train_in_processes(settings, given, resume, processes):
         if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on' if (folder/'last.pt').exists() else f'{e}; the same command goes on', e.status) from None
         raise
     if is_cli(train): return None
-    return resume_run(TrainConfig(output_dir=os.fspath(folder)))
+    trainer = resume_run(TrainConfig(output_dir=os.fspath(folder)))
+    RunLock(folder).release()
+    return trainer
 
 # %% ../nbs/04_training.ipynb #fa0adb41
 @call_parse
@@ -955,6 +1489,8 @@ def train(
     denoise:Param('Noise suppression before training', str, choices=list(DENOISE_METHODS))='wiener',
     level:float=-20., # RMS level to which every recording is brought, in dBFS
     workers:int=0, # Processes that load data
+    save_minutes:float=5., # Save a long epoch in between after so many minutes
+    keep_checkpoints:int=5, # Checkpoints of every fifth epoch to keep, the newest; 0 keeps all
     max_bad:int=None, # Unusable recordings to put up with (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
     resume:Param('Go on with the run in the run folder, or from this checkpoint', str, nargs='?', const='auto')=None,
@@ -968,7 +1504,7 @@ def train(
         if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
         if gpus and gpus > 1: trainer = _train_in_processes(settings, given, resume, gpus)
         else:
-            with Ranks.join(pick_device(device).type).working() as ranks:
+            with plainly(), Ranks.join(pick_device(device).type).working() as ranks:
                 trainer = resume_run(TrainConfig(**settings), resume, given=given, ranks=ranks) if resume else start_run(TrainConfig(**settings), ranks=ranks)
                 trainer.fit()
     return None if is_cli(train) else trainer
