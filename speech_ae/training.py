@@ -131,6 +131,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 
 def show_bytes(n) -> str: # Such as '12 kB', '3.4 MB'
     "An amount of memory or disk as people say it"
+    if n < 1e3: return f'{n} bytes'
     return f'{n/1e3:.0f} kB' if n < 1e6 else f'{n/1e6:.1f} MB' if n < 1e9 else f'{n/1e9:.1f} GB'
 
 @contextmanager
