@@ -189,10 +189,10 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
     peak = float(np.abs(samples).max(initial=0))
     if peak > 1 and container == 'FLAC': raise AudioError(f'{show_path(path)}: peak of {peak:.2f} does not fit into FLAC; scale it down or write .wav')
     if peak > 1 and container == 'WAV': subtype = 'FLOAT'
-    if subtype == 'PCM_16': samples = np.round(32_768*samples).clip(-32_768, 32_767).astype(np.int16)  # libsndfile would round down
+    def block(x): return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x  # libsndfile would round down
     with atomic_path(path) as temporary:
         with sf.SoundFile(temporary, 'w', sample_rate, 1, subtype=subtype, format=container) as f:
-            for i in range(0, len(samples), 65_536): f.write(samples[i:i + 65_536])
+            for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))
 
 # %% ../nbs/00_audio.ipynb #6f1e4396
 # First three formants of five vowels in Hz: men's averages of Peterson and Barney (1952), doi.org/10.1121/1.1906875

@@ -403,7 +403,7 @@ def _check_directory(f, size, expected, name):
     if end[:4] != b'PK\5\6' or before[:4] == b'PK\6\7': raise LatentsError(f'{name}: not an .npz file, or cut short')
     if entries > len(expected) or length > 1000*len(expected): raise LatentsError(f'{name}: a list of {entries} arrays in {length} bytes; expected {", ".join(expected)}')
 
-_HEADER = re.compile(rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|=]?[fiuU]\d{1,8})', 'fortran_order': (False|True), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \}\s*", re.DOTALL)
+_HEADER = re.compile(rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|=]?[fiuU]\d{1,8})', 'fortran_order': (False|True), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \} *\n", re.DOTALL)
 
 def _read_array(content, kinds, axes, where):
     "The array of an .npy file in memory; `LatentsError` unless it is plain and fills the file"
