@@ -35,7 +35,8 @@ def _set_limits(seconds, gigabytes, libraries):
     "From now on so much time, 0 for no limit, and so much memory beside the bytes that `libraries` take; Windows has no such limits"
     try: import resource
     except ImportError: return
-    resource.setrlimit(resource.RLIMIT_DATA, (int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    limit, most = int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]  # which a cluster may have set
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 def _memory():
@@ -80,7 +81,6 @@ class _Process:
         self.owner, self.modules = os.getpid(), [*map(str, sys.path)]
         alone = os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')  # there is one such process for each core
         self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=alone)
-
         try: _read(self.process.stdout)
         except EOFError: raise SpeechAEError(f'{sys.executable}: the process that reads recordings ended at its start (status {self.end()}), for the reason above') from None
 
