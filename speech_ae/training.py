@@ -32,7 +32,7 @@ from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, 
 from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
 from .metrics import mdct_floor, measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, count_parameters, frame_mask, overlapped
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json
 from .preparation import Corpus, prepare_corpus
 
 # %% ../nbs/04_training.ipynb #21b698ca
@@ -1298,16 +1298,9 @@ def read_config(values, # What was read from JSON or a checkpoint
                 name, # What to call it in messages
                ) -> TrainConfig:
     "The settings of a run from outside; `TrainingError` names the field that is unknown, of a wrong type or not allowed, what was found and what is allowed"
-    def found(value): return repr(value)[:60] if isinstance(value, (str, int, float, type(None))) else f'a {type(value).__name__}'
-    if not isinstance(values, dict): raise TrainingError(f'{name}: not the settings of a run ({found(values)})')
-    known = {f.name: f for f in fields(TrainConfig)}
-    for key, value in values.items():
-        if key not in known: raise TrainingError(f'{name}: unknown field {found(key)}; a newer speech_ae may have written it')
-        kind, default = known[key].type, known[key].default
-        if isinstance(value, bool) or not (isinstance(value, (int, float) if kind is float else kind) or value is None is default):
-            raise TrainingError(f'{name}: {key} must be {dict(str="text", int="a whole number", float="a number")[kind.__name__]}{" or null" if default is None else ""}, found {found(value)}')
+    config = check_fields(values, TrainConfig, {}, name, TrainingError)
     if 'data_dir' not in values: raise TrainingError(f'{name}: not the settings of a run (data_dir is missing)')
-    config = TrainConfig(**dict(precision='float32') | values)  # what runs did before there was a choice
+    if 'precision' not in values: config = replace(config, precision='float32')  # what runs did before there was a choice
     try: check_config(config)
     except SpeechAEError as e: raise TrainingError(f'{name}: {e}') from None
     return config
@@ -1315,12 +1308,9 @@ def read_config(values, # What was read from JSON or a checkpoint
 # %% ../nbs/04_training.ipynb #f8d663b9
 def _saved_config(folder):
     "The settings in the config.json of a run folder"
-    try:
-        if (folder/'config.json').stat().st_size > 10**6: raise ValueError('it is larger than 1 MB')
-        saved = json.loads((folder/'config.json').read_text(encoding='utf-8'))
-    except FileNotFoundError: raise TrainingError(f'{show_path(folder)}: no run here (config.json is missing)') from None
-    except (ValueError, RecursionError) as e: raise TrainingError(f'{show_path(folder)}/config.json: not the settings of a run ({e})') from None
-    return asdict(read_config(saved, f'{show_path(folder)}/config.json'))
+    path = folder/'config.json'
+    if not path.exists(): raise TrainingError(f'{show_path(folder)}: no run here (config.json is missing)')
+    return asdict(read_config(read_json(path, error=TrainingError), show_path(path)))
 
 def _resumed_config(config, given, saved, folder):
     "The saved settings with those `given` by the user that may differ; `TrainingError` if another differs"
