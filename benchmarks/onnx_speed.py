@@ -1,0 +1,93 @@
+"""How fast exported models are: `python benchmarks/onnx_speed.py [--data_dir FOLDER] [--model FOLDER] [--quick]`
+
+Recordings through the preset classic and back, framing and overlap-add included, on one core: PyTorch (eager), and onnxruntime with float32 and int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and cut into chunks
+that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what is still wrong at the seams is measured against the whole recording, for several such margins. Noise is
+relative to what PyTorch gives for the whole recording. The network was started at PCA and trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
+measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison. EnCodec's authors state about ten times real time for their model on one core; it is not measured here.
+Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
+import tempfile
+from pathlib import Path
+from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
+import numpy as np
+import onnx
+import torch
+from speech_ae.exports import _int8, export_snr, onnx_graph, open_export, write_onnx
+from speech_ae.model import ModelConfig, SpeechAE, frames_rms
+
+CHUNKS, MARGINS, MARGIN = 16, (0, 4, 8, 16, 32, 64), 16 # Chunks of a recording; frames at both ends; those of the timed runs
+
+def trained(recordings, steps):
+    "classic, started at PCA and trained a little"
+    torch.manual_seed(0)
+    model = SpeechAE(ModelConfig(), frames_rms(recordings)).start(recordings)
+    optimizer = torch.optim.Adam(model.parameter_groups(1e-3, started=True))
+    for step in range(steps):
+        long = [x for x in recordings if len(x) >= 33_000]
+        frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000]) for i in range(8*step, 8*step + 8)]))
+        optimizer.zero_grad()
+        ((model(frames)[0] - frames)/model.input_scale).square().mean().backward()
+        optimizer.step()
+    return model.eval()
+
+def chunked(run, frames, margin, chunks=CHUNKS):
+    "Reconstruct frames (T, n) in overlapping chunks that run as one batch"
+    size = -(-len(frames)//chunks)
+    pieces = [(max(0, a - margin), a, min(a + size, len(frames)), min(a + size + margin, len(frames))) for a in range(0, len(frames), size)]
+    batch = np.zeros((len(pieces), max(end - start for start, _, _, end in pieces), frames.shape[1]), np.float32)
+    for one, (start, _, _, end) in zip(batch, pieces): one[:end - start] = frames[start:end]
+    found = run(torch.from_numpy(batch), torch.tensor([end - start for start, _, _, end in pieces]))[0].numpy()
+    return np.concatenate([y[a - start:b - start] for y, (start, a, b, _) in zip(found, pieces)])
+
+def whole(run, frames): return run(torch.from_numpy(frames)[None], torch.tensor([len(frames)]))[0][0].numpy()
+
+def ratio_db(expected, found): return 10*np.log10(np.sum(expected.astype(float)**2)/max(np.sum((found.astype(float) - expected)**2), 1e-30))
+
+def counted(model, samples):
+    "Operations of matrix products for a recording"
+    from torch.utils.flop_counter import FlopCounterMode
+    with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as count: model.reconstruct(samples)
+    return count.get_total_flops()
+
+@torch.no_grad()
+def main():
+    args = options(__doc__, files=(60, 'recordings used'), steps=(30, 'of training'), model=('', 'run folder or model folder to use instead of one that is trained here'))
+    torch.set_num_threads(1)
+    rate = 22_050
+    with tempfile.TemporaryDirectory() as folder:
+        recordings = [np.asarray(x) for x in corpus(args, folder, args.files)[0]]
+        held_out, train = recordings[::4], [x for i, x in enumerate(recordings) if i % 4]
+        with torch.enable_grad(): model = SpeechAE.from_pretrained(args.model) if args.model else trained(train, args.steps)
+        random, folder = SpeechAE(ModelConfig(), model.input_scale.item()).eval(), Path(folder)
+        facts = {}
+        for precision in 'float32', 'int8':
+            write_onnx(model, folder/f'{precision}.onnx', precision=precision, recordings=held_out[:8], least_snr=0)
+            write_onnx(random, folder/f'random_{precision}.onnx', precision=precision, recordings=held_out[:8], least_snr=0)
+            facts[precision] = {name: float(open_export(folder/f'{precision}.onnx').facts[name]) for name in ('largest_error', 'snr_db')}
+        onnx.save(_int8(onnx_graph(model)), folder/'plain.onnx')
+        runs = {'PyTorch': lambda x, lengths: model(x, None if int(lengths.min()) == x.shape[1] else lengths)} | {name: open_export(folder/f'{file}.onnx', threads=1) for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
+        runs |= {f'random {precision}': open_export(folder/f'random_{precision}.onnx', threads=1) for precision in ('float32', 'int8')}
+        facts['int8, plain'] = dict(snr_db=export_snr(runs['ONNX int8, plain'], model, recordings=held_out[:8]))
+        megabytes = {name: (folder/f'{file}.onnx').stat().st_size/1e6 for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
+    sound, framing = np.resize(np.concatenate(held_out), 200*rate), model.framing
+    def back(kind, name, samples, *margin): return framing.overlap_add(kind(runs[name], framing.frame(samples), *margin), len(samples))
+    minute = sound[20*rate:80*rate]
+    expected, untrained = back(whole, 'ONNX', minute), back(whole, 'random float32', minute)
+    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin)) for column, reference, name in (('float32', expected, 'ONNX'), ('int8', expected, 'ONNX int8'), ('random float32', untrained, 'random float32'), ('random int8', untrained, 'random int8'))} for margin in MARGINS]
+    print(f'dB against the whole recording in float32, 60 s in {CHUNKS} chunks; random: a network that was not trained')
+    show(seams, ('margin', 'float32', 'int8', 'random float32', 'random int8'))
+    for name in 'random float32', 'random int8': del runs[name]
+    cases, rows = [(5, whole)] + [(60, whole), (60, chunked), (180, chunked)][:None if not args.quick else 0], []
+    for length, kind in cases:
+        samples, margin, peaks = sound[20*rate:(20 + length)*rate], () if kind is whole else (MARGIN,), []
+        flop, expected = counted(model, samples), back(whole, 'PyTorch', samples)
+        tasks = {name: lambda name=name: back(kind, name, samples, *margin) for name in runs}
+        times = take_turns(tasks | {'peak': lambda: peaks.append(matrix_rate(torch.float32))}, args.rounds)
+        peak = float(np.median(peaks[1:]))
+        for name in runs:
+            rows.append(row(name, 'ours' if name != 'ONNX int8, plain' else 'alternative', times[name], basis='cpu', length=length, chunks=1 if kind is whole else CHUNKS, margin=sum(margin), times_real_time=length/seconds(times[name]), latency_ms=1000*seconds(times[name]),
+                            flop=flop, bound_times_real_time=length*peak/flop, share_of_bound=flop/peak/seconds(times[name]), peak=peak, noise_db=min(ratio_db(expected, tasks[name]()), 200.), megabytes=megabytes.get(name)))
+    show(rows, ('name', 'length', 'chunks', 'cpu', 'wall', 'times_real_time', 'bound_times_real_time', 'share_of_bound', 'noise_db'))
+    save(args, 'onnx_speed', 'recordings through classic and back on one core, framing and overlap-add included; length in s; the bound is float32 matrix products at the rate measured in the same rounds; noise_db is relative to PyTorch on the whole recording; EnCodec (about 10 x, as its authors state) is not measured here',
+         settings=dict(files=args.files, model='given' if args.model else f'{args.steps} steps from PCA', threads=1, chunks=CHUNKS, margin=MARGIN), basis='cpu', exports=facts, seams=seams, rows=rows)
+
+if __name__ == '__main__': main()
