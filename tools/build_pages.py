@@ -3,20 +3,21 @@
 This is the check build. The published pages are made by Quarto from the same processed notebooks, in .github/workflows/docs.yml; here they get the same names, ids, navigation and
 styles.css in a plain frame of our own, so that links, tables, pictures and sound can be looked at. --look takes a picture of each page in headless Chromium, as wide as a desk
 and as a phone, and fails if a page is wider than the phone. Needs nbconvert (and playwright with a Chromium for --look), which are not part of the extra `dev`."""
-import argparse, html, json, os, re, shutil, sys
+import argparse, html, importlib.util, json, os, re, shutil, sys
 from pathlib import Path
 import yaml
 
 root = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(root), str(root/'tools')]
 from check_links import page, settings, slug
+from mend_pages import mend_notebook
 
 FRAME = """<!DOCTYPE html>
 <html lang="en-GB"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><meta name="description" content="{description}">
 <style>{colours}
 body {{ margin: 0; font: 17px/1.5 "Source Sans Pro", "Segoe UI", system-ui, sans-serif; color: #343a40 }} a {{ color: #2761e3 }} code, pre {{ font-family: ui-monospace, Menlo, monospace; font-size: 0.875em }}
 header {{ background: #2780e3; padding: 0.6rem 1rem }} header a {{ color: white; text-decoration: none }} footer {{ border-top: 1px solid #dee2e6; padding: 1rem; color: #6c757d; font-size: 0.9rem }}
-.page {{ display: grid; grid-template-columns: 17rem minmax(0, 50rem); gap: 2rem; padding: 1rem }} nav ul {{ list-style: none; padding-left: 0.8rem; margin: 0.2rem 0 }} nav a {{ text-decoration: none }} nav b {{ font-size: 0.9rem }}
+.page {{ display: grid; grid-template-columns: 17rem minmax(0, 54rem); gap: 2rem; padding: 1rem }} nav ul {{ list-style: none; padding-left: 0.8rem; margin: 0.2rem 0 }} nav a {{ text-decoration: none }} nav b {{ font-size: 0.9rem }}
 main pre {{ padding: 0.5rem; margin: 0.5rem 0 }} .sourceCode pre {{ background: #f7f7f7 }} main :not(pre) > code {{ background: #f7f7f7; padding: 0.1em 0.2em }} table {{ border-collapse: collapse }} th, td {{ border-bottom: 1px solid #dee2e6; text-align: left }}
 .description {{ color: #6c757d }} .neighbours {{ display: flex; justify-content: space-between; margin: 2rem 0 }} @media (max-width: 800px) {{ .page {{ display: block }} }} @media (min-width: 801px) {{ nav summary {{ display: none }} }}
 </style><link rel="stylesheet" href="styles.css"></head>
@@ -30,7 +31,7 @@ main pre {{ padding: 0.5rem; margin: 0.5rem 0 }} .sourceCode pre {{ background: 
 def markdown(text, pages, seen):
     "Markdown as HTML, with Pandoc's ids, and links to notebooks turned into links to pages"
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
-    text = re.sub(r'(\]\([^)\s]*\))\{[^}\n]*\}', r'\1', text)   # attributes of links, which Pandoc knows
+    text = re.sub(r'\[([^\]\n]*)\]\(([^)\s]*)\)\{([^}\n]*)\}', r'<a href="\2" \3>\1</a>', text)   # a link with attributes, as Pandoc knows it
     text = re.sub(r'^:::.*$', '', text, flags=re.MULTILINE)
     made = markdown2html_mistune(text)
     def heading(match):
@@ -41,8 +42,8 @@ def markdown(text, pages, seen):
     made = re.sub(r'<h([1-6])[^>]*>(.*?)</h\1>', heading, made, flags=re.DOTALL)
     return re.sub(r'href="([\w.-]+\.ipynb)(?=["#])', lambda m: f'href="{pages.get(m[1], m[1])}', made)
 
-def output(out, pages, seen):
-    "An output with the classes that Quarto gives it"
+def output(out, pages, seen, bare):
+    "An output with the classes that Quarto gives it; `bare` without a frame, as after `#| output: asis`"
     data = {kind: text if isinstance(text, str) else ''.join(text) for kind, text in out.get('data', {}).items()}
     if out['output_type'] == 'stream': return f'<div class="cell-output cell-output-{out["name"]}"><pre><code>{html.escape("".join(out["text"]))}</code></pre></div>'
     if 'text/html' in data: inside = data['text/html']
@@ -50,7 +51,7 @@ def output(out, pages, seen):
     elif kind := next((kind for kind in data if kind.startswith('image/') and kind != 'image/svg+xml'), None): inside = f'<p><img alt="" src="data:{kind};base64,{data[kind].strip()}"></p>'
     elif 'image/svg+xml' in data: inside = data['image/svg+xml']
     else: inside = f'<pre><code>{html.escape(data.get("text/plain", ""))}</code></pre>'
-    return f'<div class="cell-output cell-output-display">{inside}</div>'
+    return inside if bare else f'<div class="cell-output cell-output-display">{inside}</div>'
 
 def code(cell, pages, seen):
     "A code cell and what it put out"
@@ -60,7 +61,7 @@ def code(cell, pages, seen):
     if options.get('include') == 'false': return ''
     source = '\n'.join(line for line in lines if not line.startswith('#|')).strip()
     shown = f'<div class="sourceCode">{Highlight2HTML()(source, language="ipython3")}</div>' if source and options.get('echo') != 'false' else ''
-    outputs = '' if options.get('output') == 'false' else ''.join(output(out, pages, seen) for out in cell.get('outputs', []))
+    outputs = '' if options.get('output') == 'false' else ''.join(output(out, pages, seen, options.get('output') == 'asis') for out in cell.get('outputs', []))
     return f'<div class="cell">{shown}{outputs}</div>' if shown or outputs else ''
 
 def sidebar(contents, titles, pages, here):
@@ -78,7 +79,6 @@ def flat(contents):
 
 def build(processed, folder):
     "Write a page for each processed notebook; returns their paths"
-    from nbconvert.filters.highlight import Highlight2HTML
     from pygments.formatters import HtmlFormatter
     website = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']
     notebooks = {path.name: json.loads(path.read_text(encoding='utf-8')) for path in sorted(processed.glob('*.ipynb'))}
@@ -125,12 +125,12 @@ def main():
     parser.add_argument('--pages', nargs='*', default=[], help='pages to look at, such as framing (default: all)')
     parser.add_argument('--processed', action='store_true', help='take the processed notebooks that are in _proc already')
     args = parser.parse_args()
-    try: import nbconvert
-    except ImportError: sys.exit('nbconvert is not installed: pip install nbconvert')
+    if missing := [name for name in ('nbconvert', *['playwright']*bool(args.look)) if not importlib.util.find_spec(name)]: sys.exit(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
     if not args.processed:
         from nbdev.serve import proc_nbs
         os.chdir(root)
         proc_nbs('nbs', n_workers=0, force=True)
+    for path in (root/'_proc').glob('*.ipynb'): mend_notebook(path)
     files = build(root/'_proc', args.output)
     print(f'{len(files)} pages')
     if args.look and (wide := look([file for file in files if not args.pages or file.stem in args.pages], args.look)): sys.exit('\n'.join(wide))
