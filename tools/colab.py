@@ -11,7 +11,7 @@ from unittest import mock
 
 root = Path(__file__).resolve().parent.parent
 IMPORT_NAMES = {'scikit-learn': 'sklearn', 'visqol-python': 'visqol'}   # where a package is not imported by its own name
-WORDS = {'sample_corpus': 'sample'}   # what needs an extra although no cell of the notebook imports it
+WORDS = {'sample_corpus': 'espeakng_loader', "'stoi'": 'pystoi', "'onnx'": 'onnx'}   # what needs a package although no cell of the notebook imports it
 
 def settings(folder=root):
     "settings.ini as a dictionary"
@@ -25,7 +25,7 @@ def packages(requirements):
     return {IMPORT_NAMES.get(name, name.replace('-', '_')) for name in names}
 
 def extras(config):
-    "`{extra: packages}`, `dev` first, since it holds most of the others"
+    "`{extra: packages}`"
     return {'dev': packages(config['dev_requirements'])} | {key.removeprefix('extras_'): packages(value) for key, value in config.items() if key.startswith('extras_')}
 
 def imported(source):
@@ -38,15 +38,14 @@ def imported(source):
 
 def needed_extras(cells, config):
     "The extras without which the cells would fail: what the cells that are not exported import, and flags like `#| metrics`, which Colab does not know"
-    offered, required = extras(config), packages(config['requirements'])
+    offered = extras(config)
+    only_dev = offered['dev'] - set().union(*(names for extra, names in offered.items() if extra != 'dev'))
     tests = [text for cell in cells if cell['cell_type'] == 'code' and not re.search(r'^#\|\s*export', text := ''.join(cell['source']), re.MULTILINE)]
     flags = {flag for text in tests for flag in re.findall(r'^#\|\s*(\w+)\s*$', text, re.MULTILINE)}
-    chosen = [name for name in offered if name in flags]
-    missing = {name for text in tests for name in imported(text)} - required
+    missing = {name for text in tests for name in [*imported(text), *(package for word, package in WORDS.items() if word in text)]} - packages(config['requirements'])
+    chosen = [extra for extra in offered if extra in flags or extra == 'dev' and missing & only_dev]
     for name in sorted(missing):
-        if not any(name in offered[extra] for extra in chosen): chosen += [extra for extra in offered if name in offered[extra]][:1]
-    for word, extra in WORDS.items():
-        if any(word in text for text in tests) and not any(offered[extra] <= offered[other] for other in chosen): chosen.append(extra)
+        if not any(name in offered[extra] for extra in chosen): chosen += [extra for extra in offered if extra != 'dev' and name in offered[extra]][:1]
     return sorted(chosen)
 
 def badge(name, config):
@@ -112,6 +111,7 @@ def self_test():
     cells = with_colab('1_one.ipynb', [title, code('import numpy, nbdev\n!ls\nfrom sklearn.svm import SVC'), code('#| export\nimport pesq')], config)
     assert with_colab('1_one.ipynb', cells, config) == cells and not list(differences('1_one.ipynb', cells, config))
     assert needed_extras(cells, config) == ['dev', 'probe']
+    assert needed_extras([code('import onnx')], config | dict(extras_export='onnx')) == ['export']
     assert needed_extras([code('import numpy')], config) == [] and needed_extras([code('#| metrics\nimport nbdev')], config) == ['dev', 'metrics']
     for key, value in dict(git_url='https://github.com/them/theirs', branch='trial').items():
         moved = with_colab('1_one.ipynb', cells, changed := config | {key: value})
