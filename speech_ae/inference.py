@@ -414,6 +414,8 @@ def _find_latents(folder):
     return [_name_source(file, root.resolve().name) for file in files]
 
 # %% ../nbs/05a_inference.ipynb #5bd89906
+def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+
 def _find_jobs(inputs, find):
     "Jobs without targets, of files and of what `find` finds in folders"
     found = []
@@ -543,7 +545,7 @@ def _output_folder(inputs, output_dir, default):
     first = Path(inputs[0]).resolve()
     return Path(default)/(first if first.is_dir() else first.parent).name
 
-def encode_files(inputs:list, # Folders of recordings, or recordings
+def encode_files(inputs, # Folder of recordings, recording, or list of these
                  model, # Run folder, model folder, or `SpeechAE`
                  output_dir=None, # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
                  *, as_is=False, # Neither suppress noise nor set the level, as the model's card says
@@ -555,6 +557,7 @@ def encode_files(inputs:list, # Folders of recordings, or recordings
                  max_bad:int=None, # Recordings that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
                 ) -> list[Outcome]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
+    inputs = _listed(inputs)
     folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, list_sources), folder, '.npz')
     model, digest = _open(model, device)
@@ -566,7 +569,7 @@ def encode_files(inputs:list, # Folders of recordings, or recordings
 # %% ../nbs/05a_inference.ipynb #eede32ad
 _FORMATS = 'wav', 'flac', 'ogg', 'mp3'
 
-def decode_files(inputs:list, # Folders of latents, or .npz files
+def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  model, # Run folder, model folder, or `SpeechAE`: the one that encoded them
                  output_dir=None, # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
                  *, format='wav', # Of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
@@ -579,6 +582,7 @@ def decode_files(inputs:list, # Folders of latents, or .npz files
                 ) -> list[Outcome]: # One for each file
     "Recordings from files of latents, each as long as the one that was encoded; what has been done before is not done again"
     if format not in _FORMATS: raise InferenceError(f'format {format!r}: unknown; choose from {", ".join(_FORMATS)}')
+    inputs = _listed(inputs)
     folder, how = _output_folder(inputs, output_dir, 'decoded'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, _find_latents), folder, f'.{format}')
     model, digest = _open(model, device)
