@@ -74,7 +74,7 @@ def speed(args, model, sound):
         for i in range(args.rounds):
             for name in list(SECONDS)[::1 if i % 2 else -1]:
                 with mock.patch('speech_ae.streaming._FEW', 0) if 'nn.LSTM' in name else contextlib.nullcontext():
-                    found, out[name] = timed(competitor(name, model), sound[:round(SECONDS[name]*rate*(.1 if args.quick else 1))], size)
+                    found, out[name] = timed(competitor(name, model), sound[:round(max(2, SECONDS[name]*(.1 if args.quick else 1))*rate)], size)
                 times[name].append(found[len(found)//10:])  # without the first chunks
         for name, rounds in times.items():
             each, length = np.array([chunk for one in rounds for chunk in one]), size/rate

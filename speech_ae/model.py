@@ -332,10 +332,10 @@ def _layers(config):
 def _repr_html_(self:SpeechAE):
     "What a notebook shows"
     c, rate = self.config, self.framing.frame_rate
-    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'), ('numbers per frame', f'{c.latent_size}, {c.latent_size*rate:,.0f} a second'),
+    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'), ('numbers per frame', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
             ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
             ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'), ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'), *_card_rows(self.card)]
-    return f'<table><caption>{type(self).__name__}</caption>' + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td style="text-align:left">{html_text(value)}</td></tr>' for name, value in rows) + '</table>'
+    return f'<table><caption>{type(self).__name__}</caption>' + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>' for name, value in rows) + '</table>'
 
 # %% ../nbs/03_model.ipynb #69aaaaa8
 @contextmanager

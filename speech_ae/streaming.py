@@ -9,6 +9,7 @@ __all__ = ['frames_ready', 'samples_ready', 'look_ahead', 'lstm_steps', 'StreamE
 from functools import wraps
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import nn
 from .audio import SpeechAEError
 from .framing import Framing, _add_at_hops
@@ -20,40 +21,43 @@ def _silent_start(framing):
     taper = np.abs(framing._taper)
     return int(np.argmax(taper > 1e-9*taper.max()))
 
-def frames_ready(framing:Framing,
+def frames_ready(framing:Framing, # Of the model
                  n_samples:int, # Samples heard so far
                 ) -> int: # Frames that can be encoded
     "Frames that lie within the samples heard so far, and the zeros before them"
     return max(0, (n_samples + framing.frame_length//2 - framing.frame_length)//framing.hop_length + 1)
 
-def samples_ready(framing:Framing,
+def samples_ready(framing:Framing, # Of the model
                   n_frames:int, # Frames decoded so far
                  ) -> int: # Samples that are certain
     "Samples to which no later frame adds anything"
     return max(0, n_frames*framing.hop_length - framing.frame_length//2 + _silent_start(framing))
 
 # %% ../nbs/05b_streaming.ipynb #82191e5f
-def look_ahead(framing:Framing) -> int: # In samples
+def look_ahead(framing:Framing, # Of the model
+              ) -> int: # In samples
     "Output sample `n` is certain once input sample `n + look_ahead(framing)` has been heard, for most `n` sooner"
     return framing.frame_length - 1 - _silent_start(framing)
 
 # %% ../nbs/05b_streaming.ipynb #70f36d22
-_FEW = 8  # frames
+_FEW = 16  # frames
 
 def lstm_steps(lstm:nn.LSTM, # In one direction, in evaluation mode
                x, # Inputs, shape (T, n_in)
                state, # (hidden, cell), shape (layers, hidden_size) each
               ): # Outputs, shape (T, hidden_size), and the new state
-    "The same as `lstm(x, state)`, sooner where frames are few"
+    "The same as `lstm(x, state)`, by the equations in the documentation of `torch.nn.LSTM`, sooner where frames are few"
     if len(x) > _FEW: return lstm(x, state)
-    hidden, cell = (list(part.split(1)) for part in state)
-    for layer, weights in enumerate(lstm.all_weights):
-        rows = []
-        for row in x.split(1):
-            hidden[layer], cell[layer] = torch.lstm_cell(row, (hidden[layer], cell[layer]), *weights)
-            rows.append(hidden[layer])
-        x = torch.cat(rows)
-    return x, (torch.cat(hidden), torch.cat(cell))
+    ends = []
+    for hidden, cell, (w_input, w_hidden, b_input, b_hidden) in zip(*state, lstm.all_weights):
+        gates, x = torch.addmm(b_input + b_hidden, x, w_input.T), []
+        for gate in gates:
+            i, f, g, o = torch.addmv(gate, w_hidden, hidden).chunk(4)
+            cell = f.sigmoid()*cell + i.sigmoid()*g.tanh()
+            hidden = o.sigmoid()*cell.tanh()
+            x.append(hidden)
+        x, ends = torch.stack(x), ends + [(hidden, cell)]
+    return x, tuple(map(torch.stack, zip(*ends)))
 
 class _Half:
     "Encoder or decoder of a model, some frames at a time, with what its LSTMs remember"
@@ -80,8 +84,9 @@ def _chunk(values, like, width=None):
     values, what, wanted = np.asarray(values), *(('samples', '(n,)') if width is None else ('latents', f'(T, {width})'))
     if values.dtype.kind != 'f': raise StreamError(f'{what} of type {values.dtype}; give floats' + (', full scale = 1: values of 16 bits are divided by 32768' if width is None else ''))
     if values.ndim != (1 if width is None else 2) or width not in (None, values.shape[-1]): raise StreamError(f'{what} of shape {values.shape}; give one stream its own chunks of shape {wanted}')
+    with np.errstate(over='ignore'): values = np.array(values, np.float32)
     if not np.isfinite(values).all(): raise StreamError(f'{what}: some are not finite, and the stream would never forget them; replace them, by 0 for example')
-    return torch.from_numpy(np.array(values, np.float32)).to(like.device)
+    return torch.from_numpy(values).to(like.device)
 
 def _live(method):
     "A method of something with a `model` that computes without gradients and without dropout"
@@ -108,23 +113,6 @@ class StreamEncoder:
         self.half, self.heard = _Half(self.model.encoder), 0
         self.waiting = self.model.input_scale.new_zeros(self.model.framing.frame_length//2)  # samples from which the next frame begins
 
-    @_live
-    def push(self, samples, # Of any number, shape (n,), floats, full scale = 1, at the model's sample rate
-            ) -> np.ndarray: # Shape (T, latent_size), float32, T >= 0
-        "Latents of the frames that these samples complete"
-        samples = _chunk(samples, self.waiting)
-        self.heard, self.waiting = self.heard + len(samples), torch.cat([self.waiting, samples])
-        return self._encode(max(0, (len(self.waiting) - self.model.framing.frame_length)//self.model.framing.hop_length + 1))
-
-    @_live
-    def flush(self) -> np.ndarray: # Shape (T, latent_size), float32
-        "Latents of the frames that are left when the recording ends here; the stream begins anew"
-        framing, left = self.model.framing, self.model.framing.n_frames(self.heard) - frames_ready(self.model.framing, self.heard)
-        self.waiting = nn.functional.pad(self.waiting, (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
-        latents = self._encode(left)
-        self.reset()
-        return latents
-
     def _encode(self, count):
         "Latents of the next `count` frames"
         length, hop = self.model.framing.frame_length, self.model.framing.hop_length
@@ -132,6 +120,28 @@ class StreamEncoder:
         frames = self.waiting[:(count - 1)*hop + length].unfold(0, length, hop)*self.model.framing._factor(self.waiting)
         self.waiting = self.waiting[count*hop:].clone()
         return self.half(frames/self.model.input_scale).cpu().numpy()
+
+# %% ../nbs/05b_streaming.ipynb #5a7a240d
+@patch
+@_live
+def push(self:StreamEncoder,
+         samples, # Of any number, shape (n,), floats, full scale = 1, at the model's sample rate
+        ) -> np.ndarray: # Shape (T, latent_size), float32, T >= 0
+    "Latents of the frames that these samples complete"
+    samples, framing = _chunk(samples, self.waiting), self.model.framing
+    self.heard, self.waiting = self.heard + len(samples), torch.cat([self.waiting, samples])
+    return self._encode(max(0, (len(self.waiting) - framing.frame_length)//framing.hop_length + 1))
+
+@patch
+@_live
+def flush(self:StreamEncoder) -> np.ndarray: # Shape (T, latent_size), float32
+    "Latents of the frames that are left when the recording ends here; the stream begins anew"
+    framing = self.model.framing
+    left = framing.n_frames(self.heard) - frames_ready(framing, self.heard)
+    self.waiting = nn.functional.pad(self.waiting, (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
+    latents = self._encode(left)
+    self.reset()
+    return latents
 
 # %% ../nbs/05b_streaming.ipynb #93977890
 class StreamDecoder:
@@ -146,46 +156,53 @@ class StreamDecoder:
         framing = self.model.framing
         self.half, self.read, self.said = _Half(self.model.decoder), 0, 0
         overlap = -(-(framing.frame_length - _silent_start(framing))//framing.hop_length) - 1
-        self.tail = self.model.input_scale.new_zeros(2, overlap*framing.hop_length)  # sums of windowed frames and of squared windows, from sample `samples_ready` on
-
-    @_live
-    def push(self, latents, # Shape (T, latent_size), floats, T >= 0
-            ) -> np.ndarray: # Shape (n,), float32
-        "Samples that are certain with these latents"
-        return self._add(_chunk(latents, self.tail, self.model.config.latent_size))
-
-    @_live
-    def flush(self, latents=None, # The last ones, as `StreamEncoder.flush` gives them; none if None
-              n_samples:int=None, # Samples of the whole recording; the most that its frames hold if None
-             ) -> np.ndarray: # Shape (n,), float32
-        "Samples that are left when the recording ends here; the stream begins anew"
-        k, framing = self.model.config.latent_size, self.model.framing
-        latents = _chunk(np.zeros((0, k), np.float32) if latents is None else latents, self.tail, k)
-        count, said = self.read + len(latents), self.said
-        n_samples = max(0, (count - 1)*framing.hop_length + 1) if n_samples is None else n_samples
-        if framing.n_frames(n_samples) != count: raise StreamError(f'n_samples={n_samples}: has {framing.n_frames(n_samples)} frames, but {count} have come')
-        if n_samples < said: raise StreamError(f'n_samples={n_samples}: {said} samples are out already; give the last latents to flush, not to push')
-        samples = np.concatenate([self._add(latents), self._divided(self.tail, n_samples)])[:n_samples - said]
-        self.reset()
-        return samples
-
-    def _add(self, latents):
-        "Samples that are certain after the next latents"
-        framing, start, count = self.model.framing, _silent_start(self.model.framing), len(latents)
-        if not count: return np.zeros(0, np.float32)
-        taper = framing._factor(self.tail)[start:]
-        frames = (self.half(latents)*self.model.input_scale)[:, start:]
-        total = _add_at_hops(torch.stack([frames*taper, (taper*taper).expand(frames.shape)]), framing.hop_length)
-        total[:, :self.tail.shape[1]] += self.tail
-        samples = self._divided(total[:, :count*framing.hop_length])
-        self.read, self.said, self.tail = self.read + count, self.said + len(samples), total[:, count*framing.hop_length:].clone()
-        return samples
+        self.tail = self.model.input_scale.new_zeros(2, overlap*framing.hop_length)  # sums of windowed frames and of squared windows, to which later frames add
 
     def _divided(self, total, end=None):
-        "Samples from sums that follow the frames read so far, without those before the recording, and before sample `end`"
+        "Samples from sums that follow the frames read so far, without those before the recording, and up to sample `end`"
         first = self.read*self.model.framing.hop_length - self.model.framing.frame_length//2 + _silent_start(self.model.framing)
         sums, weights = total[:, max(0, -first):None if end is None else max(0, end - first)]
         return (sums/weights).cpu().numpy()
+
+# %% ../nbs/05b_streaming.ipynb #29a6ef3a
+@patch
+def _add(self:StreamDecoder, latents):
+    "Samples that are certain after the next latents"
+    framing, start, ready = self.model.framing, _silent_start(self.model.framing), len(latents)*self.model.framing.hop_length
+    if not ready: return np.zeros(0, np.float32)
+    taper = framing._factor(self.tail)[start:]
+    frames = (self.half(latents)*self.model.input_scale)[:, start:]
+    total = _add_at_hops(torch.stack([frames*taper, (taper*taper).expand(frames.shape)]), framing.hop_length)
+    total[:, :self.tail.shape[1]] += self.tail
+    samples = self._divided(total[:, :ready])
+    self.read, self.said, self.tail = self.read + len(latents), self.said + len(samples), total[:, ready:].clone()
+    return samples
+
+@patch
+@_live
+def push(self:StreamDecoder,
+         latents, # Shape (T, latent_size), floats, T >= 0
+        ) -> np.ndarray: # Shape (n,), float32
+    "Samples that are certain with these latents"
+    return self._add(_chunk(latents, self.tail, self.model.config.latent_size))
+
+# %% ../nbs/05b_streaming.ipynb #fb524001
+@patch
+@_live
+def flush(self:StreamDecoder,
+          latents=None, # The last ones, as `StreamEncoder.flush` gives them; none if None
+          n_samples:int=None, # Samples of the whole recording; the most that its frames hold if None
+         ) -> np.ndarray: # Shape (n,), float32
+    "Samples that are left when the recording ends here; the stream begins anew"
+    width, framing, said = self.model.config.latent_size, self.model.framing, self.said
+    latents = _chunk(np.zeros((0, width), np.float32) if latents is None else latents, self.tail, width)
+    count = self.read + len(latents)
+    n_samples = max(0, (count - 1)*framing.hop_length + 1) if n_samples is None else n_samples
+    if framing.n_frames(n_samples) != count: raise StreamError(f'n_samples={n_samples}: has {framing.n_frames(n_samples)} frames, but {count} have come')
+    if n_samples < said: raise StreamError(f'n_samples={n_samples}: {said} samples are out already; give the last latents to flush, not to push')
+    samples = np.concatenate([self._add(latents), self._divided(self.tail, n_samples)])[:n_samples - said]
+    self.reset()
+    return samples
 
 # %% ../nbs/05b_streaming.ipynb #69638b54
 class Stream:
