@@ -100,7 +100,7 @@ def _live(method):
             if was_training: self.model.train()
     return run
 
-# %% ../nbs/05b_streaming.ipynb #88ad2d47
+# %% ../nbs/05b_streaming.ipynb #5a7a240d
 class StreamEncoder:
     "Latents of sound that is still being heard"
     def __init__(self, model:SpeechAE): # Of the preset 'streaming', or another with `bidirectional=False`; any number of streams may share it
@@ -113,6 +113,24 @@ class StreamEncoder:
         self.half, self.heard = _Half(self.model.encoder), 0
         self.waiting = self.model.input_scale.new_zeros(self.model.framing.frame_length//2)  # samples from which the next frame begins
 
+    @_live
+    def push(self, samples, # Of any number, shape (n,), floats, full scale = 1, at the model's sample rate
+            ) -> np.ndarray: # Shape (T, latent_size), float32, T >= 0
+        "Latents of the frames that these samples complete"
+        samples, framing = _chunk(samples, self.waiting), self.model.framing
+        self.heard, self.waiting = self.heard + len(samples), torch.cat([self.waiting, samples])
+        return self._encode(max(0, (len(self.waiting) - framing.frame_length)//framing.hop_length + 1))
+
+    @_live
+    def flush(self) -> np.ndarray: # Shape (T, latent_size), float32
+        "Latents of the frames that are left when the recording ends here; the stream begins anew"
+        framing = self.model.framing
+        left = framing.n_frames(self.heard) - frames_ready(framing, self.heard)
+        self.waiting = nn.functional.pad(self.waiting, (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
+        latents = self._encode(left)
+        self.reset()
+        return latents
+
     def _encode(self, count):
         "Latents of the next `count` frames"
         length, hop = self.model.framing.frame_length, self.model.framing.hop_length
@@ -120,28 +138,6 @@ class StreamEncoder:
         frames = self.waiting[:(count - 1)*hop + length].unfold(0, length, hop)*self.model.framing._factor(self.waiting)
         self.waiting = self.waiting[count*hop:].clone()
         return self.half(frames/self.model.input_scale).cpu().numpy()
-
-# %% ../nbs/05b_streaming.ipynb #5a7a240d
-@patch
-@_live
-def push(self:StreamEncoder,
-         samples, # Of any number, shape (n,), floats, full scale = 1, at the model's sample rate
-        ) -> np.ndarray: # Shape (T, latent_size), float32, T >= 0
-    "Latents of the frames that these samples complete"
-    samples, framing = _chunk(samples, self.waiting), self.model.framing
-    self.heard, self.waiting = self.heard + len(samples), torch.cat([self.waiting, samples])
-    return self._encode(max(0, (len(self.waiting) - framing.frame_length)//framing.hop_length + 1))
-
-@patch
-@_live
-def flush(self:StreamEncoder) -> np.ndarray: # Shape (T, latent_size), float32
-    "Latents of the frames that are left when the recording ends here; the stream begins anew"
-    framing = self.model.framing
-    left = framing.n_frames(self.heard) - frames_ready(framing, self.heard)
-    self.waiting = nn.functional.pad(self.waiting, (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
-    latents = self._encode(left)
-    self.reset()
-    return latents
 
 # %% ../nbs/05b_streaming.ipynb #93977890
 class StreamDecoder:
