@@ -9,9 +9,9 @@ __all__ = ['LANGUAGE_CODES', 'LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', '
            'check_upload', 'upload_model', 'share_cli']
 
 # %% ../nbs/05c_sharing.ipynb #00d63991
-import csv, html, importlib, json, math, os, re, secrets, shutil, sys, unicodedata
+import html, importlib, json, math, os, re, secrets, shutil, sys, unicodedata
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from fastcore.script import Param, call_parse, is_cli
 from . import __version__
@@ -19,9 +19,10 @@ from .audio import SpeechAEError, load_audio, save_audio, show_path
 from .commands import command, show_duration
 from .evaluation import Evaluation, _check_shape, _digits, _read_table, load_evaluation, open_subject
 from .inference import weights_sha256
+from .isolation import Isolated
 from .model import SpeechAE, count_parameters, open_regular, read_json
 from .page import count_text, number_text
-from .quality import METRICS
+from .quality import METRICS, SI_SDR_CEILING
 from .training import TrainConfig
 
 # %% ../nbs/05c_sharing.ipynb #5c08087c
@@ -212,36 +213,41 @@ def _training(facts):
 
 # %% ../nbs/05c_sharing.ipynb #a88b2324
 _SHOWN = ('model', 'best_linear', 'switched', 'mdct', 'pca', 'silence')  # kinds of rows
+_MAIN = ('si_sdr', 'mel', 'pesq_wb', 'stoi', 'estoi', 'visqol', 'dnsmos')
 
 def _rows(evaluation): return [row['name'] for kind in _SHOWN for row in evaluation.about['rows'] if row['kind'] == kind and row['name'] in evaluation.values]
 
-def _mean(interval, metric):
+def _mean(interval, metric): # In a cell that is not broken
     if not interval.speakers: return '–'
     mean, low, high = (number_text(value, _digits(metric)) for value in (interval.mean, interval.low, interval.high))
-    return f'{mean} [{low}, {high}]' + ('*' if interval.kind == 'range' else '')
+    return f'{mean}\u00a0[{low},\u00a0{high}]' + (r'\*' if interval.kind == 'range' else '')
 
-def _measured(evaluation, head, cells):
-    metrics = [m for m in evaluation.metrics if m in METRICS and any(math.isfinite(evaluation.interval(row, m).mean) for row in _rows(evaluation))]
+def _metrics(evaluation): # That some row has, in two halves: of the whole recording, and of single bands and other things
+    found = [m for m in evaluation.metrics if m in METRICS and any(evaluation.interval(row, m).speakers for row in _rows(evaluation))]
+    return [m for m in found if m in _MAIN], [m for m in found if m not in _MAIN]
+
+def _measured(evaluation, metrics, head):
     names = [f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' for m in metrics]
-    return _table([head, *names], [[card_text(row), *(_mean(cells(row, m), m).replace('*', r'\*') for m in metrics)] for row in _rows(evaluation)])
+    return _table([head, *names], [[card_text(row), *(_mean(evaluation.interval(row, m), m) for m in metrics)] for row in _rows(evaluation)])
 
-def _by_language(evaluation):
-    names, floor = sorted(set(evaluation.language)), evaluation.best_floor()
-    rows = [row for row in ('model', floor) if row]
-    return _table(['SI-SDR, dB ↑', *map(card_text, rows)], [[card_text(name), *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr').replace('*', r'\*') for row in rows)] for name in names])
+def _by_group(evaluation):
+    groups = [(name, words) for name, words in (('wide', 'all with 8 kHz and more'), ('narrow', 'all below 8 kHz'), *((name, card_text(name)) for name in sorted(set(evaluation.language)))) if evaluation.members(name).any()]
+    rows = [row for row in ('model', evaluation.best_floor()) if row]
+    return _table(['SI-SDR, dB ↑', *map(card_text, rows)], [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)] for name, words in groups])
 
 # %% ../nbs/05c_sharing.ipynb #c318e507
+_MARGINS = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than eight speakers, their range stands instead, marked \\*. '
+            f'Ratios in dB end at {SI_SDR_CEILING:g} for each recording. A model below the rows of linear codes is worse than a matrix.')
+
 def _results(facts, title):
     e = facts.evaluation
     if e is None or 'model' not in e.values: return _results_of_training(facts)
-    named = Evaluation(e.recordings, e.values, e.about | dict(model=dict(name=title)), e.folder)
-    margins = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than eight speakers, the range of the speakers stands instead, marked \\*. Rows beside the model are linear codes with as many numbers per frame, '
-               'fitted on the same training recordings. A model below them is worse than a matrix.')
-    warnings = [f'**{card_text(w)}**' for w in e.about['data']['warnings'] if one_line(w)]
-    parts = [card_text(named.verdict(), 600), *warnings, _measured(e, e.headline_words(), e.interval), margins]
-    if len(set(e.language)) > 1: parts += ['By language:', _by_language(e)]
-    missing = [card_text(f'{m["name"]}: {m["reason"]}') for m in e.about['missing'] if m['name'].startswith('metrics')]
-    return '\n\n'.join(parts + ([f'Not measured: {"; ".join(missing)}.'] if missing else []))
+    named, (main, more) = Evaluation(e.recordings, e.values, e.about | dict(model=dict(name=title)), e.folder), _metrics(e)
+    about = '\n'.join(f'- {card_text(row["name"])}: {card_text(row["what"])}' for row in e.about['rows'] if row['name'] in _rows(e) and row['kind'] != 'model' and ' bit' not in row['name'])
+    missing = [card_text(m['reason']) for m in e.about['missing'] if m['name'].startswith('metrics')]
+    parts = [card_text(named.verdict(), 600), *(f'**{card_text(w)}**' for w in e.about['data']['warnings'] if one_line(w)), _measured(e, main, e.headline_words()), _MARGINS, about,
+             _measured(e, more, 'bands and more') if more else '', _by_group(e), f'Not measured, for want of a package: {len(missing)} groups of metrics.' if missing else '']
+    return '\n\n'.join(filter(None, parts))
 
 def _number(value): return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
@@ -257,7 +263,7 @@ def _limits(facts):
     untested = [name for name in facts.languages if not any(row['split'] == 'valid' for row in facts.split if row['language'] == name)]
     lines = ['For the study of speech, and as a compact input to other models. Not for finding out who speaks, and not for imitating a voice without the consent of its owner.',
              'Who has the latents has the voice: treat them as personal data, like the recordings.',
-             f'Nothing above {c.sample_rate/2000:g} kHz passes. Noise suppression and level ({_prepared(facts)}) come first, and what a noise suppression takes away is gone.',
+             f'Nothing above {c.sample_rate/2000:g} kHz passes. Before anything else come: {_prepared(facts)}; what a noise suppression takes away is gone.',
              f'Latents are {c.latent_size*c.framing.frame_rate*32/1000:.0f} kbit/s as they come, in 32-bit numbers; they are not a compressed recording until they are rounded and packed.',
              'Other languages than those above, other microphones, children, singing, music and several voices at once were not measured.']
     return '\n'.join(f'- {line}' for line in lines + ([f'No voice of the validation speaks: {", ".join(map(card_text, untested))}.'] if untested else []))
@@ -299,6 +305,10 @@ def card_facts(facts:RunFacts, title, # As for `model_index`
     return {key: value for key, value in (found | {'model-index': model_index(facts, title, datasets)}).items() if value}
 
 # %% ../nbs/05c_sharing.ipynb #5133588b
+def _title(facts):
+    names = [name for name in facts.languages if language_code(name)]
+    return f'Speech autoencoder {facts.model.config.preset}' + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names else '')
+
 def model_card(facts:RunFacts, # From `read_run`
                licences:Licences,
                title=None, # One line; made of languages and preset if None
@@ -308,14 +318,13 @@ def model_card(facts:RunFacts, # From `read_run`
                extras=(), # Keys of `EXTRAS` that lie beside the card
               ) -> str: # README.md
     "The model card of a run"
-    codes = [one_line(name, 30) for name in facts.languages if language_code(name)]
-    title = one_line(title or f'Speech autoencoder {facts.model.config.preset}{" for " + ", ".join(codes) if codes else ""}', 120)
+    title = one_line(title or _title(facts), 120)
     sections = {'How to use it': _use(facts, place), 'Training data': _data(facts, datasets), 'Results': _results(facts, title), 'Notes': notes.strip(), 'Intended use and limits': _limits(facts), 'Licence': _licence(licences),
                 'Training': _training(facts), 'How it was made': _making(facts), 'Other files': '\n'.join(f'- {EXTRAS[name]}' for name in EXTRAS if name in extras)}
     text = '\n\n'.join(f'## {head}\n\n{body}' for head, body in sections.items() if body)
     return f'{front_matter(card_facts(facts, title, licences, datasets))}\n# {card_text(title)}\n\n{_what(facts)}\n\n{text}\n'
 
-EXTRAS = dict(curves='`curves.png`: loss and explained variance during training', example='`example.wav`: a recording of the validation, through the model', onnx='`onnx/autoencoder.onnx`: the model for ONNX Runtime, which needs neither PyTorch nor this package')
+EXTRAS = dict(curves='`curves.png`: ![loss and explained variance during training](curves.png)', example='`example.wav`: a recording of the validation, through the model', onnx='`onnx/autoencoder.onnx`: the model for ONNX Runtime, which needs neither PyTorch nor this package')
 
 # %% ../nbs/05c_sharing.ipynb #bad9c908
 _PICTURE = (b'IHDR', b'PLTE', b'tRNS', b'pHYs', b'IDAT', b'IEND')  # parts of a PNG that are not remarks
@@ -340,7 +349,8 @@ def _read_file(path, most):
 # %% ../nbs/05c_sharing.ipynb #630aafb4
 def _add_curves(facts, folder): (folder/'curves.png').write_bytes(plain_png(_read_file(facts.folder/'curves.png', 2**24), show_path(facts.folder/'curves.png')))
 
-def _add_example(facts, folder): save_audio(folder/'example.wav', load_audio(facts.folder/'example.wav', facts.model.config.sample_rate), facts.model.config.sample_rate)
+def _add_example(facts, folder):
+    with Isolated(load_audio) as read: save_audio(folder/'example.wav', read(facts.folder/'example.wav', facts.model.config.sample_rate), facts.model.config.sample_rate)
 
 def _add_onnx(facts, folder):
     from speech_ae.exports import write_onnx
@@ -463,7 +473,9 @@ def _reason(e):
     if status: return f'the Hub answers {status}, {words}'
     if kind in ('LocalEntryNotFoundError', 'IncompleteSnapshotError'): return 'not in the cache, or not whole, and the Hub was not asked or cannot be reached'
     if isinstance(e, ValueError): return f'the Hub refuses: {words}'
-    return f'the Hub cannot be reached ({kind}: {words})'
+    if isinstance(e, OSError) and e.errno and not isinstance(e, ConnectionError): return f'{e.strerror} ({show_path(e.filename)})' if e.filename else e.strerror
+    network = isinstance(e, OSError) or type(e).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore', 'requests', 'urllib3')
+    return f'the Hub cannot be reached ({kind}: {words})' if network else f'{kind}: {words}'
 
 @contextmanager
 def _asking(name):
@@ -491,7 +503,7 @@ def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`
     if not is_hub_name(name): raise ShareError(f'{one_line(name)}: neither a folder nor a name on the Hub, which is user/name')
     hub = _hub()
     if not local_files_only: _check_sizes(hub, name, revision)
-    with _asking(name): folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*_FILES], local_files_only=local_files_only, library_name='speech_ae', library_version=__version__))
+    with _asking(f'{name} (no folder here)'): folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*_FILES], local_files_only=local_files_only, library_name='speech_ae', library_version=__version__))
     for file in _FILES[:2]:
         if not (folder/file).exists(): raise ShareError(f'{name}: not a model of speech_ae ({file} is missing)')
     return SpeechAE.from_pretrained(folder)
