@@ -17,7 +17,7 @@ from fastcore.script import Param, call_parse, is_cli
 from . import __version__
 from .audio import SpeechAEError, load_audio, save_audio, show_path
 from .commands import command, show_duration
-from .evaluation import Evaluation, _check_shape, _digits, _read_table, load_evaluation, open_subject
+from .evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
 from .inference import weights_sha256
 from .isolation import Isolated
 from .model import SpeechAE, count_parameters, open_regular, read_json
@@ -160,6 +160,7 @@ def read_run(run, # Run folder or model folder
              evaluation=None, # Folder of the evaluation; that of the run, if it has just one, if None
             ) -> RunFacts:
     "Everything that a model card says of a run; `SpeechAEError` names the file that cannot be used"
+    if not Path(run).is_dir(): raise ShareError(f'--run {show_path(run)}: no such folder; give a run folder or a model folder')
     subject, folder = open_subject(run, 'cpu'), Path(run)
     subject.model.card = {key: value for key, value in subject.model.card.items() if key in ('denoise', 'level')}
     facts = RunFacts(subject.model, folder, weights_sha256(subject.model), subject.config, evaluation=_find_evaluation(folder, evaluation, subject.sha256))
@@ -184,7 +185,7 @@ def _use(facts, place):
             'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a recording as those of the training were: ' + _prepared(facts) + '.')
 
 def _prepared(facts):
-    denoise, level = facts.model.card.get('denoise', 'none'), facts.model.card.get('level')
+    denoise, level = (Subject(facts.model, '').preparation[name] for name in ('denoise', 'level'))
     return f'noise suppression {"none" if denoise == "none" else f"`{denoise}`"}, level {"left alone" if level is None else f"set to {number_text(level, 0)} dBFS"}'
 
 # %% ../nbs/05c_sharing.ipynb #371ef59e
@@ -381,14 +382,14 @@ def check_private(folder, # Folder that is to be shared
         if found: raise ShareError(f'{path.name}: would publish {show_path(max(found, key=len))}; take it out of --title, --notes, or the name of the language that it comes from')
 
 # %% ../nbs/05c_sharing.ipynb #ec61a963
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SharedFolder:
-    "A folder that is ready for the Hub"
+    "A folder that is ready for the Hub; prints as the list of its files"
     folder: Path
     files: dict # Name in the folder -> bytes
     licences: Licences
 
-    def __str__(self):
+    def __repr__(self):
         width = max(map(len, self.files))
         return '\n'.join(f'{name:{width}}  {_size(n):>8}' for name, n in self.files.items())
 
@@ -414,14 +415,14 @@ def model_folder(run, # Run folder or model folder
                  datasets=(), # See `model_card`
                  notes=None, # File of Markdown of your own, which becomes a section of the card
                  to=None, # Name on the Hub, for the code in the card
-                 extras=('curves',), # Keys of `EXTRAS`; an 'example' is somebody's voice: ask first
+                 extras=None, # Keys of `EXTRAS`; the curves, if there are any, if None. An 'example' is somebody's voice: ask first
                  evaluation=None, # See `read_run`
                 ) -> SharedFolder:
     "Make a folder that is ready for the Hub from a run; `SpeechAEError` says what is missing"
     licences = Licences(license, data_license, license_name, license_link)
+    extras = ['curves']*os.path.lexists(Path(run)/'curves.png') if extras is None else extras
     check_names(to, datasets, extras)
     facts = read_run(run, evaluation)
-    extras = [name for name in EXTRAS if name in extras and not (name == 'curves' and facts.config is None)]
     words = '' if notes is None else _read_file(notes, 2**18).decode('utf-8', 'replace')
     output = Path(run)/'hub' if output is None else Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -482,13 +483,13 @@ def _asking(name):
     "Turn whatever the Hub's package raises into a `ShareError` of one line"
     try: yield
     except SpeechAEError: raise
-    except Exception as e: raise ShareError(f'{name}: {_reason(e)}') from None
+    except Exception as e: raise ShareError(f'{name}: {_reason(e)}') from None  # noqa: BLE001 httpx, requests, xet: each has its own
 
 # %% ../nbs/05c_sharing.ipynb #c08448fa
 def _check_sizes(hub, name, revision):
     "`ShareError` if what would be fetched is larger than any model; where the Hub cannot be asked, the cache has what there is"
     try: files = hub.HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
-    except Exception: return
+    except Exception: return  # noqa: BLE001 what is wrong is said when the files are asked for
     for f in files:
         if f.rfilename in _FILES and (f.size or 0) > _MOST_DOWNLOAD: raise ShareError(f'{name}: {f.rfilename} has {f.size:,} bytes, no model of speech_ae has more than {_MOST_DOWNLOAD:,}')
 
@@ -559,7 +560,7 @@ def share_cli(
 ):
     "Make a model folder with a model card from a run, and upload it to the Hugging Face Hub if asked to"
     with command(share_cli):
-        shared = model_folder(run, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=('curves',) if extras is None else extras, evaluation=evaluation)
+        shared = model_folder(run, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=extras, evaluation=evaluation)
         print(f'{show_path(shared.folder)}:\n{shared}', flush=True)
         total = f'{count_text(len(shared.files), "file")}, {_size(sum(shared.files.values()))}'
         for flag in shared.licences.unknown: print(f'--{flag} is unknown: this folder can be used here, and will not be uploaded')
