@@ -147,6 +147,7 @@ def _read_report(path):
     _check_shape(report, _REPORT, show_path(path))
     return report
 
+# %% ../nbs/05c_sharing.ipynb #1ea8687f
 def _find_evaluation(folder, evaluation, sha256):
     "The evaluation of a run, or None; `ShareError` if it is of other weights, or if there are several and none is named"
     found = [Path(evaluation)] if evaluation else sorted(p.parent for p in (folder/'evaluation').glob('*/report.json'))
@@ -156,6 +157,7 @@ def _find_evaluation(folder, evaluation, sha256):
     if result.about['model'].get('sha256_of_weights') != sha256[:16]: raise ShareError(f'{show_path(found[0])}: an evaluation of other weights; run speech_ae_evaluate --model {show_path(folder)} again')
     return result
 
+# %% ../nbs/05c_sharing.ipynb #2f3c8337
 def read_run(run, # Run folder or model folder
              evaluation=None, # Folder of the evaluation; that of the run, if it has just one, if None
             ) -> RunFacts:
@@ -282,7 +284,7 @@ def _making(facts):
     return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])
 
 # %% ../nbs/05c_sharing.ipynb #ca56cbdc
-def model_index(facts:RunFacts,
+def model_index(facts:RunFacts, # From `read_run`
                 title, # Name of the model
                 datasets=(), # Names on the Hub of the data it was trained on
                ) -> list: # As the Hub expects it under 'model-index'; empty without an evaluation
@@ -295,8 +297,9 @@ def model_index(facts:RunFacts,
     data = dict(name=('Validation recordings of the training data, ' if own else 'Other recordings, ') + e.headline_words(), type=one_line(datasets[0]) if own and datasets else 'own-recordings', **(dict(split='validation') if own else {}))
     return [dict(name=one_line(title), results=[dict(task=dict(type='audio-to-audio', name='Speech reconstruction'), dataset=data, metrics=metrics)])] if metrics else []
 
-def card_facts(facts:RunFacts, title, # As for `model_index`
-               licences:Licences,
+def card_facts(facts:RunFacts, # From `read_run`
+               title, # As for `model_index`
+               licences:Licences, # Of weights and recordings
                datasets=(), # As for `model_index`
               ) -> dict: # For `front_matter`
     "What the Hub can search for"
@@ -311,7 +314,7 @@ def _title(facts):
     return f'Speech autoencoder {facts.model.config.preset}' + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names else '')
 
 def model_card(facts:RunFacts, # From `read_run`
-               licences:Licences,
+               licences:Licences, # Of weights and recordings
                title=None, # One line; made of languages and preset if None
                place='path/to/this/folder', # What the code in the card loads: a folder, or a name on the Hub
                datasets=(), # Names on the Hub of the data it was trained on
@@ -381,7 +384,7 @@ def check_private(folder, # Folder that is to be shared
         found = _names(content, [*_homes(facts), *recordings]) if path.suffix in ('.md', '.json') else [p for p in _homes(facts) if len(p) > 7 and os.fsencode(p) in content]
         if found: raise ShareError(f'{path.name}: would publish {show_path(max(found, key=len))}; take it out of --title, --notes, or the name of the language that it comes from')
 
-# %% ../nbs/05c_sharing.ipynb #ec61a963
+# %% ../nbs/05c_sharing.ipynb #ebb6adbf
 @dataclass(frozen=True, repr=False)
 class SharedFolder:
     "A folder that is ready for the Hub; prints as the list of its files"
@@ -395,6 +398,7 @@ class SharedFolder:
 
 def _size(n): return f'{n/1e6:.1f} MB' if n >= 1e6 else f'{n/1e3:.1f} kB'
 
+# %% ../nbs/05c_sharing.ipynb #21fb5741
 def _replace_folder(output, temporary, source):
     "Give a folder its name, in place of one that was made here before; `ShareError` if something else is there"
     if os.path.lexists(output):
@@ -405,6 +409,7 @@ def _replace_folder(output, temporary, source):
         shutil.rmtree(output)
     os.rename(temporary, output)
 
+# %% ../nbs/05c_sharing.ipynb #ec61a963
 def model_folder(run, # Run folder or model folder
                  output=None, # Folder to make; one that was made here before is replaced; <run>/hub if None
                  license=None, # Of the weights, one of `LICENSES`; 'unknown' cannot be uploaded
@@ -462,11 +467,12 @@ def _hub():
     try: return importlib.import_module('huggingface_hub')
     except ImportError: raise ShareError("the Hub needs the package huggingface_hub: pip install 'speech_ae[hub]'; model folders on disk can be loaded without it") from None
 
-def _reason(e):
+def _reason(e, writing):
     "What went wrong with the Hub, in words"
     status, kind = getattr(getattr(e, 'response', None), 'status_code', None), type(e).__name__
     if kind == 'RevisionNotFoundError': return 'has no such revision'
     if kind == 'GatedRepoError': return 'is open to those only who have asked its owner; log in with: hf auth login'
+    if status == 401 and writing: return 'the Hub does not accept this login, or it may not write there; log in again with: hf auth login'
     if status == 401 or kind == 'RepositoryNotFoundError': return 'not there, or not for this login; look at the name, or log in with: hf auth login'
     if status == 403: return 'this login may not do that; it needs a token that may write there: hf auth login'
     if status == 429: return 'the Hub has had too many requests from here; try again later'
@@ -479,11 +485,11 @@ def _reason(e):
     return f'the Hub cannot be reached ({kind}: {words})' if network else f'{kind}: {words}'
 
 @contextmanager
-def _asking(name):
+def _asking(name, writing=False):
     "Turn whatever the Hub's package raises into a `ShareError` of one line"
     try: yield
     except SpeechAEError: raise
-    except Exception as e: raise ShareError(f'{name}: {_reason(e)}') from None  # noqa: BLE001 httpx, requests, xet: each has its own
+    except Exception as e: raise ShareError(f'{name}: {_reason(e, writing)}') from None  # noqa: BLE001 httpx, requests, xet: each has its own
 
 # %% ../nbs/05c_sharing.ipynb #c08448fa
 def _check_sizes(hub, name, revision):
@@ -510,7 +516,7 @@ def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`
     return SpeechAE.from_pretrained(folder)
 
 # %% ../nbs/05c_sharing.ipynb #a6c3fc21
-def check_upload(shared:SharedFolder,
+def check_upload(shared:SharedFolder, # From `model_folder`
                  to, # Name on the Hub
                 ):
     "Raise `ShareError` unless a folder may be uploaded"
@@ -525,7 +531,7 @@ def upload_model(shared:SharedFolder, # From `model_folder`
     "Upload a model folder to the Hugging Face Hub as one commit; `ShareError` says what is missing"
     check_upload(shared, to)
     hub = _hub()
-    with _asking(to):
+    with _asking(to, writing=True):
         if not (token := hub.get_token()): raise ShareError(f'{to}: not logged in to the Hub; log in with: hf auth login')
         api = hub.HfApi(library_name='speech_ae', library_version=__version__, token=token)
         api.create_repo(to, private=private, exist_ok=True)
