@@ -219,6 +219,27 @@ def reconstruct(self:SpeechAE,
     result = self.framing.overlap_add(frames, tensor.shape[-1]).reshape(tensor.shape)
     return result.cpu().numpy().astype(samples.dtype) if isinstance(samples, np.ndarray) else result.to(samples)
 
+# %% ../nbs/03_model.ipynb #0bffd5fa
+@patch
+def encode_file(self:SpeechAE,
+                path, # Recording
+                output=None, # .npz file to write; none if None
+                **how, # See [05a_inference](05a_inference.html)
+               ) -> dict:
+    "Latents of a recording"
+    importlib.import_module('speech_ae.inference')
+    return self.encode_file(path, output, **how)
+
+@patch
+def decode_file(self:SpeechAE,
+                latents, # .npz file of latents, or what `encode_file` gives
+                output=None, # Recording to write; none if None
+                **how, # See [05a_inference](05a_inference.html)
+               ) -> np.ndarray: # Samples, shape (n,), float32
+    "A recording from its latents"
+    importlib.import_module('speech_ae.inference')
+    return self.decode_file(latents, output, **how)
+
 # %% ../nbs/03_model.ipynb #870c352a
 _SMALL = 0.01  # size at which components pass through the LSTMs
 _GENTLE = 0.25  # a good start is easily spoiled
