@@ -132,14 +132,13 @@ class Panel:
     "Controls, and below them what a function makes of their values"
     def __init__(self, show, # Function that takes the value of each control by name and returns a `View`
                  controls:dict, # Name -> ipywidgets control with a `value`
-                 columns=2, # Controls beside each other
                 ):
         import ipywidgets as widgets
         self.show, self.controls, self.output, self.view = show, controls, widgets.HTML(), None
         for control in controls.values():
             control.style.description_width, control.layout.width = '9em', '26em'
             control.observe(self.update, names='value')
-        grid = widgets.GridBox(list(controls.values()), layout=widgets.Layout(grid_template_columns=f'repeat({columns}, max-content)', grid_gap='0 1em'))
+        grid = widgets.GridBox(list(controls.values()), layout=widgets.Layout(grid_template_columns='repeat(auto-fill, 26em)', grid_gap='0 1em'))
         self.box = widgets.VBox([grid, self.output])
         self.update()
 
@@ -148,7 +147,11 @@ class Panel:
         try:
             self.view = self.show(**{name: control.value for name, control in self.controls.items()})
             self.output.value = self.view.html()
-        except (SpeechAEError, ValueError, OSError) as e: self.output.value = f'<div style="color:#b00020" role="alert">{html_text(e)}</div>'
+        except (SpeechAEError, ValueError, OSError) as e: self.refuse(e)
+
+    def refuse(self, e): # An exception
+        "Say why there is nothing to show"
+        self.output.value = f'<div style="color:#b00020" role="alert">{html_text(e)}</div>'
 
     def _repr_mimebundle_(self, **kwargs):
         static = {'text/plain': 'a panel of sliders: run this cell in Jupyter or Colab to move them'}
@@ -233,7 +236,7 @@ def explore_denoising(recording=None, # Path or samples (n,) of what is to be de
     part = excerpt(clean if recording is None else recording, sample_rate, seconds)
     recording, clean = (None if x is None else x[part] for x in (recording, clean))
     controls = dict(method=choice('wiener', DENOISE_METHODS, 'method'), strength=slider(1., 0., 3., .1, 'strength'))
-    if recording is None: controls['snr_db'] = slider(5, -10, 30, 1, 'noise added, SNR in dB')
+    if recording is None: controls['snr_db'] = slider(5, -10, 30, 1, 'SNR in dB')
     def show(method, strength, snr_db=None):
         noisy = add_rumble(clean, snr_db, sample_rate) if recording is None else recording
         return denoising_view(noisy, method, strength, clean, sample_rate)
@@ -421,7 +424,7 @@ def explore_latents(model, # Run folder, model folder, or `SpeechAE`
     controls = dict(dimension=slider(0, 0, model.config.latent_size - 1, 1, 'number'), gain=slider(1., -3., 3., .1, 'times'), offset=slider(0., -3., 3., .1, 'plus, deviations'))
     if not mixes: return Panel(lambda **how: latents_view(model, first, **how), controls)
     second = clip(other, 12)
-    controls |= dict(share=slider(0., 0., 1., .05, 'share of the second'), how=choice('stretch', [('stretch the second', 'stretch'), ('crop to the shorter', 'crop')], 'if lengths differ'))
+    controls |= dict(share=slider(0., 0., 1., .05, 'share of second'), how=choice('stretch', [('stretch the second', 'stretch'), ('crop to the shorter', 'crop')], 'if lengths differ'))
     return Panel(lambda **how: latents_view(model, first, other=second, **how), controls)
 
 def _as_in_training(samples, rate, denoise, level):
@@ -488,11 +491,11 @@ class Browser(Panel):
                  entries:list): # From `survey_corpus`
         import ipywidgets as widgets
         self.data_dir, self.entries, languages = data_dir, {e.source.file: e for e in entries}, sorted({e.source.language for e in entries})
-        self.button = widgets.Button(description='Leave out', icon='ban')
+        self.button = widgets.Button()
         controls = dict(language=choice('all', [('all', 'all'), *((show_path(x), x) for x in languages)], 'language'), kind=choice('all', KINDS, 'show'),
-                        file=widgets.Select(options=[(e.label, e.source.file) for e in entries], rows=8, description='recording'), start=slider(0., 0., 60., .5, 'from second'))
+                        file=widgets.Select(options=[(e.label, e.source.file) for e in entries], rows=8, description='recording'), start=slider(0., 0., 60., .1, 'from second'))
         super().__init__(self.chosen, controls)
-        controls['file'].layout.width = '100%'
+        controls['file'].layout.width = '53em'
         controls['language'].observe(self.fill, names='value')
         controls['kind'].observe(self.fill, names='value')
         self.button.on_click(lambda _: self.toggle())
@@ -503,8 +506,13 @@ class Browser(Panel):
         "The view of the recording that is chosen"
         if file is None: raise ExploreError('no such recordings in this folder')
         entry = self.entries[file]
-        self.button.description = 'Take back' if entry.excluded else 'Leave out'
+        self.button.description, self.button.icon = ('Take back', 'undo') if entry.excluded else ('Leave out', 'ban')
         return entry_view(self.data_dir, entry, start)
+
+    def update(self, change=None): # What ipywidgets tells; not needed
+        "Show the chosen recording, and let the slider end where its last two seconds begin"
+        super().update()
+        self.controls['start'].max = max(.1, round(self.view.numbers.get('seconds', 0) - 2, 1)) if self.view else .1
 
     def fill(self, change=None): # What ipywidgets tells; not needed
         "List the recordings that language and kind allow, and keep the chosen one if it is among them"
@@ -518,12 +526,10 @@ class Browser(Panel):
         "Leave the chosen recording out, or take it back"
         file = self.controls['file'].value
         if file is None: return
-        self.entries[file] = replace(self.entries[file], excluded=not self.entries[file].excluded)
-        try: exclude_recording(self.data_dir, file, 'in the browser', self.entries[file].excluded)
-        except (SpeechAEError, OSError) as e:
-            self.entries[file] = replace(self.entries[file], excluded=not self.entries[file].excluded)
-            self.output.value = f'<div style="color:#b00020" role="alert">{html_text(e)}</div>'
-        else: self.fill()
+        try: left_out = exclude_recording(self.data_dir, file, 'in the browser', not self.entries[file].excluded)
+        except (SpeechAEError, OSError) as e: return self.refuse(e)
+        self.entries = {name: replace(entry, excluded=name in left_out) for name, entry in self.entries.items()}
+        self.fill()
 
 def explore_corpus(data_dir, # Corpus folder
                    max_files:int=None, # Only so many, see `take_files`
