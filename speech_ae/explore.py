@@ -13,6 +13,7 @@ import io, os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from .audio import SpeechAEError, load_audio, plot_spectrogram, show_path, synth_speech
 from .corpus import Source, check_corpus, exclude_recording, list_sources, read_excluded, take_files
 from .denoising import DENOISE_METHODS, denoise, normalize_level
@@ -101,6 +102,7 @@ def excerpt(samples, # Samples, shape (n,)
     first = min(max(0, round(start*sample_rate)), max(0, len(samples) - n))
     return slice(first, min(len(samples), first + n))
 
+# %% ../nbs/06_explore.ipynb #647e4ba3
 def listen(recording, # Path, samples (n,), or {name: path or samples}, of which the first decides the stretch
            sample_rate=22_050, # Of samples, and of what is shown, in Hz
            seconds=2., # Length of the stretch, 2 at most
@@ -113,10 +115,10 @@ def listen(recording, # Path, samples (n,), or {name: path or samples}, of which
     part = excerpt(first, sample_rate, min(seconds, 2.), start)
     sounds = {name: x[part] for name, x in loaded.items()}
     text = f'{count_text(len(sounds), "recording")}, {len(first)/sample_rate:.2f} s; shown from {part.start/sample_rate:.2f} to {part.stop/sample_rate:.2f} s'
-    return View(text, _sound_picture(sounds, sample_rate), sounds, sample_rate, dict(start=part.start, stop=part.stop), f'Waveform and spectrogram of {", ".join(sounds)}')
+    return View(text, _sound_picture(sounds, sample_rate, part.start), sounds, sample_rate, dict(start=part.start, stop=part.stop), f'Waveform and spectrogram of {", ".join(sounds)}')
 
-def _sound_picture(sounds, sample_rate):
-    "Waveforms above spectrograms, one column a sound, all on one scale"
+def _sound_picture(sounds, sample_rate, first=0):
+    "Waveforms above spectrograms, one column a sound, all on one scale; they begin at sample `first`"
     figure, axes = new_figure(2, len(sounds), (9, 3.4), height_ratios=(1, 2), sharex=True, sharey='row')
     peak = max(max(float(np.abs(x).max(initial=0)) for x in sounds.values()), 1e-6)
     for (name, x), (top, below) in zip(sounds.items(), axes.T):
@@ -124,6 +126,7 @@ def _sound_picture(sounds, sample_rate):
         plot_spectrogram(np.pad(x, (0, max(0, 512 - len(x)))), sample_rate, below, reference=peak/2)
         top.set_title(show_path(name).replace('$', r'\$'))
     axes[0, 0].set_ylabel('sample')
+    if first: axes[1, 0].set_xlabel(f's after {first/sample_rate:.2f} s')
     for ax in axes[1, 1:]: ax.set_ylabel('')
     return picture_bytes(figure)
 
@@ -243,26 +246,6 @@ def explore_denoising(recording=None, # Path or samples (n,) of what is to be de
     return Panel(show, controls)
 
 # %% ../nbs/06_explore.ipynb #4fc1518f
-def framing_view(samples, # Samples, shape (n,)
-                 frame_length=441, # In samples
-                 hop_length=220, # In samples
-                 window='hann', # Any window of `scipy.signal.get_window`
-                 start=0., # Second at which the picture begins
-                 sample_rate=22_050, # In Hz
-                ) -> View: # `numbers`: frame_rate, values_per_sample, round_trip_db, averaged_db (by how much noise in the frames gets weaker)
-    "Frames drawn over the waveform, and how exact the way back is"
-    framing = Framing(sample_rate, frame_length, hop_length, window)
-    frames = framing.frame(np.asarray(samples, dtype=float))
-    back = framing.overlap_add(frames, len(samples))
-    error = np.random.default_rng(0).standard_normal(frames.shape)
-    left = framing.overlap_add(error, len(samples))
-    def decibels(signal, noise): return 10*np.log10(max(np.sum(np.square(signal, dtype=float)), 1e-40)/max(np.sum(np.square(noise)), 1e-40))
-    numbers = dict(frame_rate=framing.frame_rate, values_per_sample=frames.size/len(samples), round_trip_db=decibels(samples, back - samples),
-                   averaged_db=decibels(samples, left) - decibels(frames, error))
-    text = (f'{framing.frame_rate:.1f} frames a second of {1000*frame_length/sample_rate:.1f} ms, one every {1000*hop_length/sample_rate:.1f} ms: {numbers["values_per_sample"]:.2f} numbers for each sample. '
-            f'Round trip {numbers["round_trip_db"]:.0f} dB. Noise at −20 dB in the frames is at {number_text(-20 - numbers["averaged_db"])} dB in the samples.')
-    return View(text, _framing_picture(samples, framing, start), {}, sample_rate, numbers, 'Waveform with the windows of its frames, and below the sum of the squared windows')
-
 def _framing_picture(samples, framing, start):
     "About six hops of the waveform, at least one and a half frames, with the windows over it"
     length, hop, rate = framing.frame_length, framing.hop_length, framing.sample_rate
@@ -281,6 +264,27 @@ def _framing_picture(samples, framing, start):
     top.set(xlim=(1000*first/rate, 1000*max(last, first + 1)/rate), ylim=(-1.2, 1.2), ylabel='windows, samples')
     below.set(ylim=(0, 1.1*max(weight.max(initial=0), 1)), ylabel='squared, added', xlabel='ms')
     return picture_bytes(figure)
+
+# %% ../nbs/06_explore.ipynb #11665289
+def framing_view(samples, # Samples, shape (n,)
+                 frame_length=441, # In samples
+                 hop_length=220, # In samples
+                 window='hann', # Any window of `scipy.signal.get_window`
+                 start=0., # Second at which the picture begins
+                 sample_rate=22_050, # In Hz
+                ) -> View: # `numbers`: frame_rate, values_per_sample, round_trip_db, averaged_db (by how much noise in the frames gets weaker)
+    "Frames drawn over the waveform, and how exact the way back is"
+    framing = Framing(sample_rate, frame_length, hop_length, window)
+    frames = framing.frame(np.asarray(samples, dtype=float))
+    back = framing.overlap_add(frames, len(samples))
+    error = np.random.default_rng(0).standard_normal(frames.shape)
+    left = framing.overlap_add(error, len(samples))
+    def decibels(signal, noise): return 10*np.log10(max(np.sum(np.square(signal, dtype=float)), 1e-40)/max(np.sum(np.square(noise)), 1e-40))
+    numbers = dict(frame_rate=framing.frame_rate, values_per_sample=frames.size/len(samples), round_trip_db=decibels(samples, back - samples),
+                   averaged_db=decibels(samples, left) - decibels(frames, error))
+    text = (f'{framing.frame_rate:.1f} frames a second, each {1000*frame_length/sample_rate:.1f} ms long, one every {1000*hop_length/sample_rate:.1f} ms: {numbers["values_per_sample"]:.2f} numbers for each sample. '
+            f'The way back is exact to {min(numbers["round_trip_db"], 300):.0f} dB. Noise at −20 dB in the frames is at {number_text(-20 - numbers["averaged_db"])} dB in the samples.')
+    return View(text, _framing_picture(samples, framing, start), {}, sample_rate, numbers, 'Waveform with the windows of its frames, and below the sum of the squared windows')
 
 # %% ../nbs/06_explore.ipynb #d71688a0
 def explore_framing(recording=None, # Path or samples (n,); synthetic speech if None
@@ -336,7 +340,41 @@ def mix_latents(first, # Shape (T1, k)
     first, second = first[:n], stretch_latents(second, n) if how == 'stretch' else second[:n]
     return ((1 - share)*first + share*second).astype(first.dtype)
 
-# %% ../nbs/06_explore.ipynb #8913fe00
+# %% ../nbs/06_explore.ipynb #5cb4ed52
+def _change(before, after, rate):
+    "How large the difference of two sounds is against the first, in dB, and the frequency below which half of its energy lies"
+    difference = (after - before).astype(float)
+    power = np.cumsum(np.abs(np.fft.rfft(difference))**2)
+    ratio = np.sum(difference**2)/max(np.sum(np.square(before, dtype=float)), 1e-20)
+    return dict(change_db=10*np.log10(max(ratio, 1e-20)), change_hz=float(np.searchsorted(power, power[-1]/2)*rate/len(before)))
+
+def _change_words(numbers):
+    if numbers['change_db'] < -100: return 'Nothing is changed.'
+    return f'The change is {number_text(numbers["change_db"])} dB against the sound, half of it below {numbers["change_hz"]:.0f} Hz.'
+
+def _mix_words(model, mixed, first, second, share, how, numbers):
+    "How near the decoded mixture is to a mixture of the decoded"
+    from speech_ae.inference import decode_latents
+    parts = [decode_latents(model, mix_latents(first, second, end, how)) for end in (0, 1)]
+    together, plain = decode_latents(model, mixed), (1 - share)*parts[0] + share*parts[1]
+    numbers['from_mix_db'] = 10*np.log10(max(np.sum(plain.astype(float)**2), 1e-20)/max(np.sum((together - plain).astype(float)**2), 1e-20))
+    return f' Against mixing the two decoded sounds: {number_text(numbers["from_mix_db"])} dB' + (', the same for the ear.' if numbers['from_mix_db'] > 30 else '.')
+
+# %% ../nbs/06_explore.ipynb #390d44c0
+def _latents_picture(latents, fixed, dimension, sounds, rate):
+    "Latents over time, indices left white, beside the spectrograms"
+    figure, axes = new_figure(1, 3, (10, 3), width_ratios=(1.2, 1, 1))
+    shown, seconds = np.where(fixed[:len(latents)], np.nan, latents), len(sounds['changed'])/rate
+    top = max(np.nanpercentile(np.abs(shown), 99) if np.isfinite(shown).any() else 0, 1e-6)
+    axes[0, 0].imshow(shown.T, cmap='RdBu', vmin=-top, vmax=top, aspect='auto', origin='lower', interpolation='nearest', extent=(0, seconds, -.5, latents.shape[1] - .5))
+    axes[0, 0].plot([0, 0], [dimension, dimension], marker='>', c='k', clip_on=False)
+    axes[0, 0].set(title='latents, changed', xlabel='s', ylabel='number')
+    peak = max(np.abs(sounds['decoded']).max(initial=0), 1e-6)
+    for ax, (name, x) in zip(axes[0, 1:], sounds.items()): plot_spectrogram(np.pad(x, (0, max(0, 512 - len(x)))), rate, ax, title=name, reference=peak/2)
+    axes[0, 2].set_ylabel('')
+    return picture_bytes(figure)
+
+# %% ../nbs/06_explore.ipynb #cb4f0fba
 @dataclass(eq=False, repr=False)
 class Clip:
     "A recording as a model sees it"
@@ -349,6 +387,7 @@ class Clip:
         from speech_ae.inference import encode_recording
         return cls(samples, encode_recording(model, samples))
 
+# %% ../nbs/06_explore.ipynb #8913fe00
 def latents_view(model, # `SpeechAE` of any kind
                  clip:Clip, # What is changed
                  dimension=0, # Which of its numbers
@@ -373,38 +412,6 @@ def latents_view(model, # `SpeechAE` of any kind
     if fixed.any(): text += f' An adaptive model: in even rows numbers 0 to {model.allocation.n_bands - 1} are indices and stay.'
     sounds = {'decoded': before, 'changed': after}
     return View(text, _latents_picture(changed, fixed, dimension, sounds, rate), sounds, rate, numbers, 'Latents after the change, and spectrograms of both sounds')
-
-def _change(before, after, rate):
-    "How large the difference of two sounds is against the first, in dB, and the frequency below which half of its energy lies"
-    difference = (after - before).astype(float)
-    power = np.cumsum(np.abs(np.fft.rfft(difference))**2)
-    ratio = np.sum(difference**2)/max(np.sum(np.square(before, dtype=float)), 1e-20)
-    return dict(change_db=10*np.log10(max(ratio, 1e-20)), change_hz=float(np.searchsorted(power, power[-1]/2)*rate/len(before)))
-
-def _change_words(numbers):
-    if numbers['change_db'] < -100: return 'Nothing is changed.'
-    return f'The change is {number_text(numbers["change_db"])} dB against the sound, half of it below {numbers["change_hz"]:.0f} Hz.'
-
-def _mix_words(model, mixed, first, second, share, how, numbers):
-    "How near the decoded mixture is to a mixture of the decoded"
-    from speech_ae.inference import decode_latents
-    parts = [decode_latents(model, mix_latents(first, second, end, how)) for end in (0, 1)]
-    together, plain = decode_latents(model, mixed), (1 - share)*parts[0] + share*parts[1]
-    numbers['from_mix_db'] = 10*np.log10(max(np.sum(plain.astype(float)**2), 1e-20)/max(np.sum((together - plain).astype(float)**2), 1e-20))
-    return f' Against mixing the two decoded sounds: {number_text(numbers["from_mix_db"])} dB' + (', the same for the ear.' if numbers['from_mix_db'] > 30 else '.')
-
-def _latents_picture(latents, fixed, dimension, sounds, rate):
-    "Latents over time, indices left white, beside the spectrograms"
-    figure, axes = new_figure(1, 3, (10, 3), width_ratios=(1.2, 1, 1))
-    shown, seconds = np.where(fixed[:len(latents)], np.nan, latents), len(sounds['changed'])/rate
-    top = max(np.nanpercentile(np.abs(shown), 99) if np.isfinite(shown).any() else 0, 1e-6)
-    axes[0, 0].imshow(shown.T, cmap='RdBu', vmin=-top, vmax=top, aspect='auto', origin='lower', interpolation='nearest', extent=(0, seconds, -.5, latents.shape[1] - .5))
-    axes[0, 0].plot([0, 0], [dimension, dimension], marker='>', c='k', clip_on=False)
-    axes[0, 0].set(title='latents, changed', xlabel='s', ylabel='number')
-    peak = max(np.abs(sounds['decoded']).max(initial=0), 1e-6)
-    for ax, (name, x) in zip(axes[0, 1:], sounds.items()): plot_spectrogram(np.pad(x, (0, max(0, 512 - len(x)))), rate, ax, title=name, reference=peak/2)
-    axes[0, 2].set_ylabel('')
-    return picture_bytes(figure)
 
 # %% ../nbs/06_explore.ipynb #2d9a4c3f
 def explore_latents(model, # Run folder, model folder, or `SpeechAE`
@@ -514,23 +521,27 @@ class Browser(Panel):
         super().update()
         self.controls['start'].max = max(.1, round(self.view.numbers.get('seconds', 0) - 2, 1)) if self.view else .1
 
-    def fill(self, change=None): # What ipywidgets tells; not needed
-        "List the recordings that language and kind allow, and keep the chosen one if it is among them"
-        select, options = self.controls['file'], [(e.label, e.source.file) for e in narrow(list(self.entries.values()), self.controls['language'].value, self.controls['kind'].value)]
-        chosen, files = select.value, [file for _, file in options]
-        select.options = options
-        select.value = chosen if chosen in files else files[0] if files else None
-        self.update()
+# %% ../nbs/06_explore.ipynb #68549a36
+@patch
+def fill(self:Browser, change=None): # What ipywidgets tells; not needed
+    "List the recordings that language and kind allow, and keep the chosen one if it is among them"
+    select, options = self.controls['file'], [(e.label, e.source.file) for e in narrow(list(self.entries.values()), self.controls['language'].value, self.controls['kind'].value)]
+    chosen, files = select.value, [file for _, file in options]
+    select.options = options
+    select.value = chosen if chosen in files else files[0] if files else None
+    self.update()
 
-    def toggle(self):
-        "Leave the chosen recording out, or take it back"
-        file = self.controls['file'].value
-        if file is None: return
-        try: left_out = exclude_recording(self.data_dir, file, 'in the browser', not self.entries[file].excluded)
-        except (SpeechAEError, OSError) as e: return self.refuse(e)
-        self.entries = {name: replace(entry, excluded=name in left_out) for name, entry in self.entries.items()}
-        self.fill()
+@patch
+def toggle(self:Browser):
+    "Leave the chosen recording out, or take it back"
+    file = self.controls['file'].value
+    if file is None: return
+    try: left_out = exclude_recording(self.data_dir, file, 'in the browser', not self.entries[file].excluded)
+    except (SpeechAEError, OSError) as e: return self.refuse(e)
+    self.entries = {name: replace(entry, excluded=name in left_out) for name, entry in self.entries.items()}
+    self.fill()
 
+# %% ../nbs/06_explore.ipynb #9ef47c40
 def explore_corpus(data_dir, # Corpus folder
                    max_files:int=None, # Only so many, see `take_files`
                    findings=None, # From `check_corpus`; the folder is checked if None

@@ -26,7 +26,7 @@ def missing():
 
 def copy_tree(to):
     "The files of this tree that a notebook may read, where cells can write as they like"
-    leave = shutil.ignore_patterns('.git', '__pycache__', '.ipynb_checkpoints', '*.pt', 'runs', 'build', 'dist', '_proc', '_docs')
+    leave = shutil.ignore_patterns('.git', '__pycache__', '.ipynb_checkpoints', '*.pt', '*.egg-info', 'data', 'runs', 'build', 'dist', 'venv', '.venv', '_proc', '_docs')
     shutil.copytree(root, to, ignore=leave, symlinks=True)
 
 def free_port():
@@ -59,7 +59,7 @@ def jupyterlab(folder, scratch):
         except subprocess.TimeoutExpired: server.kill(); server.wait()
 
 def answers(address):
-    try: return urllib.request.urlopen(address, timeout=5).status == 200   # of our own server on this machine
+    try: return urllib.request.urlopen(address, timeout=5).status == 200   # noqa: S310 - our own server on this machine
     except OSError: return False
 
 def wait(done, seconds, words):
@@ -83,7 +83,7 @@ STATE = """() => {
 def run_all(page, name, seconds):
     "Run all cells; `Failure` names the first cell with an error, or one that did not run"
     wait(lambda: (state := page.evaluate(STATE)) and state['kernel'] == 'idle', 120, f'{name}: no kernel was ready')
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")   # not waited for
     def over():
         state = page.evaluate(STATE)
         return state['kernel'] == 'idle' and (all(c['count'] for c in state['cells'] if c['source'].strip()) or any(c['errors'] for c in state['cells']))
@@ -98,23 +98,28 @@ def run_all(page, name, seconds):
 
 def first_line(source): return next((line for line in source.splitlines() if line.strip() and not line.startswith('#')), '')[:60]
 
+def move_slider(page, panel, name, pictures, patience):
+    "Move the first slider of a panel by one step and wait for its picture to change"
+    def picture(): return panel.locator('img').first.get_attribute('src')
+    def keep(when):
+        if pictures: panel.screenshot(path=f'{pictures}_{when}.png')
+    panel.scroll_into_view_if_needed()
+    handle, label, before = panel.locator('.noUi-handle').first, panel.locator('.widget-slider label').first.inner_text(), picture()
+    keep('before')
+    handle.focus()
+    handle.press('ArrowRight')
+    wait(lambda: panel.locator('img').count() and picture() != before, patience, f'{name}: slider "{label}" was moved and the picture below it did not change')
+    page.wait_for_timeout(300)   # until it is drawn
+    keep('after')
+
 def move_sliders(page, name, screenshots, patience):
-    "Move the first slider of each panel and wait for its picture to change; returns how many panels there are"
+    "Move a slider of each panel; returns how many panels there are"
     panels = page.locator('.jp-OutputArea-output:has(.widget-slider):has(img)')
     if panels.count() == 0: raise Failure(f'{name}: no slider with a picture below it')
     if page.locator('.jp-OutputArea-output:has(.widget-slider) audio[controls]').count() == 0: raise Failure(f'{name}: no play button in any panel with sliders')
-    for i in range(panels.count()):
-        panel = panels.nth(i)
-        panel.scroll_into_view_if_needed()
-        handle, label = panel.locator('.noUi-handle').first, panel.locator('.widget-slider label').first.inner_text()
-        def picture(): return panel.locator('img').first.get_attribute('src')   # noqa: B023 - called before `panel` changes
-        if screenshots: page.screenshot(path=screenshots/f'{Path(name).stem}_{i + 1}_before.png')
-        before = picture()
-        handle.focus()
-        handle.press('ArrowRight')
-        wait(lambda: picture() != before, patience, f'{name}: slider "{label}" was moved and the picture below it did not change')   # noqa: B023
-        page.wait_for_timeout(300)
-        if screenshots: panel.screenshot(path=screenshots/f'{Path(name).stem}_{i + 1}_after.png')
+    panels.first.scroll_into_view_if_needed()
+    if screenshots: page.screenshot(path=screenshots/f'{Path(name).stem}.png')
+    for i in range(panels.count()): move_slider(page, panels.nth(i), name, screenshots and screenshots/f'{Path(name).stem}_{i + 1}', patience)
     return panels.count()
 
 def has_sliders(notebook): return any(re.search(r'\bslider\(', ''.join(c['source'])) for c in notebook['cells'] if c['cell_type'] == 'code')
@@ -155,13 +160,13 @@ def try_notebook(browser, address, path, folder, seconds, screenshots=None, pati
 
 SLIDER = ["import ipywidgets as w\n", "def slider(picture): return w.VBox([w.IntSlider(description='dead'), w.HTML(picture)])\n",
           "slider('<img width=9 height=9 src=\"data:image/gif;base64,R0lGODlhAQABAAAAACw=\"><audio controls></audio>')"]
-PLANTED = {'broken': (['x = 1\n', '1/0'], 'ZeroDivisionError'), 'dead': (SLIDER, 'slider "dead" was moved'), 'empty': (['# slider(\n', 'x = 1'], 'no slider with a picture')}
+PLANTED = {'broken': (['x = 1\n', '1/0'], 'ZeroDivisionError'), 'endless': (['while True: pass'], 'not at its end within'), 'dead': (SLIDER, 'slider "dead" was moved'), 'empty': (['# slider(\n', 'x = 1'], 'no slider with a picture')}
 
 def self_test(browser, address, folder, scratch):
     "Each planted fault has to be found"
     for name, (source, words) in PLANTED.items():
         (scratch/f'{name}.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, source=source)], metadata={}, nbformat=4, nbformat_minor=5)))
-        try: said = try_notebook(browser, address, scratch/f'{name}.ipynb', folder, 60, patience=5)
+        try: said = try_notebook(browser, address, scratch/f'{name}.ipynb', folder, 15, patience=5)
         except Failure as e:
             if words not in str(e): raise Failure(f'self-test: in {name}.ipynb, {words} was to be found, not: {e}') from None
         else: raise Failure(f'self-test: the fault of {name}.ipynb was not found: {said}')
