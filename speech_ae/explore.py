@@ -159,7 +159,8 @@ class Panel:
     def _repr_mimebundle_(self, **kwargs):
         static = {'text/plain': 'a panel of sliders: run this cell in Jupyter or Colab to move them'}
         if self.view: static['text/html'] = self.view.html(seconds=0)
-        return (self.box._repr_mimebundle_() if _has_kernel() else {}) | static
+        live = {'application/vnd.jupyter.widget-view+json': dict(version_major=2, version_minor=0, model_id=self.box.model_id)}  # the same in ipywidgets 7, which Colab has, and 8
+        return static | (live if _has_kernel() else {})
 
 def _has_kernel():
     "Whether there is somebody to answer when a slider is moved"
