@@ -7,7 +7,7 @@ __all__ = ['plot_curves', 'png_bytes', 'small_png', 'sound_bytes', 'RunState', '
            'TrainingPanel', 'RunError', 'read_history', 'Run']
 
 # %% ../nbs/03c_panel.ipynb #377ef80f
-import asyncio, csv, inspect, io, json, math, os, shlex
+import asyncio, csv, inspect, io, math, os, shlex, threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ def plot_curves(history, # Rows of a history, dicts with the columns of history.
         if floor is not None: axes.axhline(value(floor), c='C2', lw=.8, ls='--', label=floor_name)
         for old, new in zip(history, history[1:]):
             if new['learning_rate'] < old['learning_rate']: axes.axvline(new['epoch'] - .5, c='.8', lw=.8, zorder=0)
+        axes.set_xlim(epochs[0] - .5, epochs[-1] + .5)
         axes.legend(fontsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
@@ -51,11 +52,11 @@ def png_bytes(figure, # Matplotlib figure
     return out.getvalue()
 
 def small_png(content:bytes, # PNG of a line drawing
-              colors=32, # That are kept
+              colors=64, # That are kept
              ) -> bytes: # PNG
     "The same picture with few colours"
     from PIL import Image
-    Image.open(io.BytesIO(content)).convert('RGB').quantize(colors).save(out := io.BytesIO(), 'PNG', optimize=True)
+    Image.open(io.BytesIO(content)).convert('RGB').quantize(colors, dither=0).save(out := io.BytesIO(), 'PNG', optimize=True)
     return out.getvalue()
 
 # %% ../nbs/03c_panel.ipynb #cd7875cd
@@ -95,7 +96,7 @@ class RunState:
 
 # %% ../nbs/03c_panel.ipynb #852e0a2d
 def _tile(label, value, below=''):
-    return f'<div style="min-width:104px"><div style="opacity:.7;font-size:12px">{html_text(label)}</div><div style="font-size:18px;line-height:1.3;font-variant-numeric:tabular-nums">{html_text(value)}</div><div style="opacity:.7;font-size:12px">{html_text(below)}</div></div>'
+    return f'<div style="min-width:96px"><div style="opacity:.7;font-size:12px">{html_text(label)}</div><div style="font-size:18px;line-height:1.3;font-variant-numeric:tabular-nums">{html_text(value)}</div><div style="opacity:.7;font-size:12px">{html_text(below)}</div></div>'
 
 def _percent(share): return '–' if math.isnan(share) else f'{number_text(100*share)} %'
 
@@ -103,21 +104,21 @@ def state_html(state:RunState) -> str: # HTML
     "A bar and the numbers of a moment"
     s = state
     left = 'ended' if s.ended else '–' if s.seconds_left is None else show_duration(s.seconds_left)
-    tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'best: {s.best_epoch}'), _tile('step', f'{s.step:,}', f'of {s.steps:,}'), _tile('time left', left),
-             _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'), _tile('loss, training', number_text(s.train_loss, 4)), _tile('validation', number_text(s.valid_loss, 4)),
-             _tile('learning rate', '–' if math.isnan(s.learning_rate) else f'{s.learning_rate:.2g}')]
+    rate = '–' if math.isnan(s.learning_rate) else f'{s.learning_rate:.2g}'
+    tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'step {s.step:,} of {s.steps:,}'), _tile('time left', left, f'learning rate {rate}'), _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'),
+             _tile('training loss', number_text(s.train_loss, 4)), _tile('validation loss', number_text(s.valid_loss, 4), f'best: epoch {s.best_epoch}')]
     if s.memory: tiles.append(_tile('GPU memory', f'{s.memory[0]/1e9:.1f} GB', f'of {s.memory[1]/1e9:.0f} GB'))
     if s.skipped: tiles.append(_tile('left out', count_text(s.skipped, 'step'), 'not finite'))
     done = min(100, 100*s.step/max(1, s.steps))
     bar = f'<div style="height:4px;border-radius:2px;background:rgba(128,128,128,.25);margin:2px 0 8px"><div style="height:4px;border-radius:2px;background:#1f77b4;width:{done:.1f}%"></div></div>'
     end = f'<div style="margin-top:6px">{html_text(s.ended)}</div>' if s.ended else ''
-    return f'<div style="line-height:1.35">{bar}<div style="display:flex;flex-wrap:wrap;gap:6px 16px">{"".join(tiles)}</div>{end}</div>'
+    return f'<div style="line-height:1.35">{bar}<div style="display:flex;flex-wrap:wrap;gap:6px 18px">{"".join(tiles)}</div>{end}</div>'
 
 # %% ../nbs/03c_panel.ipynb #534ee843
 def sounds_html(sounds, # {name: FLAC}
                ) -> str: # HTML
     "Players, one for each sound"
-    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls preload="metadata" style="width:210px;height:36px" src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
+    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls preload="metadata" style="width:196px;height:36px" src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px 12px;margin-top:6px">{players}</div>'
 
 # %% ../nbs/03c_panel.ipynb #5e10d0f1
@@ -135,6 +136,7 @@ class BusyListener:
         self.stream = _mailbox(kernel)
         self.usual = self.stream._recv_callback
         self.stream.on_recv(self.sort, copy=False)
+        self.stream.io_loop.add_callback(self.close)  # as soon as the kernel is free, whatever has happened
 
     def poll(self):
         "Look for mail; some 0.1 ms if there is none"
@@ -192,7 +194,7 @@ def show(self:TrainingPanel):
     from IPython.display import HTML, display
     self.handles = [display(self.box, display_id=True), display(HTML(''), display_id=True)]
     kernel = getattr(get_ipython(), 'kernel', None)
-    if kernel is not None: self.listener = BusyListener(kernel, self.button.comm.comm_id, self.heard)
+    if kernel is not None and threading.current_thread() is threading.main_thread(): self.listener = BusyListener(kernel, self.button.comm.comm_id, self.heard)
 
 @patch
 def poll(self:TrainingPanel):
@@ -211,7 +213,7 @@ def update(self:TrainingPanel,
     if picture is not None: self.picture.value, self.picture.layout.display = picture, ''
     for name, sound in (sounds or {}).items():
         if name in self.players: self.players[name].value = sound
-        else: self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False, layout=dict(width='210px', height='36px'))
+        else: self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False, layout=dict(width='196px', height='36px'))
     if sounds: self.sounds.children = [widgets.VBox([widgets.HTML(f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'), player]) for name, player in self.players.items()] if len(self.players) > len(self.sounds.children) else self.sounds.children
 
 # %% ../nbs/03c_panel.ipynb #9cd36ff8
