@@ -52,7 +52,7 @@ def png_bytes(figure, # Matplotlib figure
     return out.getvalue()
 
 def small_png(content:bytes, # PNG of a line drawing
-              colors=64, # That are kept
+              colors=128, # That are kept
              ) -> bytes: # PNG
     "The same picture with few colours"
     from PIL import Image
@@ -118,15 +118,16 @@ def state_html(state:RunState) -> str: # HTML
 def sounds_html(sounds, # {name: FLAC}
                ) -> str: # HTML
     "Players, one for each sound"
-    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls preload="metadata" style="width:196px;height:36px" src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
-    return f'<div style="display:flex;flex-wrap:wrap;gap:6px 12px;margin-top:6px">{players}</div>'
+    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls controlslist="nodownload noplaybackrate" preload="metadata" style="width:200px;height:36px" src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
+    return f'<div style="display:flex;flex-wrap:wrap;gap:6px;margin-top:6px">{players}</div>'
 
-# %% ../nbs/03c_panel.ipynb #5e10d0f1
+# %% ../nbs/03c_panel.ipynb #5e3af592
 def _mailbox(kernel):
     "The stream with messages for the main thread of an ipykernel, version 6 or 7"
     thread = getattr(kernel, 'shell_channel_thread', None)
     return thread.manager.get_shell_channel_to_subshell_pair(None).to_stream if thread else kernel.shell_stream
 
+# %% ../nbs/03c_panel.ipynb #5e10d0f1
 class BusyListener:
     "Hands over messages for one widget while a cell keeps the kernel busy; all others wait, as they would without it"
     def __init__(self, kernel, # That executes the cell, `get_ipython().kernel`
@@ -194,7 +195,9 @@ def show(self:TrainingPanel):
     from IPython.display import HTML, display
     self.handles = [display(self.box, display_id=True), display(HTML(''), display_id=True)]
     kernel = getattr(get_ipython(), 'kernel', None)
-    if kernel is not None and threading.current_thread() is threading.main_thread(): self.listener = BusyListener(kernel, self.button.comm.comm_id, self.heard)
+    if kernel is None or threading.current_thread() is not threading.main_thread(): return
+    try: self.listener = BusyListener(kernel, self.button.comm.comm_id, self.heard)
+    except AttributeError: self.button.layout.display = 'none'  # another kind of kernel: its own stop button must do
 
 @patch
 def poll(self:TrainingPanel):
@@ -213,7 +216,7 @@ def update(self:TrainingPanel,
     if picture is not None: self.picture.value, self.picture.layout.display = picture, ''
     for name, sound in (sounds or {}).items():
         if name in self.players: self.players[name].value = sound
-        else: self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False, layout=dict(width='196px', height='36px'))
+        else: self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False, layout=dict(width='206px', height='36px'))
     if sounds: self.sounds.children = [widgets.VBox([widgets.HTML(f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'), player]) for name, player in self.players.items()] if len(self.players) > len(self.sounds.children) else self.sounds.children
 
 # %% ../nbs/03c_panel.ipynb #9cd36ff8

@@ -1074,7 +1074,8 @@ def close_panel(self:Live):
     except Exception: self.broken = True
 
 @patch
-def open_panel(self:Live, trainer):
+def open_panel(self:Live, trainer): # Whose run is shown
+    "Show a new panel"
     self.panel = TrainingPanel(self.stop.ask)
     self.panel.show()
     trainer.shown_in = _cell_number()
@@ -1087,7 +1088,7 @@ def _cell_number():
 
 # %% ../nbs/04_training.ipynb #c4c1e96a
 @patch
-def look(self:Live, trainer):
+def look(self:Live, trainer): # After a step
     "Look for clicks, now and then tell the numbers"
     now = time.perf_counter()
     if self.broken or now - self.looked < .1: return
@@ -1096,12 +1097,14 @@ def look(self:Live, trainer):
     if now - self.told >= 2: self.attempt(self.tell, trainer)
 
 @patch
-def tell(self:Live, trainer, ended=''):
+def tell(self:Live, trainer, # Whose numbers they are
+         ended=''): # Why the run has ended
+    "Show the numbers of this moment"
     self.told = time.perf_counter()
     self.panel.update(state_html(self.state_of(trainer, ended)))
 
 @patch
-def state_of(self:Live, trainer,
+def state_of(self:Live, trainer, # Whose numbers they are
              ended='', # Why the run has ended
             ) -> RunState:
     "What is known of the run"
@@ -1109,12 +1112,12 @@ def state_of(self:Live, trainer,
     steps, gpu, frames, loss = config.epochs*self.per_epoch, trainer.device.type == 'cuda', *trainer.sums[:2].tolist()
     shown = {name: row[name] for name in ('valid_loss', 'explained_variance') if row}
     return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps, seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
-                    learning_rate=max(group['lr'] for group in trainer.optimizer.param_groups[:1]), train_loss=loss/frames if frames else row.get('train_loss', math.nan), **shown, floor=self.floors.pca, floor_name=self.floors.name,
+                    learning_rate=trainer.optimizer.param_groups[0]['lr'], train_loss=loss/frames if frames else row.get('train_loss', math.nan), **shown, floor=self.floors.pca, floor_name=self.floors.name,
                     best_epoch=self.stopping.best_epoch, memory=(torch.cuda.max_memory_allocated(trainer.device), torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None, skipped=trainer.skipped, ended=ended)
 
 # %% ../nbs/04_training.ipynb #a49e5dd8
 @patch
-def draw(self:Live, trainer):
+def draw(self:Live, trainer): # After an epoch
     "The newest curves, and every few epochs the newest sound of the model"
     first, begin = self.source is None, time.perf_counter()
     self.panel.update(picture=small_png(self.curves.picture))
@@ -1122,7 +1125,8 @@ def draw(self:Live, trainer):
     if not first: self.drawn += time.perf_counter() - begin
 
 @patch
-def sounds(self:Live, trainer) -> dict: # {name: FLAC}, the first time of all, then only of the model
+def sounds(self:Live, trainer, # Whose model is heard
+          ) -> dict: # {name: FLAC}, the first time of all, then only of the model
     "What a held-out second sounds like"
     rate, new = trainer.framing.sample_rate, self.source is None
     clips = _held_out_clip(trainer) if new else {}
@@ -1147,7 +1151,7 @@ def _held_out_clip(trainer):
     return dict(original=raw*np.sqrt(np.mean(clean**2)/max(np.mean(raw**2), 1e-12)), denoised=clean) if len(raw) == len(clean) else dict(denoised=clean)
 
 @patch
-def end(self:Live, trainer,
+def end(self:Live, trainer, # Whose run has ended
         error): # That ends the run; None if there is none
     "The last words, curves and sound"
     ended = trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error, SpeechAEError) else f'ended by {type(error).__name__}'
