@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from .audio import SpeechAEError, load_audio, show_path
 from .commands import show_duration
 from .model import SpeechAE, open_regular, read_json
-from .page import count_text, data_uri, flac_bytes, html_text, loudest, number_text, outline
+from .page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
 
 # %% ../nbs/03c_panel.ipynb #125b195e
 def plot_curves(history, # Rows of a history, dicts with the columns of history.csv
@@ -246,12 +246,16 @@ class RunError(SpeechAEError):
 _COLUMNS = ('epoch', 'step', 'train_mse', 'valid_mse', 'valid_loss', 'explained_variance', 'learning_rate')  # of a history, that are shown
 
 def _number(text):
-    "A number, nan if it is infinite; ValueError if it is none"
+    "A number, nan if no run has such; ValueError if it is none"
     value = float(text)
-    return value if math.isfinite(value) else math.nan
+    return value if abs(value) < 1e9 else math.nan
+
+def _count(value):
+    if value != int(value) or value < 0: raise ValueError(f'{value} is no count')
+    return int(value)
 
 def read_history(path, # history.csv of a run
-                 most=2**24, # Bytes
+                 most=2**23, # Bytes
                 ) -> list[dict]: # One dict of numbers for each epoch
     "The rows of a history; `RunError` if it is none"
     name = show_path(path)
@@ -259,7 +263,7 @@ def read_history(path, # history.csv of a run
         if size > most: raise RunError(f'{name}: {size:,} bytes; at most {most:,} are read')
         try:
             rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(f.read(most).decode()))]
-            rows = [row | dict(epoch=int(row['epoch']), step=int(row['step'])) for row in rows]
+            rows = [row | dict(epoch=_count(row['epoch']), step=_count(row['step'])) for row in rows]
             missing = [column for column in _COLUMNS for row in rows[:1] if column not in row]
         except (ValueError, TypeError, KeyError, csv.Error) as e: raise RunError(f'{name}: not the history of a run ({type(e).__name__}: {str(e)[:80]})') from None
     if missing: raise RunError(f'{name}: not the history of a run ({", ".join(missing)} is missing)')
@@ -289,7 +293,8 @@ class Run:
     def best(self) -> dict: return min((row for row in self.history if not math.isnan(row['valid_loss'])), key=lambda row: row['valid_loss'], default=None)  # row of the best epoch
 
     def __repr__(self):
-        found = f'{count_text(len(self.history), "row")} of history, best epoch {self.best["epoch"]}: {_percent(self.best["explained_variance"])} explained' if self.best else 'no epoch yet'
+        try: found = f'{count_text(len(self.history), "row")} of history, best epoch {self.best["epoch"]}: {_percent(self.best["explained_variance"])} explained' if self.best else 'no epoch yet'
+        except RunError as e: return f'Run: {e}'
         return f'Run in {show_path(self.folder)}: {found}'
 
 # %% ../nbs/03c_panel.ipynb #8e6c65c0
@@ -297,10 +302,10 @@ def _known(value): return isinstance(value, (int, float)) and not isinstance(val
 
 def _curves_html(run):
     "The picture of a history"
-    rows = [row for row in run.history if row['valid_mse'] > 0 and row['explained_variance'] < 1]
+    rows = [row for row in run.history if row['valid_mse'] > 1e-20 and -1e3 < row['explained_variance'] < 1]
     if not rows: return '<p>No epoch is done yet.</p>'
     energy, floor = rows[-1]['valid_mse']/(1 - rows[-1]['explained_variance']), run.report.get('floor')
-    picture = small_png(png_bytes(plot_curves(rows, energy, floor if _known(floor) else None, 'PCA floor')))
+    picture = small_png(png_bytes(plot_curves(rows, energy, floor if _known(floor) and 0 < floor < 1 else None, 'PCA floor')))
     return f'<img alt="Error and explained variance over {count_text(len(rows), "epoch")}" style="max-width:100%" src="{data_uri("image/png", picture)}">'
 
 def _table_html(run):
@@ -316,7 +321,7 @@ def _table_html(run):
 def _example_html(run, seconds=2.):
     "What went in, and what the best model made of it"
     found = {name: run.folder/file for name, file in (('original', 'example_original.wav'), ('model', 'example.wav')) if (run.folder/file).is_file()}
-    samples = {name: load_audio(path, max_seconds=3600) for name, path in found.items()}
+    samples = {name: load_audio(path, max_seconds=600) for name, path in found.items()}
     if not samples: return ''
     stretch = loudest(next(iter(samples.values())), int(seconds*22_050))  # the same of both
     return sounds_html({name: sound_bytes(x[stretch], seconds=seconds) for name, x in samples.items()})

@@ -3,7 +3,7 @@
 Starts JupyterLab on localhost, opens a notebook that trains on synthetic speech, runs all of its cells, waits for the panel, clicks its Stop button, and looks at what is left: the cell has ended with
 the line that says how to go on, the checkpoint is there, cells after it did not run, the saved notebook is small. The same notebook then runs to its end. Screenshots and notebooks go to FOLDER (try_panel).
 Needs jupyterlab, ipykernel and playwright; Chromium is found as `chromium`, or the one that playwright has installed."""
-import json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
+import json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -30,11 +30,11 @@ def start_lab(folder):
     settings = folder/'.settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings'  # no question about news
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text('{"fetchNews": "false"}')
-    env = os.environ | dict(PYTHONPATH=str(root), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(folder/'.config'), JUPYTER_DATA_DIR=str(folder/'.share'), JUPYTER_RUNTIME_DIR=str(folder/'.runtime'), IPYTHONDIR=str(folder/'.ipython'), JUPYTERLAB_SETTINGS_DIR=str(folder/'.settings'))
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')]), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(folder/'.config'), JUPYTER_DATA_DIR=str(folder/'.share'), JUPYTER_RUNTIME_DIR=str(folder/'.runtime'), IPYTHONDIR=str(folder/'.ipython'), JUPYTERLAB_SETTINGS_DIR=str(folder/'.settings'))
     lab = subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=open(folder/'lab.log', 'w'))
     for _ in range(120):
         try:
-            urllib.request.urlopen(f'http://127.0.0.1:{port}/api', timeout=2).read()  # noqa: S310
+            urllib.request.urlopen(f'http://127.0.0.1:{port}/api', timeout=2).read()
             return lab, f'http://127.0.0.1:{port}'
         except OSError: time.sleep(.5)
     raise SystemExit(f'JupyterLab does not answer: {(folder/"lab.log").read_text()[-400:]}')
