@@ -140,7 +140,7 @@ class BusyListener:
         self.stream.io_loop.add_callback(self.close)  # as soon as the kernel is free, whatever has happened
 
     def poll(self):
-        "Look for mail; some 0.1 ms if there is none"
+        "Look for mail; returns at once"
         self.stream.flush(1)  # zmq.POLLIN
 
     def sort(self, message):
