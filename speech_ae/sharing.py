@@ -574,5 +574,5 @@ def share_cli(
             check_upload(shared, to)
             _confirm(to, private, yes)
             print(f'uploaded {total}: {upload_model(shared, to, private)}')
-        else: print(f'nothing was sent; --upload would send {total} to {to or "--to user/name"}, {"private" if private else "for everybody to see"}')
+        elif not shared.licences.unknown: print(f'nothing was sent; {"" if to else "with --to user/name, "}--upload would send {total}{f" to {to}" if to else ""}, {"private" if private else "for everybody to see"}')
     return None if is_cli(share_cli) else shared
