@@ -9,7 +9,7 @@ __all__ = ['PARTS', 'PRECISIONS', 'TOLERANCE', 'SHAPES', 'FORMAT_VERSION', 'LEAS
 
 # %% ../nbs/04g_exports.ipynb #5a8eb26e
 import hashlib, importlib, io, json, logging, math, os, tempfile, warnings, zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,27 +96,26 @@ def _check(model, part, to, precision='float32'):
     if precision != 'float32' and to != 'onnx': raise ExportError(f'--to {to} --precision {precision}: this format is written in float32 only; use --to onnx or --precision float32')
     if model.config.kind == 'network' or to == 'safetensors': return
     if precision != 'float32': raise ExportError(f'--precision {precision}: a model of kind {model.config.kind!r} compares expectations that must not be rounded; use --precision float32')
-    if to != 'onnx': raise ExportError(f'--to {to}: a model of kind {model.config.kind!r} makes tables whose sizes depend on what it hears, which this format cannot hold; use --to onnx')
 
 # %% ../nbs/04g_exports.ipynb #289d6e37
 _NOISE_FRAMES = 3000
 
 def _numbers(model):
     "What is fixed in an adaptive model, as arrays"
-    a, framing, array = model.allocation, model.framing, lambda x: x.detach().numpy()
+    a, framing, array = model.allocation, model.framing, lambda x: np.array(x.detach(), order='C')
     bands, n = [a.codebook[:, start:end] for start, end in zip(a.edges, a.edges[1:])], a.block
     phase = math.pi/(2*n)*(torch.arange(n//2, n) + .5)
     noise = torch.randn((-(-_NOISE_FRAMES//32)*16, n), generator=torch.Generator().manual_seed(0))[:_NOISE_FRAMES//2] if a.noise_fill else None
-    return SimpleNamespace(hop=framing.hop_length, length=framing.frame_length, pieces=-(-framing.frame_length//framing.hop_length), before=framing.frame_length//2, taper=framing._taper.astype(np.float32),
+    return SimpleNamespace(k=a.k, group=a.group, group_frames=a.group_frames, block=n, n_bands=a.n_bands, edges=a.edges, noise_fill=a.noise_fill,
+                           hop=framing.hop_length, length=framing.frame_length, pieces=-(-framing.frame_length//framing.hop_length), before=framing.frame_length//2, taper=framing._taper.astype(np.float32),
                            sine=array(phase.sin()), cosine=array(phase.cos()), cosines=array(_cosines(n, torch.zeros(0))), books=list(map(array, bands)), inverse=[array((1/book).T.contiguous()) for book in bands],
                            logarithms=[array(book.log().sum(1)) for book in bands], level=np.float32(a.level.item()), noise=None if noise is None else array(noise),
                            layers=[(array(layer.weight), array(layer.bias), layer.padding[0]) for layer in model.refiner.layers if isinstance(layer, nn.Conv1d)], low=model.refiner.n_coefficients)
 
 class _AdaptiveGraph:
     "Nodes for what an `AdaptiveAE` does, for frames or latents `given` and `lengths`; `numbers` are from `_numbers`"
-    def __init__(self, graph, allocation, numbers, given, lengths='lengths', spare=0): # `spare` groups of silence
-        self.given_lengths, self.numbers, self.spare = lengths, numbers, spare
-        self.graph, self.a = graph, allocation
+    def __init__(self, graph, numbers, given, lengths='lengths', spare=0): # `spare` groups of silence
+        self.graph, self.a, self.given_lengths, self.spare = graph, numbers, lengths, spare
         self.hop, self.length, self.pieces, self.before, self.taper = numbers.hop, numbers.length, numbers.pieces, numbers.before, numbers.taper
         self.int64 = graph.onnx.TensorProto.INT64
         self.count = graph.Gather(graph.Shape(given), np.int64(1))
@@ -177,7 +176,7 @@ def framed(self:_AdaptiveGraph, samples, **options):
 @patch
 def _mixed(self:_AdaptiveGraph, blocks, direction): # (B, N, n), 1 to analyse, -1 to synthesise
     "As `_mix` in 02f_allocation"
-    graph, n, stay, cross = self.graph, self.a.block, self.numbers.sine, direction*self.numbers.cosine
+    graph, n, stay, cross = self.graph, self.a.block, self.a.sine, direction*self.a.cosine
     def beside(x, way): return self._slice(self._pad(x, 0, 1, 0, 0, 1, 0), *((0, -2) if way < 0 else (2, 2**62)), 1)
     flip = np.arange(n//2)[::-1].copy()
     first, second = self._slice(blocks, 0, n//2, 2), graph.Gather(self._slice(blocks, n//2, n, 2), flip, axis=2)
@@ -190,7 +189,7 @@ def _mixed(self:_AdaptiveGraph, blocks, direction): # (B, N, n), 1 to analyse, -
 @patch
 def _matrix(self:_AdaptiveGraph):
     "The matrix, once in each graph"
-    if not hasattr(self, 'cosines'): self.cosines = self.graph.constant(self.numbers.cosines, 'cosines')
+    if not hasattr(self, 'cosines'): self.cosines = self.graph.constant(self.a.cosines, 'cosines')
     return self.cosines
 
 @patch
@@ -211,13 +210,13 @@ def indices(self:_AdaptiveGraph, coefficients): # int64 (B, N, bands)
     energy = graph.Mul(coefficients, coefficients)
     average = graph.Div(graph.ReduceSum(graph.ReduceMean(energy, axes=[2], keepdims=0), np.array([1]), keepdims=1), graph.Cast(self.n_blocks, to=graph.onnx.TensorProto.FLOAT))
     energy = graph.Add(graph.Div(energy, self._last(graph.Max(average, np.float32(1e-12)))), np.float32(_FLOOR))
-    bands = zip(a.edges, a.edges[1:], self.numbers.inverse, self.numbers.logarithms)
+    bands = zip(a.edges, a.edges[1:], self.a.inverse, self.a.logarithms)
     return graph.Concat(*(graph.ArgMin(graph.Add(graph.MatMul(self._slice(energy, start, end, 2), inverse), logarithms), axis=2, keepdims=1) for start, end, inverse, logarithms in bands), axis=2)
 
 @patch
 def expected(self:_AdaptiveGraph, indices): # (B, N, block)
     "As `Allocation.expected`"
-    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i, book in enumerate(self.numbers.books)), axis=2)
+    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i, book in enumerate(self.a.books)), axis=2)
 
 @patch
 def keep(self:_AdaptiveGraph, energies): # Bool (B, G, group, block)
@@ -267,7 +266,7 @@ def encode(self:_AdaptiveGraph, frames, **options):
     energies = self.expected(indices)
     keep = self.keep(energies)
     place = self.places(keep)
-    values = graph.Div(graph.Div(coefficients, graph.Sqrt(energies)), self.numbers.level)
+    values = graph.Div(graph.Div(coefficients, graph.Sqrt(energies)), self.a.level)
     empty = graph.ConstantOfShape(graph.Concat(graph.Shape(self.given_lengths), graph.Unsqueeze(graph.Mul(self.frames, np.int64(a.k)), np.array([0])), axis=0))
     slots = graph.Reshape(graph.ScatterElements(empty, *self._flat(keep, place, values), axis=1, reduction='add'), np.array([0, -1, 2*a.k]))
     told = _blanked(graph, graph.Div(graph.Cast(graph.Sub(indices, np.int64(128)), to=number.FLOAT), np.float32(64)), self.real_blocks)
@@ -294,7 +293,7 @@ def decode(self:_AdaptiveGraph, latents, known=None, **options):
     fetched = graph.Reshape(graph.GatherElements(graph.Reshape(latents, np.array([0, -1])), self._flat(keep, place), axis=1), np.array([0, -1, a.group, a.block]))
     values, kept = (graph.Reshape(x, np.array([0, -1, a.block])) for x in (_blanked(graph, fetched, keep), keep))
     whole = graph.Add(self.filled(values, kept), self.refined(values, kept, energies))
-    return self.framed(self.unlapped(graph.Mul(graph.Mul(whole, graph.Sqrt(energies)), self.numbers.level)), **options)
+    return self.framed(self.unlapped(graph.Mul(graph.Mul(whole, graph.Sqrt(energies)), self.a.level)), **options)
 
 # %% ../nbs/04g_exports.ipynb #6527b8cf
 @patch
@@ -312,13 +311,13 @@ def filled(self:_AdaptiveGraph, values, kept):
     "As `Allocation.fill`"
     graph, a = self.graph, self.a
     if not a.noise_fill: return values
-    noise = graph.Gather(self.numbers.noise, graph.Mod(self.block, np.int64(len(self.numbers.noise))), axis=0)
+    noise = graph.Gather(a.noise, graph.Mod(self.block, np.int64(len(a.noise))), axis=0)
     return graph.Add(values, self._missing(graph.Mul(graph.Mul(self.loudness(values, kept), np.float32(a.noise_fill)), noise), kept))
 
 @patch
 def refined(self:_AdaptiveGraph, values, kept, energies):
     "As `Refiner`"
-    graph, width = self.graph, self.numbers.low
+    graph, width = self.graph, self.a.low
     def low(x): return self._slice(x, 0, width, 2)
     level, size = graph.Max(self.loudness(values, kept), np.float32(1e-9)), graph.Sqrt(low(energies))
     known = graph.Div(low(values), level)
@@ -327,7 +326,7 @@ def refined(self:_AdaptiveGraph, values, kept, energies):
     seen = _blanked(graph, graph.Concat(*(graph.Unsqueeze(x, np.array([2])) for x in seen), axis=2), self._last(self.real_blocks))
     around = self._pad(seen, 0, 1, 0, 0, 0, 1, 0, 0)
     x = graph.Reshape(graph.Concat(self._slice(around, 0, -2, 1), seen, self._slice(around, 2, 2**62, 1), axis=2), np.array([-1, 12, width]))
-    for i, (weight, bias, padding) in enumerate(self.numbers.layers):
+    for i, (weight, bias, padding) in enumerate(self.a.layers):
         x = graph.Conv(graph.Relu(x) if i else x, weight, bias, kernel_shape=[weight.shape[2]], pads=[padding]*2)
     guess = self._pad(graph.Mul(graph.Reshape(x, graph.Shape(known)), level), 0, 0, 0, 0, 0, self.a.block - width)
     return self._missing(guess, kept)
@@ -344,7 +343,7 @@ def _network_nodes(graph, model, part, int8):
 def _adaptive_nodes(graph, model, part):
     "Nodes of an adaptive model"
     (given, wanted), known = PARTS[part], None
-    steps = _AdaptiveGraph(graph, model.allocation, _numbers(model), given)
+    steps = _AdaptiveGraph(graph, _numbers(model), given)
     if 'latents' in wanted: known = steps.encode('frames', name='latents')[1]
     if 'reconstruction' in wanted: steps.decode('latents', known, name='reconstruction')
 
@@ -631,6 +630,68 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
         onnx.save(proto, path)
     return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr)
 
+# %% ../nbs/04g_exports.ipynb #a6170568
+def _values(x): return x.item() if isinstance(x, np.generic) or isinstance(x, np.ndarray) and not x.ndim else torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+def _is_whole(x): return not (x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, float))
+def _along(x, axis, index): return x[(slice(None),)*axis + (index,)]
+
+def _pad(x, pads):
+    before, after = np.split(pads, 2)
+    return nn.functional.pad(x, [int(n) for pair in zip(before[::-1], after[::-1]) for n in pair])
+
+def _unsqueeze(x, axes):
+    if not isinstance(x, torch.Tensor) or not x.ndim: return [x]  # a size becomes a list of one size
+    for axis in axes.tolist(): x = x.unsqueeze(axis)
+    return x
+
+def _slice(x, start, end, axis, step):
+    start, end, axis = (v[0] if isinstance(v, list) else v.item() for v in (start, end, axis))
+    return _along(x, axis, slice(start, None if isinstance(end, int) and end > 2**60 else end))
+
+def _gather(x, index, axis=0):
+    index = _values(index)
+    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index, int) else _along(_values(x), axis, index)
+
+# %% ../nbs/04g_exports.ipynb #ebec921e
+_OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
+    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x, y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y, Greater=lambda x, y: x > y,
+    And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp, Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
+    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x, axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf, Relu=torch.relu,
+    Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]), Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
+    ScatterElements=lambda x, index, values, axis, reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x, axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
+_OF_SIZES = dict(  # and those to which also shapes and axes are given
+    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x, shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray) else shape),
+    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x, axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
+    TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)  # all k are wanted, always
+
+class _TorchGraph:
+    "What `_Graph` is to ONNX: `graph.Add(x, y)` is x + y"
+    onnx = SimpleNamespace(TensorProto=SimpleNamespace(INT64=torch.int64, FLOAT=torch.float32))
+
+    def constant(self, value, name=None): return value
+
+    def __getattr__(self, operator):
+        def compute(*inputs, name=None, **options): return _OF_SIZES[operator](*inputs, **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values, inputs), **options)
+        return compute
+
+class _AdaptivePart(nn.Module):
+    "As `_Part`, for an adaptive model, on the CPU"
+    def __init__(self, model, part):
+        super().__init__()
+        self.part, self.graph, self.numbers = part, _TorchGraph(), _numbers(model)
+
+    def forward(self, x, lengths):
+        steps = _AdaptiveGraph(self.graph, self.numbers, x, lengths, spare=1)  # a second group: PyTorch takes a size of one for a fixed one
+        latents, known = (x, None) if self.part == 'decoder' else steps.encode(x)
+        if self.part == 'encoder': return latents,
+        reconstruction = steps.decode(latents, known)
+        return (reconstruction, latents) if self.part == 'autoencoder' else (reconstruction,)
+
+def _as_module(model, part): return (_Part if model.config.kind == 'network' else _AdaptivePart)(model, part).eval()
+
+# %% ../nbs/04g_exports.ipynb #561ab08e
+#| export
+
 # %% ../nbs/04g_exports.ipynb #0cbae073
 def _keep_lstms():
     "PyTorch's switch for LSTMs of any length"
@@ -644,21 +705,24 @@ def _example(model, part):
 def _exported_program(model, part):
     "`torch.export.ExportedProgram` with any batch and any number of frames"
     any_size = torch.export.Dim.DYNAMIC
-    with _keep_lstms(), torch.no_grad(), warnings.catch_warnings():
+    with _keep_lstms() if model.config.kind == 'network' else nullcontext(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        return torch.export.export(_Part(model, part).eval(), _example(model, part), dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}))
+        return torch.export.export(_as_module(model, part), _example(model, part), dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}))
 
 def _facts(text, path): return parse_json(text if isinstance(text, bytes) else text.encode(), show_path(path), ExportError) if text else {}
 
 def _open_torch_export(path):
     files = {'facts.json': ''}
     if not zipfile.is_zipfile(path): raise ExportError(f'{show_path(path)}: cannot be opened by torch.export (missing, or not a file that it has written)')
-    try: program = torch.export.load(path, extra_files=files).module()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            program = torch.export.load(path, extra_files=files).module()
     except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None
     return Exported(_facts(files['facts.json'], path), program)
 
 # %% ../nbs/04g_exports.ipynb #30961244
-def write_torch_export(model:SpeechAE, # Of kind 'network', on the CPU, in evaluation mode
+def write_torch_export(model:SpeechAE, # On the CPU, in evaluation mode
                        path, # File to write, `.pt2`; it is replaced if it exists
                        part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                        precision='float32', # There is no other
@@ -675,6 +739,7 @@ def _legacy_torchscript():
     "Keep PyTorch from saying on every call what is said above"
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='`torch.jit', category=DeprecationWarning)
+        warnings.filterwarnings('ignore', category=torch.jit.TracerWarning)
         yield
 
 def _open_torchscript(path):
@@ -685,14 +750,14 @@ def _open_torchscript(path):
     except (RuntimeError, ValueError) as e: raise ExportError(f'{show_path(path)}: cannot be opened as TorchScript ({_first_line(e)})') from None
     return Exported(_facts(files['facts.json'], path), program)
 
-def write_torchscript(model:SpeechAE, # Of kind 'network', on the CPU, in evaluation mode
+def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
                       path, # File to write, `.pt`; it is replaced if it exists
                       part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                       precision='float32', # There is no other
                      ) -> list[dict]: # Rows of `compare_export`
     "Write a model as one TorchScript file, which has been opened and compared; `ExportError` if it differs. A legacy format."
     _check(model, part, 'torchscript', precision)
-    with _legacy_torchscript(), torch.no_grad(): program = torch.jit.trace(_Part(model, part).eval(), _example(model, part), check_trace=False)
+    with _legacy_torchscript(), torch.no_grad(): program = torch.jit.trace(_as_module(model, part), _example(model, part), check_trace=False)
     def save(path, facts):
         buffer = io.BytesIO()
         with _legacy_torchscript(): torch.jit.save(program, buffer, _extra_files={'facts.json': json.dumps(facts)} if facts else {})
