@@ -97,12 +97,56 @@ def _check(model, part, to, precision='float32'):
     if model.config.kind == 'network' or to == 'safetensors': return
     if precision != 'float32': raise ExportError(f'--precision {precision}: a model of kind {model.config.kind!r} compares expectations that must not be rounded; use --precision float32')
 
+# %% ../nbs/04g_exports.ipynb #18b694e9
+def _values(x): return x.item() if isinstance(x, np.generic) or isinstance(x, np.ndarray) and not x.ndim else torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+def _is_whole(x): return not (x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, float))
+def _along(x, axis, index): return x[(slice(None),)*axis + (index,)]
+
+def _pad(x, pads):
+    before, after = np.split(pads, 2)
+    return nn.functional.pad(x, [int(n) for pair in zip(before[::-1], after[::-1]) for n in pair])
+
+def _unsqueeze(x, axes):
+    if not isinstance(x, torch.Tensor) or not x.ndim: return [x]  # a size becomes a list of one size
+    for axis in axes.tolist(): x = x.unsqueeze(axis)
+    return x
+
+def _slice(x, start, end, axis, step):
+    start, end, axis = (v[0] if isinstance(v, list) else v.item() for v in (start, end, axis))
+    return _along(x, axis, slice(start, None if isinstance(end, int) and end > 2**60 else end))
+
+def _gather(x, index, axis=0):
+    index = _values(index)
+    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index, int) else _along(_values(x), axis, index)
+
+# %% ../nbs/04g_exports.ipynb #f8b9e997
+_OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
+    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x, y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y, Greater=lambda x, y: x > y,
+    And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp, Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
+    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x, axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf, Relu=torch.relu,
+    Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]), Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
+    ScatterElements=lambda x, index, values, axis, reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x, axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
+_OF_SIZES = dict(  # and those to which also shapes and axes are given
+    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x, shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray) else shape),
+    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x, axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
+    TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)  # all k are wanted, always
+
+class _TorchGraph:
+    "What `_Graph` is to ONNX: `graph.Add(x, y)` is x + y"
+    onnx = SimpleNamespace(TensorProto=SimpleNamespace(INT64=torch.int64, FLOAT=torch.float32))
+
+    def constant(self, value, name=None): return value
+
+    def __getattr__(self, operator):
+        def compute(*inputs, name=None, **options): return _OF_SIZES[operator](*inputs, **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values, inputs), **options)
+        return compute
+
 # %% ../nbs/04g_exports.ipynb #289d6e37
 _NOISE_FRAMES = 3000
 
 def _numbers(model):
     "What is fixed in an adaptive model, as arrays"
-    a, framing, array = model.allocation, model.framing, lambda x: np.array(x.detach(), order='C')
+    a, framing, array = model.allocation, model.framing, lambda x: np.array(x.detach().numpy(), order='C')
     bands, n = [a.codebook[:, start:end] for start, end in zip(a.edges, a.edges[1:])], a.block
     phase = math.pi/(2*n)*(torch.arange(n//2, n) + .5)
     noise = torch.randn((-(-_NOISE_FRAMES//32)*16, n), generator=torch.Generator().manual_seed(0))[:_NOISE_FRAMES//2] if a.noise_fill else None
@@ -112,6 +156,7 @@ def _numbers(model):
                            logarithms=[array(book.log().sum(1)) for book in bands], level=np.float32(a.level.item()), noise=None if noise is None else array(noise),
                            layers=[(array(layer.weight), array(layer.bias), layer.padding[0]) for layer in model.refiner.layers if isinstance(layer, nn.Conv1d)], low=model.refiner.n_coefficients)
 
+# %% ../nbs/04g_exports.ipynb #1dc7e334
 class _AdaptiveGraph:
     "Nodes for what an `AdaptiveAE` does, for frames or latents `given` and `lengths`; `numbers` are from `_numbers`"
     def __init__(self, graph, numbers, given, lengths='lengths', spare=0): # `spare` groups of silence
@@ -218,6 +263,7 @@ def expected(self:_AdaptiveGraph, indices): # (B, N, block)
     "As `Allocation.expected`"
     return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i, book in enumerate(self.a.books)), axis=2)
 
+# %% ../nbs/04g_exports.ipynb #88c1664b
 @patch
 def keep(self:_AdaptiveGraph, energies): # Bool (B, G, group, block)
     "As `Allocation.keep`"
@@ -229,6 +275,7 @@ def keep(self:_AdaptiveGraph, energies): # Bool (B, G, group, block)
     first = graph.Less(np.arange(a.group*a.block), self._last(room))
     return graph.Reshape(graph.ScatterElements(first, order, first, axis=2), np.array([0, 0, a.group, a.block]))
 
+# %% ../nbs/04g_exports.ipynb #5dd0f39f
 @patch
 def places(self:_AdaptiveGraph, keep): # int64 (B, G, group, block)
     "As `Allocation.places`"
@@ -273,6 +320,7 @@ def encode(self:_AdaptiveGraph, frames, **options):
     latents = graph.Reshape(graph.Concat(told, self._slice(slots, a.n_bands, 2*a.k, 2), axis=2), np.array([0, -1, a.k]))
     return graph.Identity(self.cut(latents), **options), (energies, keep, place)
 
+# %% ../nbs/04g_exports.ipynb #687baed8
 @patch
 def known(self:_AdaptiveGraph, latents):
     "What the decoder finds out from indices, for latents filled up to whole groups"
@@ -381,7 +429,7 @@ def _open_onnx(path, threads=None):
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 1, 3
     try: session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
-    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None
+    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
     given = session.get_inputs()[0].name
     return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(None, {given: x.numpy(), 'lengths': lengths.numpy()}))
 
@@ -440,7 +488,7 @@ def compare_export(exported:Exported, # From `open_export`
         for padded in False, True:
             x, lengths = _noise(model, part, batch, frames, padded, generator)
             try: found = exported(x, lengths)
-            except Exception as e: raise ExportError(f'{batch} x {frames} frames: the export cannot be run ({_first_line(e)})') from None
+            except Exception as e: raise ExportError(f'{batch} x {frames} frames: the export cannot be run ({str(e).strip().splitlines()[-1]})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
             expected, told = _expected(model, part, x, lengths, found)
             rows.append(dict(batch=batch, frames=frames, padded=padded) | dict(zip(PARTS[part][1], (_error(*pair) for pair in zip(found, expected, strict=True)))) | told)
     return rows
@@ -588,7 +636,8 @@ LEAST_SNR = dict(float32=-math.inf, float16=60, int8=40) # In dB
 
 def _trusted(exported, model, part, name, precision='float32', recordings=None, least_snr=None):
     "What was found out about an opened export: rows, largest error, signal-to-noise ratio; `ExportError` if it is too far from the original"
-    rows = compare_export(exported, model, part)
+    try: rows = compare_export(exported, model, part)
+    except ExportError as e: raise ExportError(f'{name}: {e}') from None
     worst = max(rows, key=lambda row: largest_error([row]))
     error, shape = largest_error([worst]), f'{worst["batch"]} x {worst["frames"]} frames{", padded," if worst["padded"] else ""}'
     if error == math.inf: raise ExportError(f'{name}: at {shape} the export gives other shapes than the original, or values that are not finite{"" if precision == "float32" else "; use --precision float32"}')
@@ -630,50 +679,7 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
         onnx.save(proto, path)
     return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr)
 
-# %% ../nbs/04g_exports.ipynb #a6170568
-def _values(x): return x.item() if isinstance(x, np.generic) or isinstance(x, np.ndarray) and not x.ndim else torch.from_numpy(x) if isinstance(x, np.ndarray) else x
-def _is_whole(x): return not (x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, float))
-def _along(x, axis, index): return x[(slice(None),)*axis + (index,)]
-
-def _pad(x, pads):
-    before, after = np.split(pads, 2)
-    return nn.functional.pad(x, [int(n) for pair in zip(before[::-1], after[::-1]) for n in pair])
-
-def _unsqueeze(x, axes):
-    if not isinstance(x, torch.Tensor) or not x.ndim: return [x]  # a size becomes a list of one size
-    for axis in axes.tolist(): x = x.unsqueeze(axis)
-    return x
-
-def _slice(x, start, end, axis, step):
-    start, end, axis = (v[0] if isinstance(v, list) else v.item() for v in (start, end, axis))
-    return _along(x, axis, slice(start, None if isinstance(end, int) and end > 2**60 else end))
-
-def _gather(x, index, axis=0):
-    index = _values(index)
-    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index, int) else _along(_values(x), axis, index)
-
 # %% ../nbs/04g_exports.ipynb #ebec921e
-_OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
-    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x, y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y, Greater=lambda x, y: x > y,
-    And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp, Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
-    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x, axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf, Relu=torch.relu,
-    Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]), Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
-    ScatterElements=lambda x, index, values, axis, reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x, axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
-_OF_SIZES = dict(  # and those to which also shapes and axes are given
-    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x, shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray) else shape),
-    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x, axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
-    TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)  # all k are wanted, always
-
-class _TorchGraph:
-    "What `_Graph` is to ONNX: `graph.Add(x, y)` is x + y"
-    onnx = SimpleNamespace(TensorProto=SimpleNamespace(INT64=torch.int64, FLOAT=torch.float32))
-
-    def constant(self, value, name=None): return value
-
-    def __getattr__(self, operator):
-        def compute(*inputs, name=None, **options): return _OF_SIZES[operator](*inputs, **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values, inputs), **options)
-        return compute
-
 class _AdaptivePart(nn.Module):
     "As `_Part`, for an adaptive model, on the CPU"
     def __init__(self, model, part):
@@ -718,7 +724,7 @@ def _open_torch_export(path):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             program = torch.export.load(path, extra_files=files).module()
-    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None
+    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
     return Exported(_facts(files['facts.json'], path), program)
 
 # %% ../nbs/04g_exports.ipynb #30961244

@@ -8,7 +8,7 @@ __all__ = ['CHECKS', 'FORMATS', 'CheckFailed', 'check_system', 'check_system_cli
            'make_job_bundle', 'bundle_cli']
 
 # %% ../nbs/05_gpu_export.ipynb #bd9eff66
-import copy, email, hashlib, importlib.metadata, importlib.util, io, json, os, re, secrets, shlex, shutil, subprocess, sys, tempfile, time, warnings, zipfile
+import copy, email, hashlib, importlib.metadata, importlib.util, io, json, os, re, secrets, shlex, shutil, subprocess, sys, tempfile, time, zipfile
 from base64 import urlsafe_b64encode
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,7 @@ from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path
 from .batches import AudioDataset, collate
 from .commands import command
 from .corpus import split_by_speaker
-from .exports import PARTS, PRECISIONS, TOLERANCE, ExportError, _trusted, largest_error, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
+from .exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
 from .preparation import prepare_corpus
 from .training import TrainConfig, Trainer, TrainingError, check_config, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
@@ -207,7 +207,7 @@ def verify_export(path, # Exported file or folder
     return _trusted(exported, _original(model), part, name, precision)['errors']
 
 # %% ../nbs/05_gpu_export.ipynb #c88e25c5
-_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command", onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a recording", torchscript="torch.jit.load('{0}'); a legacy format, use torch_export or onnx where you can", torch_export="torch.export.load('{0}').module()")
+_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command", onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a recording", torchscript="torch.jit opens {0}; a legacy format, use torch_export or onnx where you can", torch_export="torch.export.load('{0}').module()")
 
 def _tell_export(output, to, rows):
     "Lines about a finished export"
