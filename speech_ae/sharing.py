@@ -162,7 +162,7 @@ def read_run(run, # Run folder or model folder
              evaluation=None, # Folder of the evaluation; that of the run, if it has just one, if None
             ) -> RunFacts:
     "Everything that a model card says of a run; `SpeechAEError` names the file that cannot be used"
-    if not Path(run).is_dir(): raise ShareError(f'--run {show_path(run)}: no such folder; give a run folder or a model folder')
+    if not Path(run).is_dir(): raise ShareError(f'--model {show_path(run)}: no such folder; give a run folder or a model folder')
     subject, folder = open_subject(run, 'cpu'), Path(run)
     subject.model.card = {key: value for key, value in subject.model.card.items() if key in ('denoise', 'level')}
     facts = RunFacts(subject.model, folder, weights_sha256(subject.model), subject.config, evaluation=_find_evaluation(folder, evaluation, subject.sha256))
@@ -548,7 +548,7 @@ def _confirm(to, private, yes):
 
 @call_parse
 def share_cli(
-    run:Param('Run folder or model folder', str, required=True)=None,
+    model:Param('Run folder or model folder', str, required=True)=None,
     to:str=None, # Name on the Hub: user/name
     output:str=None, # Folder to make (default: <run>/hub); one that was made by this command is replaced
     license:str=None, # Of the weights, as the Hub calls it, such as cc-by-4.0; unknown makes the folder, but it cannot be uploaded
@@ -566,7 +566,7 @@ def share_cli(
 ):
     "Make a model folder with a model card from a run, and upload it to the Hugging Face Hub if asked to"
     with command(share_cli):
-        shared = model_folder(run, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=extras, evaluation=evaluation)
+        shared = model_folder(model, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=extras, evaluation=evaluation)
         print(f'{show_path(shared.folder)}:\n{shared}', flush=True)
         total = f'{count_text(len(shared.files), "file")}, {_size(sum(shared.files.values()))}'
         for flag in shared.licences.unknown: print(f'--{flag} is unknown: this folder can be used here, and will not be uploaded')

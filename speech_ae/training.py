@@ -702,7 +702,8 @@ _ALLOWED = dict(epoch=_is_count, step=_is_count, batches_done=_is_count, skipped
 def _check_state(state, trainer):
     "Raise `TrainingError` unless the trainer can go on with the state"
     own = asdict(trainer.model.config)
-    if state['model_config'] != own: raise TrainingError('the checkpoint is of another model: ' + _difference(state['model_config'], own))
+    saved = dict(bidirectional=True) | state['model_config']  # earlier versions knew no other
+    if saved != own: raise TrainingError('the checkpoint is of another model: ' + _difference(saved, own))
     if state['split'] != _split_digest(trainer.recordings): raise TrainingError('the corpus or its split has changed since the checkpoint was written')
     _check_tensors(state['model'], trainer.model.state_dict(), 'the model')
     _check_optimizer(state['optimizer'], trainer.optimizer)
