@@ -69,17 +69,20 @@ def _linear(graph, x, layer, name, mix=()):
 
 def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(0), **options)
 
-def _half(graph, half, x, lengths, real, name, int8=None):
-    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits"
-    size, ways, mix = half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
+def _half(graph, half, x, lengths, real, name, int8=None, state=None):
+    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
+    ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
+    state = graph.Split(state, outputs=2*half.lstm.num_layers, axis=0) if state else ['']*2*half.lstm.num_layers
     x = graph.Transpose(_blanked(graph, _linear(graph, x, half.input, f'{name}.input', mix and mix[0]), real), perm=[1, 0, 2])
     for layer in range(half.lstm.num_layers):
         ahead, within, bias = _lstm_weights(half.lstm, layer)
         if int8: x, ahead = _with_remainder(graph, x, _unmixed(ahead, int8[layer][1]))
         weights = [graph.constant(w, f'{name}.lstm.{layer}.{part}') for w, part in ((ahead, 'input'), (within, 'hidden'), (bias, 'bias'))]
-        x = graph.Transpose(graph.LSTM(x, *weights, lengths, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size), perm=[0, 2, 1, 3])  # (T, B, directions, H)
+        x, *end = graph.LSTM(x, *weights, lengths, *state[layer::half.lstm.num_layers], outputs=3, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size)
+        x, ends = graph.Transpose(x, perm=[0, 2, 1, 3]), [*ends, end]  # (T, B, directions, H)
         if mix[layer + 1:]: x = graph.MatMul(x, mix[layer + 1])
         x = graph.Reshape(x, np.array([0, 0, len(ways)*size]))
+    if state[0]: graph.Concat(*(end for kind in zip(*ends) for end in kind), axis=0, name='next_state')
     x = graph.Relu(_linear(graph, graph.Transpose(x, perm=[1, 0, 2]), half.head[0], f'{name}.head.0'))
     return _linear(graph, x, half.head[3], f'{name}.head.3')
 
@@ -385,8 +388,12 @@ def _network_nodes(graph, model, part, int8):
     scale, given, wanted, number = np.float32(model.input_scale.item()), *PARTS[part], graph.onnx.TensorProto
     lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0), graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
     real = graph.Unsqueeze(graph.Less(position, graph.Unsqueeze(lengths, np.array([1]))), np.array([2]))
-    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder')), real, name='latents')
-    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder')), scale), real, name='reconstruction')
+    state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'), graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]), axis=0)) if _continues(model, part) else None
+    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder'), state), real, name='latents')
+    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder'), state), scale), real, name='reconstruction')
+
+def _continues(model, part): return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
+def _state_shape(model, recordings=1): return 2*model.config.n_layers, recordings, model.config.hidden_size
 
 def _adaptive_nodes(graph, model, part):
     "Nodes of an adaptive model"
@@ -407,7 +414,10 @@ def onnx_graph(model:SpeechAE, # Of any kind
     onnx, number = graph.onnx, graph.onnx.TensorProto
     def tensor(name): return onnx.helper.make_tensor_value_info(name, number.FLOAT, ['batch', 'time', model.config.latent_size if name == 'latents' else model.config.frame_length])
     given = [tensor(given), onnx.helper.make_tensor_value_info('lengths', number.INT64, ['batch'])]
-    graph = onnx.helper.make_graph(graph.nodes, f'speech_ae_{part}', given, [tensor(name) for name in wanted], graph.constants)
+    wanted = [tensor(name) for name in wanted]
+    if _continues(model, part):
+        for values, name, recordings in (given, 'state', 'remembered'), (wanted, 'next_state', 'batch'): values.append(onnx.helper.make_tensor_value_info(name, number.FLOAT, _state_shape(model, recordings)))
+    graph = onnx.helper.make_graph(graph.nodes, f'speech_ae_{part}', given, wanted, graph.constants)
     result = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8, producer_name='speech_ae')
     onnx.checker.check_model(result, full_check=True)
     return result
@@ -430,8 +440,8 @@ def _open_onnx(path, threads=None):
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 1, 3
     try: session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
-    given = session.get_inputs()[0].name
-    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(None, {given: x.numpy(), 'lengths': lengths.numpy()}))
+    given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs() if output.name != 'next_state']
+    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(wanted, {given: x.numpy(), 'lengths': lengths.numpy()}))
 
 def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0].split('. ')[0]
 
@@ -542,7 +552,7 @@ def _float16(proto):
     casts = []
     for constant in proto.graph.initializer:
         values = onnx.numpy_helper.to_array(constant)
-        if values.dtype != np.float32 or not values.ndim: continue
+        if values.dtype != np.float32 or not values.ndim or constant.name == 'state': continue
         with np.errstate(over='ignore'): short = onnx.numpy_helper.from_array(values.astype(np.float16), f'{constant.name}.float16')
         casts.append(onnx.helper.make_node('Cast', [short.name], [constant.name], to=onnx.TensorProto.FLOAT))
         constant.CopyFrom(short)
@@ -677,7 +687,8 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
     def save(path, facts):
         if facts: onnx.helper.set_model_props(proto, facts)
         onnx.save(proto, path)
-    return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr)
+    more = dict(state='what the LSTMs remember, shape (2*layers, recordings, hidden size): an input that may be left out, and the output next_state') if _continues(model, part) else {}
+    return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr, **more)
 
 # %% ../nbs/04g_exports.ipynb #ebec921e
 class _AdaptivePart(nn.Module):
