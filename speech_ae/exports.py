@@ -205,7 +205,7 @@ def _cut(self:_AdaptiveGraph, samples):
     return graph.Where(inside, samples, np.float32(0))
 
 @patch
-def samples(self:_AdaptiveGraph, frames):
+def samples(self:_AdaptiveGraph, frames): # (B, T, length) to (B, T*hop)
     "As `Framing.overlap_add`"
     graph = self.graph
     there = graph.Cast(graph.Unsqueeze(graph.Less(self.position, self.count), np.array([0, 2])), to=graph.onnx.TensorProto.FLOAT)
@@ -213,7 +213,7 @@ def samples(self:_AdaptiveGraph, frames):
     return self._cut(graph.Div(total, self._added(graph.Mul(there, self.taper**2))))
 
 @patch
-def framed(self:_AdaptiveGraph, samples, **options):
+def framed(self:_AdaptiveGraph, samples, **options): # (B, T*hop) to (B, T, length)
     "As `Framing.frame`, of the blanked frames"
     graph, p = self.graph, self.pieces
     rows = graph.Reshape(self._pad(self._cut(samples), 0, self.before, 0, p*self.hop - self.before), np.array([0, -1, self.hop]))
@@ -246,7 +246,7 @@ def lapped(self:_AdaptiveGraph, samples): # (B, T*hop) to (B, N, block)
     return self.graph.MatMul(self._mixed(self.graph.Reshape(samples, np.array([0, -1, self.a.block])), 1), self._matrix())
 
 @patch
-def unlapped(self:_AdaptiveGraph, coefficients):
+def unlapped(self:_AdaptiveGraph, coefficients): # (B, N, block) to (B, T*hop)
     "As `unlapped`"
     return self.graph.Reshape(self._mixed(self.graph.MatMul(coefficients, self._matrix()), -1), np.array([0, -1]))
 
@@ -308,7 +308,7 @@ def _flat(self:_AdaptiveGraph, keep, place, values=None):
     return place if values is None else (place, self.graph.Reshape(_blanked(self.graph, self.graph.Reshape(values, np.array([0, -1, self.a.group, self.a.block])), keep), rows))
 
 @patch
-def encode(self:_AdaptiveGraph, frames, **options):
+def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k)
     "(latents; what the decoder would have to find out)"
     graph, a, number = self.graph, self.a, self.graph.onnx.TensorProto
     coefficients = self.lapped(self.samples(frames))
@@ -365,6 +365,7 @@ def filled(self:_AdaptiveGraph, values, kept):
     noise = graph.Gather(a.noise, graph.Mod(self.block, np.int64(len(a.noise))), axis=0)
     return graph.Add(values, self._missing(graph.Mul(graph.Mul(self.loudness(values, kept), np.float32(a.noise_fill)), noise), kept))
 
+# %% ../nbs/04g_exports.ipynb #56053a2a
 @patch
 def refined(self:_AdaptiveGraph, values, kept, energies):
     "As `Refiner`"
@@ -383,6 +384,9 @@ def refined(self:_AdaptiveGraph, values, kept, energies):
     return self._missing(guess, kept)
 
 # %% ../nbs/04g_exports.ipynb #a37b5a00
+def _continues(model, part): return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
+def _state_shape(model, recordings=1): return 2*model.config.n_layers, recordings, model.config.hidden_size
+
 def _network_nodes(graph, model, part, int8):
     "Nodes of a model made of LSTMs"
     scale, given, wanted, number = np.float32(model.input_scale.item()), *PARTS[part], graph.onnx.TensorProto
@@ -392,9 +396,6 @@ def _network_nodes(graph, model, part, int8):
     if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder'), state), real, name='latents')
     if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder'), state), scale), real, name='reconstruction')
 
-def _continues(model, part): return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
-def _state_shape(model, recordings=1): return 2*model.config.n_layers, recordings, model.config.hidden_size
-
 def _adaptive_nodes(graph, model, part):
     "Nodes of an adaptive model"
     (given, wanted), known = PARTS[part], None
@@ -402,6 +403,7 @@ def _adaptive_nodes(graph, model, part):
     if 'latents' in wanted: known = steps.encode('frames', name='latents')[1]
     if 'reconstruction' in wanted: steps.decode('latents', known, name='reconstruction')
 
+# %% ../nbs/04g_exports.ipynb #0caf18a0
 def onnx_graph(model:SpeechAE, # Of any kind
                part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                int8=None, # `_mixings` of each half, for a network's graph that `_int8` will make smaller
