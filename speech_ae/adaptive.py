@@ -26,13 +26,16 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, values, keep, energies, real, # From `Allocation.read`, shapes (B, N, block)
+                level=None, # `loudness` of the recordings, shape (B, 1, 1), if these are only pieces of them
+                most=None, # Blocks that go through the layers at once, which spares the cache; all of them if None
                ): # Values of dropped coefficients relative to their expected size, same shape; zero for kept ones
-        width, level = self.n_coefficients, loudness(values, keep).clamp(min=1e-9)
+        width, level = self.n_coefficients, (loudness(values, keep) if level is None else level).clamp(min=1e-9)
         size = energies[..., :width].sqrt()
         known = values[..., :width]/level
         seen = torch.stack([known, known*size/size.square().mean(-1, keepdim=True).sqrt(), keep[..., :width].to(values), .4*size.log()], 2)*real.unsqueeze(-1)
         before, after = nn.functional.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1], nn.functional.pad(seen, (0, 0, 0, 0, 0, 1))[:, 1:]
-        guess = self.layers(torch.cat([before, seen, after], 2).flatten(0, 1)).reshape(known.shape)
+        rows = torch.cat([before, seen, after], 2).flatten(0, 1)
+        guess = (torch.cat([self.layers(some) for some in rows.split(most)]) if most else self.layers(rows)).reshape(known.shape)
         return nn.functional.pad(guess*level, (0, values.shape[-1] - width))*(~keep & real)
 
 # %% ../nbs/03a_adaptive.ipynb #0d3e100d

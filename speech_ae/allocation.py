@@ -114,10 +114,11 @@ def blocks(self:Allocation, samples, # Shape (B, n)
 @patch
 def indices(self:Allocation, coefficients, # Shape (B, N, block)
             n_blocks, # Shape (B,)
+            average=None, # Mean square of a coefficient of each recording, shape (B,), if these are only pieces of recordings
            ): # int64, shape (B, N, bands)
     "The codebook entries nearest to each block"
     energy = coefficients.square()
-    average = energy.mean(-1).sum(-1)/n_blocks  # padding is zero
+    if average is None: average = energy.mean(-1).sum(-1)/n_blocks  # padding is zero
     energy = energy/average.clamp(min=1e-12)[:, None, None] + _FLOOR
     return torch.stack([_distances(energy[..., a:b], self.codebook[:, a:b]).argmin(-1) for a, b in zip(self.edges, self.edges[1:])], -1)
 
@@ -182,16 +183,17 @@ def _index_places(self:Allocation, n_blocks, device):
 @patch
 def encode(self:Allocation, samples, # Shape (B, n), float32
            n_frames, # Frames of each recording, int64 tensor, shape (B,)
+           average=None, # See `indices`
           ): # Latents, shape (B, T, k), float32, T the largest of `n_frames`
     "Samples to latents"
-    return self.encode_and_tell(samples, n_frames)[0]
+    return self.encode_and_tell(samples, n_frames, average)[0]
 
 @patch
-def encode_and_tell(self:Allocation, samples, n_frames): # (latents; what is kept and its places, which `read` need not find out again)
+def encode_and_tell(self:Allocation, samples, n_frames, average=None): # (latents; what is kept and its places, which `read` need not find out again)
     "As `encode`, for a decoder that follows at once"
     blocks, n_blocks = self.blocks(samples, n_frames)
     coefficients = lapped(blocks, n_blocks)
-    indices = self.indices(coefficients, n_blocks)
+    indices = self.indices(coefficients, n_blocks, average)
     keep = self.keep(indices, n_frames)
     place = self.places(keep, n_frames)
     values = coefficients/self.expected(indices).sqrt()/self.level
@@ -235,12 +237,15 @@ def loudness(values, # Shape (B, N, block), zero where dropped
 
 @patch
 def fill(self:Allocation, values, keep, real, # As from `read`
+         level=None, # `loudness` of the recordings, shape (B, 1, 1), if these are only pieces of them
+         noise=None, # Of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
         ): # Values with noise where they were dropped
     "Noise of `noise_fill` times the expected size in place of what is missing; the same noise at every call"
     if not self.noise_fill: return values
-    rows = -(-keep.shape[1]//16)*16  # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
-    noise = torch.randn((rows, keep.shape[2]), generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
-    return values + self.noise_fill*loudness(values, keep)*noise*(~keep & real)
+    if noise is None:
+        rows = -(-keep.shape[1]//16)*16  # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
+        noise = torch.randn((rows, keep.shape[2]), generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
+    return values + self.noise_fill*(loudness(values, keep) if level is None else level)*noise*(~keep & real)
 
 @patch
 def decode(self:Allocation, latents, # Shape (B, T, k)

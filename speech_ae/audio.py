@@ -18,6 +18,7 @@ import soxr
 # %% ../nbs/00_audio.ipynb #1644dede
 class SpeechAEError(Exception):
     "Something the user can mend, said in one line; the commands print it as `error: ...` and exit with status 1"
+    def _render_traceback_(self): return [f'{type(self).__name__}: {self}']  # what a notebook shows instead of the way through our code
 
 class AudioError(SpeechAEError):
     "A recording or folder that cannot be used: which file, what was found; `problem` is one of 'unreadable', 'empty', 'not finite', 'too long'"

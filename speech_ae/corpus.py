@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'Source', 'list_sources', 'take_files', 'Finding', 'bandwidth', 'check_samples',
-           'check_corpus', 'write_rows', 'read_rows', 'stop_if_bad', 'Recording', 'split_by_speaker', 'describe_split']
+           'check_corpus', 'write_rows', 'read_rows', 'stop_if_bad', 'Excluded', 'read_excluded', 'exclude_recording',
+           'Recording', 'split_by_speaker', 'describe_split']
 
 # %% ../nbs/02a_corpus.ipynb #55533745
-import csv, hashlib, os, stat, unicodedata
+import csv, hashlib, html, os, stat, unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 import numpy as np
@@ -39,40 +40,58 @@ def _same_name(file):
     "A relative path in one spelling"
     return unicodedata.normalize('NFC', PurePosixPath(file.replace('\\', '/')).as_posix())
 
-def _read_metadata(root, files):
-    "Rows of `metadata.csv` by file, or nothing; `CorpusError` if it cannot be believed"
-    path, found = root/'metadata.csv', {}
-    if not path.is_file(): return found
-    known = {_same_name(file): file for file in files}
+def _read_by_hand(path, needed, errors='strict'):
+    "Rows of a CSV that a person may have written, those with all `needed` columns filled; nothing without the file"
+    if not path.is_file(): return []
     try:
-        with open(path, encoding='utf-8-sig', newline='') as f:
+        with open(path, encoding='utf-8-sig', errors=errors, newline='') as f:
             reader = csv.DictReader(f)
             rows, columns = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV in UTF-8 ({e})') from None
-    if not {'file', 'speaker'} <= set(columns): raise CorpusError(f'{show_path(path)}: needs the columns file,speaker; found {show_path(",".join(columns))}')
-    rows = [row for row in rows if row['file'] and row['speaker']]
-    strangers = [row['file'] for row in rows if _same_name(row['file']) not in known]
-    if strangers:
-        text = f'{show_path(path)}: {len(strangers)} of {len(rows)} rows name no recording here, such as {show_path(strangers[0])}'
-        if len(strangers) == len(rows): raise CorpusError(text)
-        print(f'warning: {text}', flush=True)
+    if not set(needed) <= set(columns): raise CorpusError(f'{show_path(path)}: needs the columns {",".join(needed)}; found {show_path(",".join(columns))}')
+    return [row for row in rows if all(row[name] for name in needed)]
+
+def _strangers(path, rows, known):
+    "What to say about rows that name no recording, and whether that is all of them"
+    names = [row['file'] for row in rows if _same_name(row['file']) not in known]
+    return f'{show_path(path)}: {len(names)} of {len(rows)} rows name no recording here, such as {show_path(names[0])}' if names else '', len(names) == len(rows)
+
+def _read_metadata(root, files):
+    "Rows of `metadata.csv` by file, or nothing; `CorpusError` if it cannot be believed"
+    path, found, known = root/'metadata.csv', {}, {_same_name(file): file for file in files}
+    rows = _read_by_hand(path, ('file', 'speaker'))
+    text, all_of_them = _strangers(path, rows, known)
+    if text and all_of_them: raise CorpusError(text)
+    if text: print(f'warning: {text}', flush=True)
     for row in rows:
         file = known.get(_same_name(row['file']))
         if file and found.setdefault(file, row)['speaker'] != row['speaker']: raise CorpusError(f'{show_path(path)}: two speakers for {show_path(file)}')
     return found
 
+# %% ../nbs/02a_corpus.ipynb #5c314582
+def _read_excluded(root, files):
+    "{file: reason} of the recordings that `exclude.csv` leaves out"
+    path, known = root/'exclude.csv', {_same_name(file): file for file in files}
+    rows = _read_by_hand(path, ('file',), errors='surrogateescape')
+    text, _ = _strangers(path, rows, known)
+    if text: print(f'warning: {text}', flush=True)
+    return {known[name]: row.get('reason') or '' for row in rows if (name := _same_name(row['file'])) in known}
+
 # %% ../nbs/02a_corpus.ipynb #dbae72b9
 def list_sources(data_dir, # Corpus folder
+                 excluded=False, # Whether to list those that `exclude.csv` leaves out as well
                 ) -> list[Source]: # One for each recording below it, sorted by path
     "Every recording below a folder with its language and speaker; `CorpusError` if there is none"
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files: raise CorpusError(f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder or below it')
-    known, name = _read_metadata(root, files), root.resolve().name
+    known, name, unwanted = _read_metadata(root, files), root.resolve().name, {} if excluded else _read_excluded(root, files)
+    if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
+    if len(unwanted) == len(files): raise CorpusError(f'{show_path(root)}: exclude.csv leaves out all recordings; delete rows of it')
     def source(file):
         guess, row = _name_source(file, name), known.get(file, {})
         return replace(guess, speaker=row.get('speaker') or guess.speaker, language=row.get('language') or guess.language)
-    return [source(file) for file in files]
+    return [source(file) for file in files if file not in unwanted]
 
 # %% ../nbs/02a_corpus.ipynb #2af3d5b7
 def _round_robin(groups):
@@ -176,9 +195,10 @@ def _leave_out_copies(rows):
 # %% ../nbs/02a_corpus.ipynb #804aaf27
 def check_corpus(data_dir, # Corpus folder
                  max_files:int=None, # Check only so many, see `take_files`
+                 excluded=False, # Whether to check those that `exclude.csv` leaves out as well
                 ) -> list[Finding]: # Errors and warnings, in the order of the files
     "Read every recording of a folder and report what is wrong"
-    sources = take_files(list_sources(data_dir), max_files)
+    sources = take_files(list_sources(data_dir, excluded), max_files)
     with Isolated('speech_ae.corpus:_check_file') as check:
         def row(path):
             try: return check(path)
@@ -215,6 +235,32 @@ def stop_if_bad(findings:list[Finding], # Of the whole corpus
     if len(errors) > 20: rows.append(f'  ... and {len(errors) - 20} more' + (f', all of them in {show_path(listed)}' if listed else ''))
     raise CorpusError('\n'.join([f'{len(errors)} of {n_files} recordings cannot be used, {allowed} are allowed; mend or remove them, or raise --max_bad:'] + rows))
 
+# %% ../nbs/02a_corpus.ipynb #9708937e
+@dataclass(frozen=True)
+class Excluded:
+    "One row of exclude.csv"
+    file: str # POSIX path relative to the corpus folder
+    reason: str # In the words of whoever left it out
+
+def read_excluded(data_dir, # Corpus folder
+                 ) -> dict: # {file: reason}, both str; empty if nothing is left out
+    "The recordings that a person has left out of a corpus"
+    root = Path(data_dir)
+    return _read_excluded(root, [p.relative_to(root).as_posix() for p in find_audio(root)])
+
+def exclude_recording(data_dir, # Corpus folder
+                      file, # POSIX path relative to it, of one recording
+                      reason='', # Why
+                      exclude=True, # False takes it back
+                     ) -> dict: # What is left out now, as from `read_excluded`
+    "Write a recording into `exclude.csv`, or take it out again; rows that name no recording are dropped, and a list that becomes empty is removed"
+    root = Path(data_dir)
+    if not any(s.file == file for s in list_sources(root, excluded=True)): raise CorpusError(f'{show_path(file)}: no recording of {show_path(root)}')
+    rows = {name: why for name, why in read_excluded(root).items() if name != file} | ({file: reason} if exclude else {})
+    if rows: write_rows(root/'exclude.csv', [Excluded(name, rows[name]) for name in sorted(rows)], ('file', 'reason'))
+    else: (root/'exclude.csv').unlink(missing_ok=True)
+    return rows
+
 # %% ../nbs/02a_corpus.ipynb #2b79b88d
 @dataclass(frozen=True)
 class Recording:
@@ -228,6 +274,10 @@ class Recording:
     n_samples: int = 0 # Length as prepared, in samples
     gain: float = 1. # Prepared 16-bit value times gain = sample
     split: str = '' # 'train' or 'valid'
+
+    def _repr_html_(self):
+        said = [self.language, f'speaker {self.speaker}', f'{self.seconds:.2f} s', *([self.split] if self.split else [])]
+        return f'<b>{html.escape(show_path(self.file))}</b><br>{" · ".join(html.escape(show_path(words)) for words in said)}'
 
 SPLIT_COLUMNS = ('file', 'language', 'speaker', 'seconds', 'sha256', 'split')
 

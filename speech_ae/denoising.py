@@ -40,6 +40,7 @@ def _check(samples, sample_rate=22_050, strength=0):
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1: raise ValueError(f'samples has shape {samples.shape}, give one recording, shape (n,)')
     if not np.isfinite(samples).all(): raise ValueError('samples hold NaN or infinite values')
+    if isinstance(sample_rate, str): raise ValueError(f'sample_rate={sample_rate!r} must be a number; a method is given by its name: method={sample_rate!r}')
     if not sample_rate >= 1000: raise ValueError(f'sample_rate={sample_rate} must be 1000 Hz or more')
     if not 0 <= strength < np.inf: raise ValueError(f'strength={strength} must be 0 or more: 0 changes nothing, 1 is the tuned amount')
     return samples

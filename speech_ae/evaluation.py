@@ -261,10 +261,26 @@ def _leaks(subject, recordings, own):
     return ([f'{files} of these recordings were in the training of the model: their scores say nothing about new recordings.'] if files else
             [f'{len(speakers)} of these speakers were in the training of the model: their scores say nothing about new speakers.'] if speakers else [])
 
+# %% ../nbs/04a_evaluation.ipynb #764c83d6
+def _split_rows(subject):
+    "Rows of file and sha256 of the run's own split; none if there is no run"
+    path = subject.folder and subject.folder/'split.csv'
+    return _read_table(path, ('file', 'sha256')) if path and path.is_file() else []
+
+def _prepare_own(subject, root, cache_dir):
+    "The corpus of `root` if it holds the recordings of the run under the same names, otherwise None"
+    if subject.config is None: return None
+    if Path(subject.config.data_dir).resolve() == root.resolve(): return _prepare(subject, root, cache_dir, subject.config.max_files)
+    rows = _split_rows(subject)
+    if not rows or not all((root/row['file']).is_file() for row in rows): return None
+    corpus = _prepare(subject, root, cache_dir, subject.config.max_files)
+    known = {r.file: r.sha256 for r in corpus.recordings}
+    return corpus if all(known.get(row['file']) == row['sha256'] for row in rows) else None
+
 # %% ../nbs/04a_evaluation.ipynb #402093bc
 def find_material(subject:Subject, # What is evaluated
                   data_dir=None, # Folder of recordings; that of the run if None
-                  split=None, # CSV with the columns file,split; that of the run, if data_dir is the run's, or none
+                  split=None, # CSV with the columns file,split; that of the run, if data_dir holds its recordings, or none
                   cache_dir=None, # For prepared corpora; that of the run, or ~/.cache/speech_ae if None
                   max_minutes_per_speaker=2., # See `choose_recordings`
                   max_files=None, # See `choose_recordings`
@@ -274,8 +290,10 @@ def find_material(subject:Subject, # What is evaluated
     config = subject.config
     if data_dir is None and config is None: raise EvaluationError('--data_dir: needed, since the model does not come with a run; give a folder of recordings')
     root = Path(config.data_dir if data_dir is None else data_dir)
-    own = config is not None and Path(config.data_dir).resolve() == root.resolve()
-    corpus = _prepare(subject, root, cache_dir, config.max_files if own else None if split else max_files)
+    if data_dir is None and not root.is_dir(): raise EvaluationError(f'--data_dir: needed, since the run was trained on {show_path(root)}, which is not here; give the folder where its recordings are now')
+    corpus = _prepare_own(subject, root, cache_dir)
+    own = corpus is not None
+    if not own: corpus = _prepare(subject, root, cache_dir, None if split else max_files)
     given = Path(split) if split else subject.folder/'split.csv' if own else None
     listed = _read_split(given, corpus) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
@@ -406,6 +424,7 @@ def make_rows(subject:Subject, # What is evaluated
               bits=8, # Of the rounded rows; 0 leaves them out
              ) -> tuple[list[Row], list[dict]]: # Rows, and those left out: dicts of name and reason
     "The rows of an evaluation"
+    kinds = [kinds] if isinstance(kinds, str) else kinds
     for kind in kinds or ():
         if kind not in ROWS: raise EvaluationError(f'--rows {show_path(kind)}: unknown; choose from {", ".join(ROWS)}')
     rows, missing, k = [], [], subject.latent_size
@@ -539,6 +558,7 @@ def metric_groups(metrics=None, # Groups, keys of `available_metrics`; all that 
     "The groups of metrics to compute; `EvaluationError` if one cannot be"
     available = available_metrics()
     if metrics is None: return [group for group, missing in available.items() if not missing]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     for group in metrics:
         if group not in available: raise EvaluationError(f'--metrics {show_path(group)}: unknown; choose from {", ".join(available)}')
         if available[group]: raise EvaluationError(f'--metrics {group}: needs a package that is not installed here: {available[group]}')
@@ -1081,7 +1101,7 @@ def _repr_markdown_(self:Evaluation):
         if m not in METRICS: return number_text(self.median(row, m))
         i = self.interval(row, m)
         return f'{number_text(i.mean, _digits(m))} [{number_text(i.low, _digits(m))}, {number_text(i.high, _digits(m))}]' if i.speakers else '–'
-    def heading(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' if m in METRICS else 'kbit/s'
+    def heading(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' if m in METRICS else dict(payload_kbps='kbit/s', file_kbps='file, kbit/s').get(m, m)
     head = f'| {self.headline_words()} | ' + ' | '.join(map(heading, metrics)) + ' |'
     return '\n'.join([self.verdict(), '', head, '|---'*(len(metrics) + 1) + '|', *(f'| {row} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
 

@@ -8,7 +8,7 @@ __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_p
            'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
 
 # %% ../nbs/05a_inference.ipynb #bbf24f98
-import copy, csv, hashlib, math, os, queue, threading, time
+import csv, hashlib, math, os, queue, threading, time
 from collections import deque
 from dataclasses import astuple, dataclass, fields
 from itertools import islice
@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
-from torch.nn.functional import pad
 from .adaptive import AdaptiveAE
-from .allocation import Allocation, unlapped
+from .allocation import unlapped
 from .audio import AudioError, SpeechAEError, atomic_path, save_audio, show_path
 from .commands import command, progress, show_duration
 from .corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
@@ -220,20 +219,11 @@ def _energy(array, rows=2**16):
     "Sum of squares in double precision, without a copy of the whole"
     return sum(float(np.sum(np.square(np.nan_to_num(array[i:i + rows], nan=0, posinf=0, neginf=0), dtype=np.float64))) for i in range(0, len(array), rows))
 
-def _told(allocation, average):
-    "The same allocation for pieces of recordings whose average energies are known, shape (B,)"
-    def indices(coefficients, n_blocks):
-        worth = coefficients.square().mean(-1).sum(-1)/average  # the number of average blocks with as much energy
-        return Allocation.indices(allocation, coefficients, torch.where(worth > 0, worth, 1))
-    told = copy.copy(allocation)
-    told.indices = indices
-    return told
-
 @patch
 def _encode_pieces(self:AdaptiveAE, pieces, recordings, surveys):
     hop, longest = self.framing.hop_length, max(map(len, pieces))
     samples = _stack(self, [np.pad(_stretch(recordings[p.recording], p.first*hop, p.last*hop), (0, (longest - len(p))*hop)) for p in pieces])
-    return _told(self.allocation, samples.new_tensor([surveys[p.recording] for p in pieces])).encode(samples, _lengths(pieces, samples))
+    return self.allocation.encode(samples, _lengths(pieces, samples), samples.new_tensor([surveys[p.recording] for p in pieces]))
 
 # %% ../nbs/05a_inference.ipynb #83b09f28
 @patch
@@ -258,23 +248,14 @@ class _Noise:
         self.states[begin] = self.generator.get_state()
         return torch.randn((-(-(start + count - begin)//16)*16, self.block), generator=self.generator)[start - begin:start - begin + count]
 
-# %% ../nbs/05a_inference.ipynb #478d443a
-def _refine(refiner, values, keep, energies, real, level):
-    "As `Refiner`, with the loudness `level` of the whole recording, shape (B, 1, 1)"
-    width, level = refiner.n_coefficients, level.clamp(min=1e-9)
-    size, known = energies[..., :width].sqrt(), values[..., :width]/level
-    seen = torch.stack([known, known*size/size.square().mean(-1, keepdim=True).sqrt(), keep[..., :width].to(values), .4*size.log()], 2)*real.unsqueeze(-1)
-    before, after = pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1], pad(seen, (0, 0, 0, 0, 0, 1))[:, 1:]
-    guess = torch.cat([refiner.layers(rows) for rows in torch.cat([before, seen, after], 2).flatten(0, 1).split(128 if known.device.type == 'cpu' else 2**16)])  # few rows stay in the cache
-    return pad(guess.reshape(known.shape)*level, (0, values.shape[-1] - width))*(~keep & real)
-
+# %% ../nbs/05a_inference.ipynb #39e9cf49
 @patch
 def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
     allocation, z = self.allocation, self._latents_of(pieces, latents)
     lengths, levels = _lengths(pieces, z), z.new_tensor([surveys[p.recording][0] for p in pieces])[:, None, None]
     values, keep, energies, real = allocation.read(z, lengths)
-    whole = values + _refine(self.refiner, values, keep, energies, real, levels)
-    if allocation.noise_fill: whole += allocation.noise_fill*levels*torch.stack([surveys[p.recording][1](p.first//2, keep.shape[1]) for p in pieces]).to(z)*(~keep & real)
+    noise = torch.stack([surveys[p.recording][1](p.first//2, keep.shape[1]) for p in pieces]).to(z) if allocation.noise_fill else None
+    whole = allocation.fill(values, keep, real, levels, noise) + self.refiner(values, keep, energies, real, levels, 128 if z.device.type == 'cpu' else 2**16)
     return unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
 
 # %% ../nbs/05a_inference.ipynb #56e463af
@@ -433,6 +414,8 @@ def _find_latents(folder):
     return [_name_source(file, root.resolve().name) for file in files]
 
 # %% ../nbs/05a_inference.ipynb #5bd89906
+def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+
 def _find_jobs(inputs, find):
     "Jobs without targets, of files and of what `find` finds in folders"
     found = []
@@ -562,7 +545,7 @@ def _output_folder(inputs, output_dir, default):
     first = Path(inputs[0]).resolve()
     return Path(default)/(first if first.is_dir() else first.parent).name
 
-def encode_files(inputs:list, # Folders of recordings, or recordings
+def encode_files(inputs, # Folder of recordings, recording, or list of these
                  model, # Run folder, model folder, or `SpeechAE`
                  output_dir=None, # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
                  *, as_is=False, # Neither suppress noise nor set the level, as the model's card says
@@ -574,6 +557,7 @@ def encode_files(inputs:list, # Folders of recordings, or recordings
                  max_bad:int=None, # Recordings that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
                 ) -> list[Outcome]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
+    inputs = _listed(inputs)
     folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, list_sources), folder, '.npz')
     model, digest = _open(model, device)
@@ -585,7 +569,7 @@ def encode_files(inputs:list, # Folders of recordings, or recordings
 # %% ../nbs/05a_inference.ipynb #eede32ad
 _FORMATS = 'wav', 'flac', 'ogg', 'mp3'
 
-def decode_files(inputs:list, # Folders of latents, or .npz files
+def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  model, # Run folder, model folder, or `SpeechAE`: the one that encoded them
                  output_dir=None, # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
                  *, format='wav', # Of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
@@ -598,6 +582,7 @@ def decode_files(inputs:list, # Folders of latents, or .npz files
                 ) -> list[Outcome]: # One for each file
     "Recordings from files of latents, each as long as the one that was encoded; what has been done before is not done again"
     if format not in _FORMATS: raise InferenceError(f'format {format!r}: unknown; choose from {", ".join(_FORMATS)}')
+    inputs = _listed(inputs)
     folder, how = _output_folder(inputs, output_dir, 'decoded'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, _find_latents), folder, f'.{format}')
     model, digest = _open(model, device)

@@ -124,7 +124,7 @@ def _pool(values, frame_rate, rate, width):
     return total/weights
 
 # %% ../nbs/04c_latents.ipynb #6d6647a4
-def features(codes, # Latents, shape (T, k), float
+def features(codes, # Latents, shape (T, k), float, or what `read_latents` gives
              frame_rate=Framing().frame_rate, # Frames a second
              rate=50, # Features a second, at most `frame_rate`
              *, kind='energy', # 'energy', or 'deviation' to take out the mean of each window
@@ -132,7 +132,7 @@ def features(codes, # Latents, shape (T, k), float
              floor=-60., # Lowest value, in dB relative to the mean energy of all codes given
             ) -> np.ndarray: # In dB, shape (T', k), float32, T' = 0 if T == 0 else 1 + floor((T - 1)*rate/frame_rate)
     "Log energies, or log deviations, of latents in overlapping windows: features that do not depend on phase"
-    codes = np.asarray(codes, dtype=np.float64)
+    codes = np.asarray(codes['latents'] if isinstance(codes, dict) else codes, dtype=np.float64)
     if codes.ndim != 2: raise LatentsError(f'codes of shape {codes.shape}: expected (T, k)')
     if not 0 < rate <= frame_rate*(1 + 1e-9): raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate:.4g} frames a second')
     width = 4/rate if width is None else width
@@ -187,14 +187,14 @@ def _mel_triangles(n_coefficients, sample_rate, n_mels):
 
 # %% ../nbs/04c_latents.ipynb #7032fb7d
 def envelope(model, # Adaptive model, its codec, or an `AdaptiveFloor`
-             latents, # Of one recording, shape (T, k), float
+             latents, # Of one recording, shape (T, k), float, or what `read_latents` gives
              rate=50, # Rows a second, at most one per block of two frames
              *, n_mels=80, # Bands, up to half the sample rate
              width=None, # Length of the windows in seconds; 4/rate if None
             ) -> np.ndarray: # In dB relative to the recording's average, shape (T', n_mels), float32, T' as for `features`
     "Log expected energies that adaptive latents carry in their indices: features that do not depend on phase or level"
     import torch
-    allocation, latents = _allocation_of(model), np.asarray(latents, dtype=np.float32)
+    allocation, latents = _allocation_of(model), np.asarray(latents['latents'] if isinstance(latents, dict) else latents, dtype=np.float32)
     frame_rate, width = allocation.framing.frame_rate, 4/rate if width is None else width
     if latents.ndim != 2 or latents.shape[1] != allocation.k: raise LatentsError(f'latents of shape {latents.shape}: expected (T, {allocation.k})')
     if not 0 < rate <= frame_rate/2*(1 + 1e-9): raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate/2:.4g} blocks a second')
@@ -316,6 +316,8 @@ def _check_probe(rows, labels, groups, sources):
     if len(widths) > 1: raise LatentsError(f'features of {widths[0]} to {widths[-1]} numbers a row: all recordings need the same')
     found = sorted(set(map(str, sources if sources is not None else ())))
     if len(found) > 1: raise LatentsError(f'recordings from {len(found)} sources ({", ".join(found)}): a probe would read the channel; choose one source')
+    for group in np.unique(groups):
+        if len(found := np.unique(labels[groups == group])) > 1: raise LatentsError(f'group {str(group)!r} has {len(found)} labels, such as {str(found[0])!r} and {str(found[1])!r}: all recordings of a group need the same; make groups of label and group together')
     counts = {label: len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     if len(counts) < 2: raise LatentsError(f'{len(counts)} label: a probe needs two or more to tell apart')
     fewest = min(counts, key=counts.get)

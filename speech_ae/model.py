@@ -20,13 +20,15 @@ from fastcore.basics import patch
 from .audio import SpeechAEError, atomic_path, show_path
 from .framing import Framing
 from .metrics import frame_moments
+from .page import html_text
 
 # %% ../nbs/03_model.ipynb #807c7c6b
 class ModelError(SpeechAEError):
     "A model folder or configuration that cannot be used"
 
 PRESETS = {
-    'classic': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2),
+    'classic': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2, bidirectional=True),
+    'streaming': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2, bidirectional=False),  # classic without a view of the future, for sound that is still being spoken
     'adaptive': dict(kind='adaptive', latent_size=100),
     'adaptive-50': dict(kind='adaptive', latent_size=50),
     'adaptive-25': dict(kind='adaptive', latent_size=25),
@@ -52,6 +54,7 @@ class ModelConfig:
     kind: str = 'network' # 'network', LSTMs, or 'adaptive', see `AdaptiveAE`
     group_frames: int = 100 # Adaptive: frames that share their numbers
     noise_fill: float = 0. # Adaptive: level of the noise in place of what is dropped, relative to its expected level
+    bidirectional: bool = True # LSTMs read forward and backward; without it forward only, and a latent depends on nothing after its frame
 
     @property
     def framing(self): return Framing(self.sample_rate, self.frame_length, self.hop_length, self.window)
@@ -67,15 +70,15 @@ class ModelConfig:
 
 # %% ../nbs/03_model.ipynb #dc3b2969
 class RecurrentStack(nn.Module):
-    "Linear, bidirectional LSTM layers, Linear, ReLU, Linear: one half of the autoencoder; padding frames come out as zeros"
+    "Linear, LSTM layers in one direction or two, Linear, ReLU, Linear: one half of the autoencoder; padding frames come out as zeros"
     def __init__(self, n_in, # Width of the input
                  n_out, # Width of the output
                  config:ModelConfig):
         super().__init__()
-        size, dropout = config.hidden_size, config.dropout
+        size, dropout, ways = config.hidden_size, config.dropout, 1 + config.bidirectional
         self.input = nn.Linear(n_in, size)
-        self.lstm = nn.LSTM(size, size, config.n_layers, batch_first=True, bidirectional=True, dropout=dropout if config.n_layers > 1 else 0)
-        self.head = nn.Sequential(nn.Linear(2*size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, n_out))
+        self.lstm = nn.LSTM(size, size, config.n_layers, batch_first=True, bidirectional=config.bidirectional, dropout=dropout if config.n_layers > 1 else 0)
+        self.head = nn.Sequential(nn.Linear(ways*size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, n_out))
         self.bfloat16 = False  # whether the LSTMs train in it
 
     def forward(self, x, # Sequences, shape (B, T, n_in)
@@ -87,7 +90,7 @@ class RecurrentStack(nn.Module):
     def recur(self, h, lengths=None):
         "The LSTM layers; in training in bfloat16 where that was asked for, with float32 weights and output"
         with torch.autocast(h.device.type, torch.bfloat16, enabled=self.training and self.bfloat16):
-            if lengths is None: return self.lstm(h)[0].float()
+            if lengths is None or not self.lstm.bidirectional: return self.lstm(h)[0].float()
             if h.device.type == 'cpu': return _recur_both_ways(self.lstm, h, lengths).float()
             packed = pack_padded_sequence(h, lengths.cpu(), batch_first=True, enforce_sorted=False)
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=h.shape[1])[0].float()
@@ -216,6 +219,27 @@ def reconstruct(self:SpeechAE,
     result = self.framing.overlap_add(frames, tensor.shape[-1]).reshape(tensor.shape)
     return result.cpu().numpy().astype(samples.dtype) if isinstance(samples, np.ndarray) else result.to(samples)
 
+# %% ../nbs/03_model.ipynb #0bffd5fa
+@patch
+def encode_file(self:SpeechAE,
+                path, # Recording
+                output=None, # .npz file to write; none if None
+                **how, # See [05a_inference](05a_inference.html)
+               ) -> dict:
+    "Latents of a recording"
+    importlib.import_module('speech_ae.inference')
+    return self.encode_file(path, output, **how)
+
+@patch
+def decode_file(self:SpeechAE,
+                latents, # .npz file of latents, or what `encode_file` gives
+                output=None, # Recording to write; none if None
+                **how, # See [05a_inference](05a_inference.html)
+               ) -> np.ndarray: # Samples, shape (n,), float32
+    "A recording from its latents"
+    importlib.import_module('speech_ae.inference')
+    return self.decode_file(latents, output, **how)
+
 # %% ../nbs/03_model.ipynb #870c352a
 _SMALL = 0.01  # size at which components pass through the LSTMs
 _GENTLE = 0.25  # a good start is easily spoiled
@@ -227,17 +251,17 @@ def start_linear(self:RecurrentStack,
                  last, # From the first n of these to the output, shape (n_out, n), 2n <= hidden_size
                 ):
     "Set the weights so that the stack computes `last @ first[:n] @ x`, nearly; the rest of it is linear and waits to be used"
-    size, n, pass_on = self.lstm.hidden_size, last.shape[1], torch.sigmoid(torch.tensor(6.))**-2
+    size, ways, n, pass_on = self.lstm.hidden_size, 1 + self.lstm.bidirectional, last.shape[1], torch.sigmoid(torch.tensor(6.))**-2
     for parameter in self.parameters(): parameter.zero_()
     self.input.weight.copy_(first)
     for layer in range(self.lstm.num_layers):
-        for direction in '', '_reverse':
+        for direction in ('', '_reverse')[:ways]:
             bias, weight = getattr(self.lstm, f'bias_ih_l{layer}{direction}'), getattr(self.lstm, f'weight_ih_l{layer}{direction}')
             bias[:size], bias[size:2*size], bias[3*size:] = 6, -12, 6  # the gates: input open, forget closed, output open
-            weight[2*size:3*size] = pass_on*(_SMALL*torch.eye(size) if layer == 0 else torch.cat([torch.eye(size)]*2, 1)/2)
+            weight[2*size:3*size] = pass_on*(_SMALL*torch.eye(size) if layer == 0 else torch.cat([torch.eye(size)]*ways, 1)/ways)
     signs = torch.randn(size, size)/math.sqrt(size)
     signs[:2*n] = torch.cat([torch.eye(size)[:n], -torch.eye(size)[:n]])
-    self.head[0].weight.copy_(torch.cat([signs, signs], 1)/2/_SMALL)
+    self.head[0].weight.copy_(torch.cat([signs]*ways, 1)/ways/_SMALL)
     self.head[3].weight[:, :2*n] = torch.cat([last, -last], 1)
 
 @patch
@@ -298,7 +322,7 @@ def save_pretrained(self:SpeechAE,
     with atomic_path(folder/'config.json') as temporary: temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
-# %% ../nbs/03_model.ipynb #3a15b267
+# %% ../nbs/03_model.ipynb #c0011d00
 _KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
 
 def build_model(config:ModelConfig, # What to build
@@ -309,6 +333,30 @@ def build_model(config:ModelConfig, # What to build
     module, name = _KINDS[config.kind]
     try: return getattr(importlib.import_module(module), name)(config, input_scale)
     except ValueError as e: raise ModelError(f'preset {config.preset}: {e}') from None
+
+# %% ../nbs/03_model.ipynb #25a08770
+_MOST_ROWS, _MOST_TEXT = 12, 80
+
+def _card_rows(card):
+    "What a card says, as (name, text) pairs; it may hold anything"
+    def short(value): return text if len(text := str(value)) <= _MOST_TEXT else text[:_MOST_TEXT] + '…'
+    rows = [(f'card: {short(name)}', short(value)) for name, value in list(card.items())[:_MOST_ROWS]]
+    return rows + ([('card', f'{len(card) - _MOST_ROWS:,} more entries')] if len(card) > _MOST_ROWS else [])
+
+def _layers(config):
+    "How the layers of a model follow each other, in words"
+    ends, k = config.frame_length, config.latent_size
+    if config.kind != 'network': return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
+    return f'network: {ends} → {config.hidden_size} → {k} → {config.hidden_size} → {ends}, twice {config.n_layers} LSTM layers that read {"forward and backward" if config.bidirectional else "forward only"}'
+
+@patch
+def _repr_html_(self:SpeechAE):
+    "What a notebook shows"
+    c, rate = self.config, self.framing.frame_rate
+    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'), ('numbers per frame', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
+            ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
+            ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'), ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'), *_card_rows(self.card)]
+    return f'<table><caption>{type(self).__name__}</caption>' + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>' for name, value in rows) + '</table>'
 
 # %% ../nbs/03_model.ipynb #69aaaaa8
 @contextmanager
@@ -356,7 +404,7 @@ def read_json(path, # File of one JSON object
 
 # %% ../nbs/03_model.ipynb #a1d04669
 def _is_allowed(value, kind, allowed):
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind): return False
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind): return False
     if kind is str and '\0' in value: return False
     if not allowed: return True
     return allowed[0] <= value <= allowed[-1] if kind in (int, float) else value in allowed
@@ -368,7 +416,7 @@ def show_value(value, # Anything that JSON can hold
     return text if len(text) <= 60 else text[:57] + '...'
 
 def _show_allowed(kind, allowed):
-    words = {int: 'whole numbers', float: 'numbers', str: 'text'}[kind]
+    words = {int: 'whole numbers', float: 'numbers', str: 'text', bool: 'true or false'}[kind]
     if not allowed: return words
     return ', '.join(allowed) if kind is str else f'{words} from {allowed[0]:g} to {allowed[-1]:g}'
 
@@ -392,7 +440,7 @@ def check_fields(values, # What a JSON file says of them
 # %% ../nbs/03_model.ipynb #ec908dd9
 _WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar', 'cosine', 'flattop', 'lanczos', 'parzen', 'taylor', 'triang', 'tukey')
 _ALLOWED = dict(preset=(*PRESETS, 'custom'), sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(2, 65_536), window=_WINDOWS, hidden_size=(1, 8192), latent_size=(1, 8192),
-                n_layers=(1, 16), dropout=(0., .99), kind=tuple(_KINDS), group_frames=(2, 6000), noise_fill=(0., 10.))
+                n_layers=(1, 16), dropout=(0., .99), kind=tuple(_KINDS), group_frames=(2, 6000), noise_fill=(0., 10.), bidirectional=())
 
 def _model_config(values, name):
     "A `ModelConfig` from JSON that may come from anyone; `ModelError` names the field, what was found, and what is allowed"

@@ -7,8 +7,8 @@ __all__ = ['HISTORY_COLUMNS', 'MAY_DIFFER', 'TrainingError', 'NonFiniteStep', 'T
            'check_config', 'complete_config', 'show_bytes', 'room_for', 'write_file', 'plain_json', 'write_json',
            'save_checkpoint', 'load_checkpoint', 'Callback', 'seed_everything', 'random_state', 'set_random_state',
            'Trainer', 'is_out_of_memory', 'in_words', 'plainly', 'describe_skip', 'EarlyStopping', 'Floors', 'verdict',
-           'is_collapsed', 'CollapseAlarm', 'LeftOut', 'History', 'write_table', 'plot_curves', 'Curves', 'Progress',
-           'try_steps', 'Estimate', 'Checkpoints', 'weights_digest', 'StopOnSignal', 'environment', 'quality_table',
+           'is_collapsed', 'CollapseAlarm', 'LeftOut', 'History', 'write_table', 'Curves', 'Progress', 'try_steps',
+           'Estimate', 'Checkpoints', 'weights_digest', 'StopOnSignal', 'Live', 'environment', 'quality_table',
            'markdown_table', 'Report', 'report_text', 'RunLock', 'make_callbacks', 'start_run', 'choose_threads',
            'place', 'newest_checkpoint', 'read_config', 'model_digest', 'resume_run', 'train']
 
@@ -25,7 +25,7 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
-from .audio import SpeechAEError, atomic_path, can_hold_sample_corpus, make_sample_corpus, save_audio, show_path
+from .audio import SpeechAEError, atomic_path, can_hold_sample_corpus, load_audio, make_sample_corpus, save_audio, show_path
 from .batches import AudioDataset, Samples
 from .commands import Interrupted, command, show_duration
 from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
@@ -33,6 +33,8 @@ from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
 from .metrics import mdct_floor, measure, pca_floor
 from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json
+from .page import html_text, loudest
+from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
 from .preparation import Corpus, prepare_corpus
 
 # %% ../nbs/04_training.ipynb #21b698ca
@@ -700,7 +702,8 @@ _ALLOWED = dict(epoch=_is_count, step=_is_count, batches_done=_is_count, skipped
 def _check_state(state, trainer):
     "Raise `TrainingError` unless the trainer can go on with the state"
     own = asdict(trainer.model.config)
-    if state['model_config'] != own: raise TrainingError('the checkpoint is of another model: ' + _difference(state['model_config'], own))
+    saved = dict(bidirectional=True) | state['model_config']  # earlier versions knew no other
+    if saved != own: raise TrainingError('the checkpoint is of another model: ' + _difference(saved, own))
     if state['split'] != _split_digest(trainer.recordings): raise TrainingError('the corpus or its split has changed since the checkpoint was written')
     _check_tensors(state['model'], trainer.model.state_dict(), 'the model')
     _check_optimizer(state['optimizer'], trainer.optimizer)
@@ -823,43 +826,13 @@ def write_table(path, # CSV file to write, atomically
     out.writerows(rows)
     write_file(path, text.getvalue().encode())
 
-# %% ../nbs/04_training.ipynb #9b9701a6
-def plot_curves(history, # Rows of `Trainer.history`
-                energy, # Mean square of the scaled validation frames: what silence costs
-                floor, # Explained variance of the PCA floor on the validation frames
-                floor_name='PCA-100', # What to call it
-               ): # Matplotlib figure
-    "Loss and explained variance over epochs, with the floors"
-    from matplotlib.figure import Figure
-    figure = Figure(figsize=(9, 3.2), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    epochs = [row['epoch'] for row in history]
-    for name, label in ('train_mse', 'training'), ('valid_mse', 'validation'): left.semilogy(epochs, [row[name] for row in history], 'o-', ms=3, label=label)
-    left.axhline(energy, c='k', lw=.8, ls=':', label='silence')
-    left.axhline(energy*(1 - floor), c='C2', lw=.8, ls='--', label=floor_name)
-    left.set(xlabel='epoch', ylabel='mean squared error', title='Error of scaled frames')
-    right.plot(epochs, [100*row['explained_variance'] for row in history], 'o-', ms=3, c='C1', label='validation')
-    right.axhline(100*floor, c='C2', lw=.8, ls='--', label=floor_name)
-    right.axhline(0, c='k', lw=.8, ls=':', label='silence')
-    right.set(xlabel='epoch', ylabel='%', title='Explained variance', ylim=(min(-5, *(100*row['explained_variance'] for row in history)), 102))
-    for axes in left, right:
-        axes.legend(fontsize=8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-# %% ../nbs/04_training.ipynb #771486f3
+# %% ../nbs/04_training.ipynb #cb3260c9
 class Curves(Callback):
-    "Draw curves.png after every epoch; in a notebook show it, each picture in place of the last"
-    def __init__(self, floors): self.floors, self.handle = floors, None
+    "Draw curves.png after every epoch"
+    def __init__(self, floors): self.floors, self.picture = floors, b''
     def after_epoch(self, trainer):
-        path = trainer.config.run_dir/'curves.png'
-        figure = plot_curves(trainer.history, trainer.valid_energy, self.floors.pca, self.floors.name)
-        figure.savefig(picture := io.BytesIO(), dpi=110)
-        write_file(path, picture.getbuffer())
-        if not IN_NOTEBOOK: return
-        from IPython.display import Image, display
-        if self.handle: self.handle.update(Image(path))
-        else: self.handle = display(Image(path), display_id=True)
+        self.picture = png_bytes(plot_curves(trainer.history, trainer.valid_energy, self.floors.pca, self.floors.name))
+        write_file(trainer.config.run_dir/'curves.png', self.picture)
 
 # %% ../nbs/04_training.ipynb #40bb5fab
 class Progress(Callback):
@@ -1035,6 +1008,10 @@ class StopOnSignal(Callback):
         if self.received == number == signal.SIGINT: raise KeyboardInterrupt
         self.received = number
 
+    def ask(self):
+        "The same without a signal"
+        self.received = self.received or signal.SIGINT
+
     def after_batch(self, trainer):
         if trainer.ranks.world == 1 or not trainer.unread: self.stop_if_asked(trainer)
     def after_valid_batch(self, trainer): self.stop_if_asked(trainer)
@@ -1053,6 +1030,146 @@ class StopOnSignal(Callback):
 
     def give_back(self):
         while self.old: signal.signal(*self.old.popitem())
+
+# %% ../nbs/04_training.ipynb #f7d058bb
+class Live(Callback):
+    "In a notebook, a panel with curves, sounds and a Stop button"
+    def __init__(self, floors, stopping, curves, stop, share=.006): # Callbacks whose findings are shown, and the part of the time that drawing may take
+        self.floors, self.stopping, self.curves, self.stop, self.share = floors, stopping, curves, stop, share
+        self.panel, self.source, self.broken, self.drawn, self.looked, self.told = None, None, False, 0., 0., 0.
+
+    def before_fit(self, trainer):
+        self.start, self.first, self.per_epoch = time.perf_counter(), trainer.step, len(trainer.train_set.batches(trainer.config.batch_size))
+        self.attempt(self.open_panel, trainer)
+
+    def after_batch(self, trainer): self.look(trainer)
+    def after_valid_batch(self, trainer): self.look(trainer)
+
+    def after_epoch(self, trainer):
+        if not trainer.epoch: self.start = time.perf_counter()
+        self.attempt(self.tell, trainer)
+        if self.source is None or self.drawn <= self.share*(time.perf_counter() - self.start): self.attempt(self.draw, trainer)
+
+    def cleanup(self, trainer):
+        self.attempt(self.end, trainer, sys.exc_info()[1])
+        self.close_panel()
+
+# %% ../nbs/04_training.ipynb #0ea88ed3
+@patch
+def attempt(self:Live,
+            action, # Does something with the panel
+            *args): # What it gets
+    "An error ends the panel, not the run"
+    if self.broken: return
+    try: action(*args)
+    except Exception as e:
+        self.broken = True
+        print(f'warning: the panel cannot be shown ({type(e).__name__}: {e}); training goes on', flush=True)
+        self.close_panel()
+
+@patch
+def close_panel(self:Live):
+    "Leave what is shown as it is, if that can be done"
+    try:
+        if self.panel: self.panel.close()
+    except Exception: self.broken = True
+
+@patch
+def open_panel(self:Live, trainer): # Whose run is shown
+    "Show a new panel"
+    self.panel = TrainingPanel(self.stop.ask)
+    self.panel.show()
+    trainer.shown_in = _cell_number()
+    self.tell(trainer)
+
+def _cell_number():
+    "Of the cell that is executed; None outside of IPython"
+    from IPython import get_ipython
+    return getattr(get_ipython(), 'execution_count', None)
+
+# %% ../nbs/04_training.ipynb #c4c1e96a
+@patch
+def look(self:Live, trainer): # After a step
+    "Look for clicks, now and then tell the numbers"
+    now = time.perf_counter()
+    if self.broken or now - self.looked < .1: return
+    self.looked = now
+    self.attempt(self.panel.poll)
+    if now - self.told >= 2: self.attempt(self.tell, trainer)
+
+@patch
+def tell(self:Live, trainer, # Whose numbers they are
+         ended=''): # Why the run has ended
+    "Show the numbers of this moment"
+    self.told = time.perf_counter()
+    self.panel.update(state_html(self.state_of(trainer, ended)))
+
+@patch
+def state_of(self:Live, trainer, # Whose numbers they are
+             ended='', # Why the run has ended
+            ) -> RunState:
+    "What is known of the run"
+    row, config, done = trainer.history[-1] if trainer.history else {}, trainer.config, trainer.step - self.first
+    steps, gpu, frames, loss = config.epochs*self.per_epoch, trainer.device.type == 'cuda', *trainer.sums[:2].tolist()
+    shown = {name: row[name] for name in ('valid_loss', 'explained_variance') if row}
+    return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps, seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
+                    learning_rate=trainer.optimizer.param_groups[0]['lr'], train_loss=loss/frames if frames else row.get('train_loss', math.nan), **shown, floor=self.floors.pca, floor_name=self.floors.name,
+                    best_epoch=self.stopping.best_epoch, memory=(torch.cuda.max_memory_allocated(trainer.device), torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None, skipped=trainer.skipped, ended=ended)
+
+# %% ../nbs/04_training.ipynb #a49e5dd8
+@patch
+def draw(self:Live, trainer): # After an epoch
+    "The newest curves, and every few epochs the newest sound of the model"
+    first, begin = self.source is None, time.perf_counter()
+    self.panel.update(picture=small_png(self.curves.picture))
+    if first or trainer.epoch % max(1, trainer.config.epochs//10) == 0: self.panel.update(sounds=self.sounds(trainer))
+    if not first: self.drawn += time.perf_counter() - begin
+
+@patch
+def sounds(self:Live, trainer, # Whose model is heard
+          ) -> dict: # {name: FLAC}, the first time of all, then only of the model
+    "What a held-out second sounds like"
+    rate, new = trainer.framing.sample_rate, self.source is None
+    clips = _held_out_clip(trainer) if new else {}
+    if new:
+        self.source = clips['denoised']
+        moments, whole = trainer.__dict__.get('moments'), trainer.whole
+        floor = pca_floor((whole[i] for i in range(0, len(whole), -(-len(whole)//100))) if moments is None else moments, trainer.model.config.latent_size, trainer.framing)
+        clips[self.floors.name] = floor(self.source)
+    clips['model'] = trainer.model.reconstruct(self.source)
+    return {name: sound_bytes(samples, rate) for name, samples in clips.items()}
+
+def _held_out_clip(trainer):
+    "{'original': samples, 'denoised': samples} of a second that is not trained on; without what cannot be read"
+    data, rate = trainer.valid_set, trainer.framing.sample_rate
+    middle = sorted(range(len(data)), key=lambda i: data.crops[i][2])[len(data)//2]
+    recording, start, _ = data.crops[middle]
+    samples = data[middle]
+    part = loudest(samples, rate)
+    clean = samples[part]
+    try: raw = load_audio(Path(trainer.corpus.settings['data_dir'])/trainer.corpus.recordings[recording].file, rate)[start:][part]
+    except (SpeechAEError, OSError, KeyError): return dict(denoised=clean)
+    return dict(original=raw*np.sqrt(np.mean(clean**2)/max(np.mean(raw**2), 1e-12)), denoised=clean) if len(raw) == len(clean) else dict(denoised=clean)
+
+@patch
+def end(self:Live, trainer, # Whose run has ended
+        error): # That ends the run; None if there is none
+    "The last words, curves and sound"
+    ended = trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error, SpeechAEError) else f'ended by {type(error).__name__}'
+    if isinstance(error, Interrupted): ended += f", or in Python: train(output_dir={os.fspath(trainer.config.output_dir)!r}, resume='auto')"
+    self.tell(trainer, ended)
+    if self.curves.picture: self.panel.update(picture=small_png(self.curves.picture), sounds=self.sounds(trainer) if error is None else None)
+
+# %% ../nbs/04_training.ipynb #ae8adb7d
+@patch
+def _render_traceback_(self:Interrupted): return [str(self)]  # IPython asks for it
+
+@patch
+def _repr_html_(self:Trainer):
+    shown_in, name = getattr(self, 'shown_in', None), f'<code>{html_text(repr(self))}</code>'
+    if shown_in is not None and shown_in == _cell_number(): return name
+    try: return Run(self.config.run_dir)._repr_html_()
+    except SpeechAEError: return name
 
 # %% ../nbs/04_training.ipynb #f8f48b4d
 def environment(device) -> dict: # Python, PyTorch, machine, device, threads, peak memory
@@ -1184,9 +1301,11 @@ def make_callbacks(config:TrainConfig, # Complete
                   ) -> list[Callback]:
     "The callbacks of a run, in the order in which they are called: first an epoch is saved, then it is talked about"
     floors, stopping, history = Floors(), EarlyStopping(config.patience), History()
-    checkpoints = Checkpoints(stopping)
-    if not ranks.first: return [floors, stopping, Estimate(), StopOnSignal(checkpoints)]
-    return [RunLock(config.run_dir), floors, stopping, history, checkpoints, CollapseAlarm(), LeftOut(), Curves(floors), Estimate(), Progress(floors), StopOnSignal(checkpoints), Report(floors, stopping, history)]
+    checkpoints, curves = Checkpoints(stopping), Curves(floors)
+    stop = StopOnSignal(checkpoints)
+    if not ranks.first: return [floors, stopping, Estimate(), stop]
+    watch = Live(floors, stopping, curves, stop) if IN_NOTEBOOK and ranks.world == 1 else Progress(floors)
+    return [RunLock(config.run_dir), floors, stopping, history, checkpoints, CollapseAlarm(), LeftOut(), curves, Estimate(), watch, stop, Report(floors, stopping, history)]
 
 def _sample_folder():
     "Where the sample corpus belongs: data/raw, unless that holds something else"

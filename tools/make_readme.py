@@ -27,7 +27,7 @@ def output(out, name, pictures):
     data = {k: v if isinstance(v, str) else ''.join(v) for k, v in out.get('data', {}).items()}
     html = re.sub(r'<style.*?</style>\n*', '', data.get('text/html', ''), flags=re.DOTALL)
     if out.output_type == 'stream': text = ''.join(out.text)
-    elif 'text/markdown' in data: return data['text/markdown'].strip()
+    elif 'text/markdown' in data: return relink(data['text/markdown'].strip())
     elif kind := next((k for k in ('image/jpeg', 'image/png') if k in data), None):
         path = f"README_files/{name}.{kind.removeprefix('image/')}"
         pictures[path] = base64.b64decode(data[kind])
