@@ -480,8 +480,8 @@ def _expected(model, part, x, lengths, found):
     "Outputs of the original after the same choices as the export, and what there is to say about choices"
     if model.config.kind == 'network' or part == 'decoder' or found[-1].shape[-1:] != (model.config.latent_size,) or not found[-1].isfinite().all(): return _eager(model, part, x, lengths), {}
     told = {}
-    def choose(coefficients, n_blocks):
-        own = Allocation.indices(model.allocation, coefficients, n_blocks)
+    def choose(coefficients, n_blocks, average=None):
+        own = Allocation.indices(model.allocation, coefficients, n_blocks, average)
         chosen, real = model.allocation.read_indices(found[-1])[:, :own.shape[1]], (torch.arange(own.shape[1]) < n_blocks[:, None]).unsqueeze(-1)
         told.update(choices=int(real.sum())*own.shape[-1], other_choices=int(((own != chosen) & real).sum()), farther=float((_farther(model, coefficients, n_blocks, chosen)*real).max()))
         return chosen
