@@ -69,17 +69,20 @@ def _linear(graph, x, layer, name, mix=()):
 
 def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(0), **options)
 
-def _half(graph, half, x, lengths, real, name, int8=None):
-    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits"
-    size, ways, mix = half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
+def _half(graph, half, x, lengths, real, name, int8=None, state=None):
+    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
+    ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
+    state = graph.Split(state, outputs=2*half.lstm.num_layers, axis=0) if state else ['']*2*half.lstm.num_layers
     x = graph.Transpose(_blanked(graph, _linear(graph, x, half.input, f'{name}.input', mix and mix[0]), real), perm=[1, 0, 2])
     for layer in range(half.lstm.num_layers):
         ahead, within, bias = _lstm_weights(half.lstm, layer)
         if int8: x, ahead = _with_remainder(graph, x, _unmixed(ahead, int8[layer][1]))
         weights = [graph.constant(w, f'{name}.lstm.{layer}.{part}') for w, part in ((ahead, 'input'), (within, 'hidden'), (bias, 'bias'))]
-        x = graph.Transpose(graph.LSTM(x, *weights, lengths, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size), perm=[0, 2, 1, 3])  # (T, B, directions, H)
+        x, *end = graph.LSTM(x, *weights, lengths, *state[layer::half.lstm.num_layers], outputs=3, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size)
+        x, ends = graph.Transpose(x, perm=[0, 2, 1, 3]), [*ends, end]  # (T, B, directions, H)
         if mix[layer + 1:]: x = graph.MatMul(x, mix[layer + 1])
         x = graph.Reshape(x, np.array([0, 0, len(ways)*size]))
+    if state[0]: graph.Concat(*(end for kind in zip(*ends) for end in kind), axis=0, name='next_state')
     x = graph.Relu(_linear(graph, graph.Transpose(x, perm=[1, 0, 2]), half.head[0], f'{name}.head.0'))
     return _linear(graph, x, half.head[3], f'{name}.head.3')
 
@@ -202,7 +205,7 @@ def _cut(self:_AdaptiveGraph, samples):
     return graph.Where(inside, samples, np.float32(0))
 
 @patch
-def samples(self:_AdaptiveGraph, frames):
+def samples(self:_AdaptiveGraph, frames): # (B, T, length) to (B, T*hop)
     "As `Framing.overlap_add`"
     graph = self.graph
     there = graph.Cast(graph.Unsqueeze(graph.Less(self.position, self.count), np.array([0, 2])), to=graph.onnx.TensorProto.FLOAT)
@@ -210,7 +213,7 @@ def samples(self:_AdaptiveGraph, frames):
     return self._cut(graph.Div(total, self._added(graph.Mul(there, self.taper**2))))
 
 @patch
-def framed(self:_AdaptiveGraph, samples, **options):
+def framed(self:_AdaptiveGraph, samples, **options): # (B, T*hop) to (B, T, length)
     "As `Framing.frame`, of the blanked frames"
     graph, p = self.graph, self.pieces
     rows = graph.Reshape(self._pad(self._cut(samples), 0, self.before, 0, p*self.hop - self.before), np.array([0, -1, self.hop]))
@@ -243,7 +246,7 @@ def lapped(self:_AdaptiveGraph, samples): # (B, T*hop) to (B, N, block)
     return self.graph.MatMul(self._mixed(self.graph.Reshape(samples, np.array([0, -1, self.a.block])), 1), self._matrix())
 
 @patch
-def unlapped(self:_AdaptiveGraph, coefficients):
+def unlapped(self:_AdaptiveGraph, coefficients): # (B, N, block) to (B, T*hop)
     "As `unlapped`"
     return self.graph.Reshape(self._mixed(self.graph.MatMul(coefficients, self._matrix()), -1), np.array([0, -1]))
 
@@ -305,7 +308,7 @@ def _flat(self:_AdaptiveGraph, keep, place, values=None):
     return place if values is None else (place, self.graph.Reshape(_blanked(self.graph, self.graph.Reshape(values, np.array([0, -1, self.a.group, self.a.block])), keep), rows))
 
 @patch
-def encode(self:_AdaptiveGraph, frames, **options):
+def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k)
     "(latents; what the decoder would have to find out)"
     graph, a, number = self.graph, self.a, self.graph.onnx.TensorProto
     coefficients = self.lapped(self.samples(frames))
@@ -362,6 +365,7 @@ def filled(self:_AdaptiveGraph, values, kept):
     noise = graph.Gather(a.noise, graph.Mod(self.block, np.int64(len(a.noise))), axis=0)
     return graph.Add(values, self._missing(graph.Mul(graph.Mul(self.loudness(values, kept), np.float32(a.noise_fill)), noise), kept))
 
+# %% ../nbs/04g_exports.ipynb #56053a2a
 @patch
 def refined(self:_AdaptiveGraph, values, kept, energies):
     "As `Refiner`"
@@ -380,13 +384,17 @@ def refined(self:_AdaptiveGraph, values, kept, energies):
     return self._missing(guess, kept)
 
 # %% ../nbs/04g_exports.ipynb #a37b5a00
+def _continues(model, part): return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
+def _state_shape(model, recordings=1): return 2*model.config.n_layers, recordings, model.config.hidden_size
+
 def _network_nodes(graph, model, part, int8):
     "Nodes of a model made of LSTMs"
     scale, given, wanted, number = np.float32(model.input_scale.item()), *PARTS[part], graph.onnx.TensorProto
     lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0), graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
     real = graph.Unsqueeze(graph.Less(position, graph.Unsqueeze(lengths, np.array([1]))), np.array([2]))
-    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder')), real, name='latents')
-    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder')), scale), real, name='reconstruction')
+    state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'), graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]), axis=0)) if _continues(model, part) else None
+    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder'), state), real, name='latents')
+    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder'), state), scale), real, name='reconstruction')
 
 def _adaptive_nodes(graph, model, part):
     "Nodes of an adaptive model"
@@ -395,6 +403,7 @@ def _adaptive_nodes(graph, model, part):
     if 'latents' in wanted: known = steps.encode('frames', name='latents')[1]
     if 'reconstruction' in wanted: steps.decode('latents', known, name='reconstruction')
 
+# %% ../nbs/04g_exports.ipynb #0caf18a0
 def onnx_graph(model:SpeechAE, # Of any kind
                part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                int8=None, # `_mixings` of each half, for a network's graph that `_int8` will make smaller
@@ -407,7 +416,10 @@ def onnx_graph(model:SpeechAE, # Of any kind
     onnx, number = graph.onnx, graph.onnx.TensorProto
     def tensor(name): return onnx.helper.make_tensor_value_info(name, number.FLOAT, ['batch', 'time', model.config.latent_size if name == 'latents' else model.config.frame_length])
     given = [tensor(given), onnx.helper.make_tensor_value_info('lengths', number.INT64, ['batch'])]
-    graph = onnx.helper.make_graph(graph.nodes, f'speech_ae_{part}', given, [tensor(name) for name in wanted], graph.constants)
+    wanted = [tensor(name) for name in wanted]
+    if _continues(model, part):
+        for values, name, recordings in (given, 'state', 'remembered'), (wanted, 'next_state', 'batch'): values.append(onnx.helper.make_tensor_value_info(name, number.FLOAT, _state_shape(model, recordings)))
+    graph = onnx.helper.make_graph(graph.nodes, f'speech_ae_{part}', given, wanted, graph.constants)
     result = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8, producer_name='speech_ae')
     onnx.checker.check_model(result, full_check=True)
     return result
@@ -430,8 +442,8 @@ def _open_onnx(path, threads=None):
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 1, 3
     try: session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
     except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
-    given = session.get_inputs()[0].name
-    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(None, {given: x.numpy(), 'lengths': lengths.numpy()}))
+    given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs() if output.name != 'next_state']
+    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(wanted, {given: x.numpy(), 'lengths': lengths.numpy()}))
 
 def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0].split('. ')[0]
 
@@ -468,8 +480,8 @@ def _expected(model, part, x, lengths, found):
     "Outputs of the original after the same choices as the export, and what there is to say about choices"
     if model.config.kind == 'network' or part == 'decoder' or found[-1].shape[-1:] != (model.config.latent_size,) or not found[-1].isfinite().all(): return _eager(model, part, x, lengths), {}
     told = {}
-    def choose(coefficients, n_blocks):
-        own = Allocation.indices(model.allocation, coefficients, n_blocks)
+    def choose(coefficients, n_blocks, average=None):
+        own = Allocation.indices(model.allocation, coefficients, n_blocks, average)
         chosen, real = model.allocation.read_indices(found[-1])[:, :own.shape[1]], (torch.arange(own.shape[1]) < n_blocks[:, None]).unsqueeze(-1)
         told.update(choices=int(real.sum())*own.shape[-1], other_choices=int(((own != chosen) & real).sum()), farther=float((_farther(model, coefficients, n_blocks, chosen)*real).max()))
         return chosen
@@ -542,7 +554,7 @@ def _float16(proto):
     casts = []
     for constant in proto.graph.initializer:
         values = onnx.numpy_helper.to_array(constant)
-        if values.dtype != np.float32 or not values.ndim: continue
+        if values.dtype != np.float32 or not values.ndim or constant.name == 'state': continue
         with np.errstate(over='ignore'): short = onnx.numpy_helper.from_array(values.astype(np.float16), f'{constant.name}.float16')
         casts.append(onnx.helper.make_node('Cast', [short.name], [constant.name], to=onnx.TensorProto.FLOAT))
         constant.CopyFrom(short)
@@ -677,7 +689,8 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
     def save(path, facts):
         if facts: onnx.helper.set_model_props(proto, facts)
         onnx.save(proto, path)
-    return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr)
+    more = dict(state='what the LSTMs remember, shape (2*layers, recordings, hidden size): an input that may be left out, and the output next_state') if _continues(model, part) else {}
+    return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr, **more)
 
 # %% ../nbs/04g_exports.ipynb #ebec921e
 class _AdaptivePart(nn.Module):
