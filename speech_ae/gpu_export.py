@@ -516,5 +516,5 @@ def bundle_cli(
     settings = dict(locals())
     with command(bundle_cli):
         folder = make_job_bundle(**settings)
-        print(f'{show_path(folder)} and {show_path(folder)}.zip: read {show_path(folder/"README.md")}')
+        print(f'{show_path(folder)} and {show_path(folder)}.zip: {epochs} epochs of the preset {preset}; read {show_path(folder/"README.md")}')
     return None if is_cli(bundle_cli) else folder
