@@ -58,7 +58,7 @@ class AdaptiveAE(SpeechAE):
         return self._encode(frames, _all_real(frames, lengths))[0]
 
     def _encode(self, frames, lengths):
-        samples = self.framing.overlap_add(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1))
+        samples = self.framing.overlap_add(frames.masked_fill(~frame_mask(lengths, frames.shape[1]).unsqueeze(-1), 0))
         latents, known = self.allocation.encode_and_tell(self._cut(samples, lengths), lengths)
         return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1])), known
 
