@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PRECISIONS', 'TOLERANCE', 'SHAPES', 'FORMAT_VERSION', 'LEAS
            'write_torchscript', 'write_safetensors', 'open_export']
 
 # %% ../nbs/04g_exports.ipynb #5a8eb26e
-import hashlib, importlib, io, json, logging, math, os, tempfile, warnings, zipfile
+import importlib, io, json, logging, math, os, tempfile, warnings, zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import nn
 from fastcore.basics import patch
 from .allocation import CODEBOOK_SIZE, _FLOOR, Allocation, _cosines, _distances
 from .audio import SpeechAEError, atomic_path, show_path, synth_speech
-from .model import SpeechAE, _turn, frame_mask, frames_rms, parse_json, read_json
+from .model import SpeechAE, _turn, frame_mask, frames_rms, parse_json, read_json, weights_sha256
 
 # %% ../nbs/04g_exports.ipynb #ff3f2e0c
 class ExportError(SpeechAEError):
@@ -535,16 +535,11 @@ def export_snr(exported:Exported, # From `open_export`
 # %% ../nbs/04g_exports.ipynb #6c1201a3
 FORMAT_VERSION = 1
 
-def _weights_sha256(model):
-    "Of the file `model.safetensors` that `save_pretrained` writes"
-    from safetensors.torch import save
-    return hashlib.sha256(save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, dict(format='pt'))).hexdigest()
-
 def export_facts(model, to, part, precision, **more) -> dict: # Of strings
     "What an exported file says about itself"
     c = model.config
     facts = dict(library='speech_ae', format_version=FORMAT_VERSION, format=to, part=part, precision=precision, preset=c.preset, sample_rate=c.sample_rate, frame_length=c.frame_length, hop_length=c.hop_length, window=c.window,
-                 centred='frame k is around sample k*hop_length, zeros beyond the ends', latent_size=c.latent_size, input_scale=model.input_scale.item(), weights_sha256=_weights_sha256(model), card=model.card) | more
+                 centred='frame k is around sample k*hop_length, zeros beyond the ends', latent_size=c.latent_size, input_scale=model.input_scale.item(), weights_sha256=weights_sha256(model), card=model.card) | more
     return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
 
 # %% ../nbs/04g_exports.ipynb #7a642fab

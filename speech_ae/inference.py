@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_pieces', 'batch_pieces', 'encode_recordings',
-           'encode_recording', 'decode_recordings', 'decode_latents', 'weights_sha256', 'save_latents', 'Outcome',
-           'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
+           'encode_recording', 'decode_recordings', 'decode_latents', 'save_latents', 'Outcome', 'encode_files',
+           'decode_files', 'encode_cli', 'decode_cli']
 
 # %% ../nbs/05a_inference.ipynb #bbf24f98
-import csv, hashlib, math, os, queue, threading, time
+import csv, math, os, queue, threading, time
 from collections import deque
 from dataclasses import astuple, dataclass, fields
 from itertools import islice
@@ -26,7 +26,7 @@ from .denoising import DENOISE_METHODS
 from .evaluation import Subject, _Preparation, open_subject
 from .isolation import Isolated
 from .latents import LatentsError, read_latents
-from .model import SpeechAE, check_fields
+from .model import SpeechAE, check_fields, weights_sha256
 from .preparation import _prepare_apart, _stop_on_signal
 
 # %% ../nbs/05a_inference.ipynb #fc222296
@@ -285,11 +285,6 @@ def _prepare(path, settings, prepare):
 _READER = 'speech_ae.preparation:_prepare_file'
 
 # %% ../nbs/05a_inference.ipynb #eac5125e
-def weights_sha256(model:SpeechAE) -> str: # 64 hexadecimal digits
-    "The SHA-256 of the `model.safetensors` that `save_pretrained` would write"
-    from safetensors.torch import save
-    return hashlib.sha256(save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, dict(format='pt'))).hexdigest()
-
 def save_latents(path, # File to write, .npz
                  found:dict, # What `read_latents` gives
                 ):

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'AutoencoderLoss', 'build_model', 'open_regular', 'parse_json',
-           'read_json', 'show_value', 'check_fields']
+           'count_parameters', 'overlapped', 'AutoencoderLoss', 'weights_sha256', 'build_model', 'open_regular',
+           'parse_json', 'read_json', 'show_value', 'check_fields']
 
 # %% ../nbs/03_model.ipynb #2c893046
-import importlib, json, math, os, stat
+import hashlib, importlib, json, math, os, stat
 from contextlib import contextmanager
 from dataclasses import dataclass, asdict, fields
 from pathlib import Path
@@ -309,15 +309,22 @@ def _readme(model):
             "```python\nfrom speech_ae.model import SpeechAE\nmodel = SpeechAE.from_pretrained('path/to/this/folder')\nreconstruction = model.reconstruct(samples)\n```\n\n"
             f'| setting | value |\n|---|---|\n{rows}| input_scale | {model.input_scale.item():.6g} |\n')
 
+def _weights_file(model):
+    "What `model.safetensors` holds"
+    from safetensors.torch import save
+    return save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, dict(format='pt'))
+
+def weights_sha256(model:SpeechAE) -> str: # 64 hexadecimal digits
+    "The SHA-256 of the `model.safetensors` that `save_pretrained` would write: which model something was made with"
+    return hashlib.sha256(_weights_file(model)).hexdigest()
+
 @patch
 def save_pretrained(self:SpeechAE,
                     folder, # Made if it is missing; the three files in it are replaced
                    ):
     "Write `config.json`, `model.safetensors` and `README.md`"
-    from safetensors.torch import save
     folder = Path(folder)
-    tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
-    with atomic_path(folder/'model.safetensors') as temporary: temporary.write_bytes(save(tensors, dict(format='pt')))
+    with atomic_path(folder/'model.safetensors') as temporary: temporary.write_bytes(_weights_file(self))
     config = dict(library='speech_ae', format_version=_FORMAT_VERSION, model=asdict(self.config), card=self.card)
     with atomic_path(folder/'config.json') as temporary: temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')

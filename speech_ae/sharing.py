@@ -18,9 +18,8 @@ from . import __version__
 from .audio import SpeechAEError, load_audio, save_audio, show_path
 from .commands import command, show_duration
 from .evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
-from .inference import weights_sha256
 from .isolation import Isolated
-from .model import SpeechAE, count_parameters, open_regular, read_json
+from .model import SpeechAE, count_parameters, open_regular, read_json, weights_sha256
 from .page import count_text, number_text
 from .quality import METRICS, SI_SDR_CEILING
 from .training import TrainConfig
