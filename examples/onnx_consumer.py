@@ -4,11 +4,11 @@ import numpy as np
 import onnxruntime
 import soundfile
 
+if len(sys.argv) != 5: sys.exit(__doc__)
 encoder, decoder = (onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider']) for path in sys.argv[1:3])
 facts = encoder.get_modelmeta().custom_metadata_map
 rate, length, hop = (int(facts[name]) for name in ('sample_rate', 'frame_length', 'hop_length'))
 window = {'hann': np.hanning(length + 1)[:-1], 'boxcar': np.ones(length)}[facts['window']]
-
 samples, found = soundfile.read(sys.argv[3], dtype='float32', always_2d=True)
 if found != rate: sys.exit(f'{sys.argv[3]}: {found} samples a second, this model wants {rate}')
 samples = samples.mean(1)

@@ -207,7 +207,7 @@ def verify_export(path, # Exported file or folder
     return _trusted(exported, _original(model), part, name, precision)['errors']
 
 # %% ../nbs/05_gpu_export.ipynb #c88e25c5
-_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command", onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a recording", torchscript="torch.jit opens {0}; a legacy format, use torch_export or onnx where you can", torch_export="torch.export.load('{0}').module()")
+_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command", onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a recording by two files, of --part encoder and of --part decoder", torchscript="torch.jit opens {0}; a legacy format, use torch_export or onnx where you can", torch_export="torch.export.load('{0}').module()")
 
 def _tell_export(output, to, rows):
     "Lines about a finished export"
