@@ -325,7 +325,7 @@ def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k
 
 # %% ../nbs/04g_exports.ipynb #687baed8
 @patch
-def known(self:_AdaptiveGraph, latents):
+def known(self:_AdaptiveGraph, latents): # (B, T, k), to energies (B, N, block), and what is kept and its places, (B, G, group, block)
     "What the decoder finds out from indices, for latents filled up to whole groups"
     graph, a = self.graph, self.a
     told = self._slice(graph.Reshape(latents, np.array([0, -1, 2*a.k])), 0, a.n_bands, 2)
@@ -335,7 +335,7 @@ def known(self:_AdaptiveGraph, latents):
     return energies, keep, self.places(keep)
 
 @patch
-def decode(self:_AdaptiveGraph, latents, known=None, **options):
+def decode(self:_AdaptiveGraph, latents, known=None, **options): # (B, T, k) to (B, T, length)
     "Latents to frames; `known` is from `encode`"
     graph, a = self.graph, self.a
     strange = graph.Or(graph.IsNaN(latents), graph.IsInf(latents))
@@ -358,7 +358,7 @@ def loudness(self:_AdaptiveGraph, values, kept): # (B, 1, 1)
 def _missing(self:_AdaptiveGraph, x, kept): return _blanked(self.graph, x, self.graph.And(self.graph.Not(kept), self.real_blocks))
 
 @patch
-def filled(self:_AdaptiveGraph, values, kept):
+def filled(self:_AdaptiveGraph, values, kept): # (B, N, block) both, to the same
     "As `Allocation.fill`"
     graph, a = self.graph, self.a
     if not a.noise_fill: return values
@@ -367,7 +367,7 @@ def filled(self:_AdaptiveGraph, values, kept):
 
 # %% ../nbs/04g_exports.ipynb #56053a2a
 @patch
-def refined(self:_AdaptiveGraph, values, kept, energies):
+def refined(self:_AdaptiveGraph, values, kept, energies): # (B, N, block) all, to the same
     "As `Refiner`"
     graph, width = self.graph, self.a.low
     def low(x): return self._slice(x, 0, width, 2)
