@@ -4,10 +4,9 @@
 are random; the codebooks of adaptive-25 are fitted to the recordings and its network is at its start. The bound is the rate of float32 matrix products, measured in the same rounds; operations are counted by
 torch.utils.flop_counter. The obvious alternative for classic goes through the frames one after another in Python. Writes benchmarks/results/inference.json; two minutes on one core."""
 import tempfile
-from timing import corpus, matrix_rate, options, ratio, row, save, seconds, show, take_turns
+from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import linear
 from speech_ae.model import ModelConfig, build_model
 

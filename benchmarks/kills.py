@@ -5,7 +5,7 @@ has opened, renamed or linked one of its files, also one drawn, so that saves, t
 exit status 0 and with the same bytes of model/model.safetensors, history.csv and split.csv. `--signals` trials do the same with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit status and at what is said.
 
 Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux or another system with fork."""
-import argparse, contextlib, datetime, hashlib, io, json, math, mmap, os, random, shutil, signal, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, hashlib, io, json, mmap, os, random, shutil, signal, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from machine import processor
 from speech_ae import adaptive, floors, training
 from speech_ae.audio import save_audio, synth_speech
-from speech_ae.commands import Interrupted
 
 COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
 RUNS = {'adaptive': '--epochs 4', 'classic': '--epochs 2 --preset classic', 'two loaders': '--epochs 2 --workers 2'}

@@ -18,7 +18,7 @@ class Features(torch.utils.data.Dataset):
     def __init__(self, folder, crop=CROP): self.files, self.crop = sorted(folder.glob('*.npy')), crop
     def __len__(self): return len(self.files)
     def __getitem__(self, i):
-        frames = np.load(self.files[i])
+        frames = np.load(self.files[i], allow_pickle=False)
         if self.crop and len(frames) > self.crop: frames = frames[(at := np.random.randint(len(frames) - self.crop)):at + self.crop]
         return torch.from_numpy(frames)
 

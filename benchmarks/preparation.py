@@ -5,7 +5,7 @@ with denoising, from the call to the finished store, and what one would write fi
 that finds nothing to do, and the peak of the memory for one and four times as many recordings and for one that lasts an hour. Writes benchmarks/results/preparation.json; ten minutes on two cores."""
 import json, sys, tempfile, time
 from pathlib import Path
-from timing import options, quiet, ratio, row, save, seconds, show, take_turns, in_process
+from timing import options, quiet, row, save, seconds, show, take_turns, in_process
 import numpy as np
 import soundfile as sf
 import soxr
