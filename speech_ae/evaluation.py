@@ -252,26 +252,25 @@ def _marked(corpus, recordings):
     split = {r.file: r.split for r in recordings}
     return [replace(r, split=split.get(r.file, 'other')) for r in corpus.recordings]
 
+def _split_rows(subject, *columns):
+    "Rows of the run's own split; none if there is no run"
+    if subject.config is None or not (subject.folder/'split.csv').is_file(): return []
+    return _read_table(subject.folder/'split.csv', columns)
+
 def _leaks(subject, recordings, own):
     "What of the recordings the model has heard in training, in words"
-    if subject.config is None or not (subject.folder/'split.csv').is_file(): return []
-    train = [row for row in _read_table(subject.folder/'split.csv', ('sha256', 'speaker', 'split')) if row['split'] == 'train']
+    train = [row for row in _split_rows(subject, 'sha256', 'speaker', 'split') if row['split'] == 'train']
     heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
     files, speakers = sum(r.sha256 in heard for r in recordings), {r.speaker for r in recordings} & voices if own else ()
     return ([f'{files} of these recordings were in the training of the model: their scores say nothing about new recordings.'] if files else
             [f'{len(speakers)} of these speakers were in the training of the model: their scores say nothing about new speakers.'] if speakers else [])
 
-# %% ../nbs/04a_evaluation.ipynb #764c83d6
-def _split_rows(subject):
-    "Rows of file and sha256 of the run's own split; none if there is no run"
-    path = subject.folder and subject.folder/'split.csv'
-    return _read_table(path, ('file', 'sha256')) if path and path.is_file() else []
-
+# %% ../nbs/04a_evaluation.ipynb #9f09d06e
 def _prepare_own(subject, root, cache_dir):
     "The corpus of `root` if it holds the recordings of the run under the same names, otherwise None"
     if subject.config is None: return None
     if Path(subject.config.data_dir).resolve() == root.resolve(): return _prepare(subject, root, cache_dir, subject.config.max_files)
-    rows = _split_rows(subject)
+    rows = _split_rows(subject, 'file', 'sha256')
     if not rows or not all((root/row['file']).is_file() for row in rows): return None
     corpus = _prepare(subject, root, cache_dir, subject.config.max_files)
     known = {r.file: r.sha256 for r in corpus.recordings}
