@@ -36,7 +36,6 @@ ALLOWED = [
     ('pickle', 'pickle.loads(pickle.dumps(corpus))', 'the same test, on what it has pickled itself'),
     ('allow_pickle=True', 'allow_pickle=True)[\'speaker\']  # the trap works', 'in a test, on a pickle that it made: that the trap is one'),
     ('np.load', 'allow_pickle=True)[\'speaker\']  # the trap works', 'the same'),
-    ('np.load', 'frames = np.load(self.files[i])', 'in a benchmark, on files that it made'),
     ('torch.jit.load', 'torch.jit.load(io.BytesIO(Path(path).read_bytes())', 'compares an export that was made a moment before; its docstring warns'),
     ('torch.jit.load', 'torch.jit.load(sys.argv[1], _extra_files=extra)', 'in a test, on its own export'),
     ('exec', 'exec(code_cells(colab_notebook(odd))[3], names)', 'in a test: a cell of the notebook that the package writes'),
