@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'TrainingError', 'show_bytes', 'room_for', 'write_file', 'plain_json', 'write_json',
-           'write_table', 'save_checkpoint', 'load_checkpoint', 'weights_digest', 'model_digest', 'show_difference',
-           'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state', 'random_state',
-           'set_random_state', 'is_count', 'is_number', 'is_random_state']
+           'write_table', 'link_file', 'save_checkpoint', 'load_checkpoint', 'weights_digest', 'model_digest',
+           'show_difference', 'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state',
+           'random_state', 'set_random_state', 'is_count', 'is_number', 'is_random_state']
 
 # %% ../nbs/03d_checkpoints.ipynb #83d15ec7
 import csv, errno, hashlib, io, json, math, os, random, shutil, zipfile
@@ -23,7 +23,8 @@ class TrainingError(SpeechAEError):
 # %% ../nbs/03d_checkpoints.ipynb #4f450ead
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC)}
 
-def show_bytes(n) -> str: # Such as '12 kB', '3.4 MB'
+def show_bytes(n, # Bytes
+              ) -> str: # Such as '12 kB', '3.4 MB'
     "An amount of memory or disk as people say it"
     if n < 1e3: return f'{n} bytes'
     return f'{n/1e3:.0f} kB' if n < 1e6 else f'{n/1e6:.1f} MB' if n < 1e9 else f'{n/1e9:.1f} GB'
@@ -67,6 +68,15 @@ def write_table(path, # CSV file to write, atomically
     out.writeheader()
     out.writerows(rows)
     write_file(path, text.getvalue().encode())
+
+# %% ../nbs/03d_checkpoints.ipynb #40514eda
+def link_file(source:Path, # File that is whole
+              target:Path, # Its other name; what was there before is replaced
+             ):
+    "Give a file of the run a second name; a copy where the disk has no links, or of a file that is somebody else's"
+    with room_for(target, os.path.getsize(source)), atomic_path(target) as temporary:
+        try: os.link(source, temporary) if source.parent in (target.parent, target.parent.parent) else shutil.copyfile(source, temporary)
+        except OSError: shutil.copyfile(source, temporary)
 
 # %% ../nbs/03d_checkpoints.ipynb #dc49c356
 _SEAL = 71  # len('sha256:') + 64 hexadecimal digits
@@ -232,8 +242,9 @@ def is_number(value, # Anything
 def is_random_state(value, # Anything
                    ) -> bool:
     "Whether `set_random_state` can go on from it"
+    if not isinstance(value, dict): return False
     try: return _is_torch_state(value['torch'], value['cuda']) and _is_python_state(*value.get('python', [3, [0]*625, None])) and _is_numpy_state(*value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.]))
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError): return False
+    except (KeyError, RuntimeError, TypeError): return False
 
 def _is_torch_state(cpu, gpus):
     torch.Generator().set_state(cpu)  # raises unless it is one

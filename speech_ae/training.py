@@ -23,9 +23,9 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
-from .audio import SpeechAEError, atomic_path, can_hold_sample_corpus, load_audio, make_sample_corpus, save_audio, show_path
+from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, save_audio, show_path
 from .batches import AudioDataset, Samples
-from .checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, load_checkpoint, model_digest, random_state
+from .checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
 from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, weights_digest, write_file, write_json, write_table
 from .commands import Interrupted, command, show_duration
 from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
@@ -778,14 +778,14 @@ class Checkpoints(Callback):
         folder, self.best_model = trainer.config.run_dir, weights_digest(trainer.model.state_dict())
         save_checkpoint(folder/'best.pt', trainer.state_dict())
         _save_model(trainer.model, folder/'model')
-        _link(folder/'best.pt', folder/'last.pt')
+        link_file(folder/'best.pt', folder/'last.pt')
         self.saved = time.perf_counter()
 
     def keep_newest(self, trainer):
         "Let the checkpoint of every fifth epoch stay, and remove those that are too many"
         folder, keep = trainer.config.run_dir, trainer.config.keep_checkpoints
         if not trainer.epoch or trainer.epoch % self.every: return
-        _link(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
+        link_file(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
         old = sorted((_epoch_of(path), path) for path in folder.iterdir() if _epoch_of(path) in range(self.every, trainer.epoch + 1, self.every))
         for _, path in old[:-keep] if keep else []: path.unlink(missing_ok=True)
 
@@ -798,12 +798,6 @@ def _epoch_of(path:Path) -> int: # None if it is none
 def _save_model(model, folder):
     "`save_pretrained`; `TrainingError` if the disk has no room for it"
     with room_for(folder, sum(t.numel()*t.itemsize for t in model.state_dict().values())): model.save_pretrained(folder)
-
-def _link(source, target):
-    "Give a file of the run a second name; a copy where the disk has no links, or of a file that is somebody else's"
-    with room_for(target, os.path.getsize(source)), atomic_path(target) as temporary:
-        try: os.link(source, temporary) if source.parent in (target.parent, target.parent.parent) else shutil.copyfile(source, temporary)
-        except OSError: shutil.copyfile(source, temporary)
 
 # %% ../nbs/04_training.ipynb #4ea7000f
 class StopOnSignal(Callback):
@@ -1284,8 +1278,8 @@ def _set_aside(folder:Path, # Run folder
     first = [p for p in later if p.name != 'last.pt'] + [p for p in folder.glob('nonfinite_step_*.json') if int('0' + re.sub(r'\D', '', p.name)) > trainer.step]
     for p in first: os.rename(p, aside/p.name)
     if folder/'last.pt' in later:
-        _link(folder/'last.pt', aside/'last.pt')
-        _link(path, folder/'last.pt')
+        link_file(folder/'last.pt', aside/'last.pt')
+        link_file(path, folder/'last.pt')
     for name in _OF_A_PLACE + (('model', 'evaluation') if with_model else ()):
         if (folder/name).exists(): os.rename(folder/name, aside/name)
     print(f'set aside in {aside.name}, since the run goes on from step {trainer.step}: {", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
@@ -1305,7 +1299,7 @@ def _restore_best(folder:Path, # Run folder
         model = copy.deepcopy(trainer.model).cpu()
         model.load_state_dict(state['model'])
         _save_model(model, folder/'model')
-        if source != folder/'best.pt': _link(source, folder/'best.pt')
+        if source != folder/'best.pt': link_file(source, folder/'best.pt')
         checkpoints.best_model = digest
         return
     if trainer.batches_done: stopping.best, stopping.best_epoch, checkpoints.best_model = math.inf, trainer.epoch, ''
@@ -1323,7 +1317,7 @@ def _settle(path:Path, # The checkpoint that the run goes on from
     later, wrong = _later_files(folder, trainer), model_digest(folder/'model') != checkpoints.best_model
     itself_best = checkpoints.stopping.best_epoch == trainer.epoch and not trainer.batches_done
     if later or (wrong and checkpoints.best_model and not itself_best and (folder/'model').exists()): _set_aside(folder, later, path, trainer, wrong)
-    if path.resolve() != (folder/'last.pt').resolve(): _link(path, folder/'last.pt')
+    if path.resolve() != (folder/'last.pt').resolve(): link_file(path, folder/'last.pt')
     if not trainer.history: return
     if wrong: _restore_best(folder, path, trainer, checkpoints)
     history.write(trainer)
