@@ -200,13 +200,14 @@ def check_optimizer(state:dict, # From `optimizer.state_dict()` of another proce
     weights = [p for group in optimizer.param_groups for p in group['params']]
     for i, moments in state['state'].items(): check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]), f'the optimizer, at weight {i},')
 
-# %% ../nbs/03d_checkpoints.ipynb #eaead574
+# %% ../nbs/03d_checkpoints.ipynb #0df1fd19
 def seed_everything(seed): # 0 to 2**63 - 1
     "Begin the random numbers of PyTorch, Python and NumPy anew"
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
 
+# %% ../nbs/03d_checkpoints.ipynb #eaead574
 def torch_random_state(device, # torch.device that is used
                       ) -> dict: # 'torch' and 'cuda', tensors and a list of them
     "The states of PyTorch's random numbers: of the CPU and, where there is one, of the GPU that is used; nothing waits for it"
