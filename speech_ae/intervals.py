@@ -24,13 +24,13 @@ def speaker_means(values, # One for each recording, nan where there is none
 # %% ../nbs/02j_intervals.ipynb #2f0d873a
 @dataclass(frozen=True)
 class Interval:
-    "A mean over speakers and its margin; prints as `12.3 [11.0, 13.5]`"
+    "A mean over speakers and its margin; prints as `12.30 [11.00, 13.50]`"
     mean: float # Mean of the speakers' means, nan if there is none
     low: float # Lower end
     high: float # Upper end
     speakers: int # How many there are
     files: int # Recordings with a value
-    kind: str # 'interval': 95 %, from resampled speakers; 'range': from the lowest to the highest speaker, where there are too few for an interval
+    kind: str # 'interval': from resampled speakers, 95 % unless asked otherwise; 'range': from the lowest to the highest speaker, where there are too few for an interval
 
     def __str__(self): return f'{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]' + (f' (range of {self.speakers})' if self.kind == 'range' else '')
 
