@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'Source', 'list_sources', 'take_files', 'Finding', 'bandwidth', 'check_samples',
            'check_corpus', 'write_rows', 'read_rows', 'stop_if_bad', 'Excluded', 'read_excluded', 'exclude_recording',
-           'Recording', 'split_by_speaker', 'describe_split']
+           'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
 
 # %% ../nbs/02a_corpus.ipynb #55533745
 import csv, hashlib, html, os, stat, unicodedata
@@ -318,3 +318,22 @@ def describe_split(recordings:list[Recording], # With `split` set
     if unheard: text += f' In validation only: {show_path(", ".join(sorted(unheard)))}.'
     if untested: text += f' No validation voice in: {show_path(", ".join(sorted(untested)))}.'
     return text
+
+# %% ../nbs/02a_corpus.ipynb #78770f38
+def five_fold(recordings, # List of `Recording`
+              folds=5, # How many
+              seed=0, # Decides among speakers with as many seconds
+              stratum=lambda r: r.language, # What should be spread evenly over the folds; may name a source, too
+             ) -> list[list[Recording]]: # For each fold all recordings, with `split` set: 'valid' for its speakers, 'train' for the others
+    "Deal whole speakers to folds, in each language the longest first to the fold that has least of it"
+    seconds, strata = {}, {r.speaker: stratum(r) for r in reversed(recordings)}
+    for r in recordings: seconds[r.speaker] = seconds.get(r.speaker, 0) + r.seconds
+    if len(seconds) < folds: raise CorpusError(f'{len(seconds)} speakers cannot be dealt to {folds} folds; take fewer folds')
+    names = sorted(seconds)
+    order = sorted(np.random.default_rng(seed).permutation(names).tolist(), key=lambda name: (strata[name], -seconds[name]))
+    total, within, fold_of = np.zeros(folds), {}, {}
+    for name in order:
+        here = within.setdefault(strata[name], np.zeros(folds))
+        best = fold_of[name] = min(range(folds), key=lambda i: (here[i], total[i]))
+        here[best], total[best] = here[best] + seconds[name], total[best] + seconds[name]
+    return [[replace(r, split='valid' if fold_of[r.speaker] == i else 'train') for r in recordings] for i in range(folds)]
