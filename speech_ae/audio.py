@@ -97,7 +97,7 @@ class _Stream(sf.SoundFile):
     def seekable(self): return False
 
 # %% ../nbs/00_audio.ipynb #c1ff55c7
-def _blocks(f, max_seconds, size=2**18):
+def _blocks(f, max_seconds, size=2**16):
     "The samples of the open `SoundFile` in blocks, channels averaged, float32"
     n = 0
     while len(part := f.read(size, dtype='float32', always_2d=True)):
@@ -114,8 +114,9 @@ class _Checked:
     def __iter__(self):
         for block in self.blocks:
             self.n += len(block)
-            if not np.isfinite(block.sum(dtype=np.float64)): self.bad += len(block) - np.count_nonzero(np.isfinite(block))
-            self.peak = max(self.peak, float(block.max()), -float(block.min()))
+            highest, lowest = float(block.max()), float(block.min())
+            if not np.isfinite(highest - lowest): self.bad += len(block) - np.count_nonzero(np.isfinite(block))
+            self.peak = max(self.peak, highest, -lowest)
             if self.look and not self.bad and self.peak <= 100: self.look(block)
             yield block
         if self.bad: raise AudioError(f'{self.bad} of {self.n} samples are NaN or infinite', 'not finite')

@@ -10,6 +10,7 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'Source', 'list_sources', 'take_files
 # %% ../nbs/02a_corpus.ipynb #55533745
 import csv, hashlib, html, os, stat, unicodedata
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
@@ -130,15 +131,18 @@ def bandwidth(samples, # Samples, shape (n,)
     size = min(1024, len(samples))
     return _highest(sum(_power(piece, size) for piece in _pieces(samples)))*sample_rate/size
 
+@cache
+def _window(size): return np.hanning(size).astype(np.float32)
+
 def _power(samples, size):
     "Sum of the power spectra of blocks of `size` samples"
     blocks = np.asarray(samples[:len(samples)//size*size], dtype=np.float32).reshape(-1, size)
-    spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*np.hanning(size).astype(np.float32))
+    spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*_window(size))
     return (spectrum.real**2 + spectrum.imag**2).sum(0).astype(np.float64)
 
 def _highest(power): return int(np.nonzero(power >= power.max()*10**-6.5)[0][-1])
 
-def _pieces(samples, size=2**18):
+def _pieces(samples, size=2**16):
     "Consecutive pieces, so that an hour of samples is never copied whole"
     return (samples[i:i + size] for i in range(0, len(samples), size))
 
@@ -148,9 +152,11 @@ class _Checks:
     def __init__(self): self.n, self.mean, self.squares, self.clipped, self.power, self.size = 0, 0., 0., 0, 0., None
 
     def look(self, samples):
-        n, mean = len(samples), float(samples.mean(dtype=np.float64))
+        x = samples.astype(np.float64)
+        n, mean = len(x), float(x.mean())
+        x -= mean
         self.size = self.size or min(1024, n)
-        self.squares += float(np.sum((samples.astype(np.float64) - mean)**2)) + (mean - self.mean)**2*self.n*n/(self.n + n)
+        self.squares += float(np.square(x, out=x).sum()) + (mean - self.mean)**2*self.n*n/(self.n + n)
         self.mean += (mean - self.mean)*n/(self.n + n)
         self.clipped += np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999)
         self.power = self.power + _power(samples, self.size)
