@@ -68,9 +68,10 @@ def _in_pieces(process, samples, piece, fade):
     "`process` applied to overlapping pieces of `samples`, each at most `piece` samples, joined by linear fades of `fade` samples and written over `samples`"
     n, ramp = len(samples), np.linspace(0, 1, fade, dtype=np.float32)
     count = 1 + max(0, -(-(n - piece)//(piece - fade)))
-    starts, following = np.linspace(0, max(n - piece, 0), count).astype(int), samples[:piece]
+    starts, part = np.linspace(0, max(n - piece, 0), count).astype(int), samples[:piece]
     for start, after in zip(starts, [*starts[1:], n]):
-        done, following = process(following), samples[after:after + piece].copy()
+        done = process(part)
+        part = np.concatenate([part[after - start:], samples[start + piece:after + piece]])  # the next one, from samples that nothing was written over
         if start: done[:fade] = samples[start:start + fade] + ramp*(done[:fade] - samples[start:start + fade])
         samples[start:start + len(done)] = done
     return samples
