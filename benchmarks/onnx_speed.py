@@ -14,7 +14,8 @@ import torch
 from speech_ae.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
 from speech_ae.model import ModelConfig, SpeechAE, build_model, frames_rms
 
-CHUNKS, MARGINS, MARGIN = 16, (0, 4, 8, 16, 32, 64), 16 # Chunks of a recording; frames at both ends; those of the timed runs
+CHUNKS = {60: 16, 180: 32} # Of recordings of so many seconds
+MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; those of the timed runs
 
 PUBLISHED = [dict(name='EnCodec, 24 kHz', times_real_time='about 10, for encoding and for decoding', source='Defossez, Copet, Synnaeve, Adi: High Fidelity Neural Audio Compression (2022); one thread of a laptop; quoted from memory, neither looked up nor measured here')]
 
@@ -31,7 +32,7 @@ def trained(recordings, steps):
         optimizer.step()
     return model.eval()
 
-def chunked(run, frames, margin, chunks=CHUNKS):
+def chunked(run, frames, margin, chunks):
     "Reconstruct frames (T, n) in overlapping chunks that run as one batch"
     size = -(-len(frames)//chunks)
     pieces = [(max(0, a - margin), a, min(a + size, len(frames)), min(a + size + margin, len(frames))) for a in range(0, len(frames), size)]
@@ -75,22 +76,22 @@ def main():
         others = {'PyTorch': adaptive, 'ONNX': open_export(folder/'adaptive.onnx', threads=1)}
         megabytes['adaptive ONNX'] = (folder/'adaptive.onnx').stat().st_size/1e6
     sound, framing = np.resize(np.concatenate(held_out), 200*rate), model.framing
-    def back(kind, name, samples, *margin): return framing.overlap_add(kind(runs[name], framing.frame(samples), *margin), len(samples))
-    minute = sound[20*rate:80*rate]
+    def back(kind, name, samples, *how): return framing.overlap_add(kind(runs[name], framing.frame(samples), *how), len(samples))
+    minute, pieces = sound[20*rate:80*rate], CHUNKS[60]
     expected, untrained = back(whole, 'ONNX', minute), back(whole, 'random float32', minute)
-    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin)) for column, reference, name in (('float32', expected, 'ONNX'), ('int8', expected, 'ONNX int8'), ('random float32', untrained, 'random float32'), ('random int8', untrained, 'random int8'))} for margin in MARGINS]
-    print(f'dB against the whole recording in float32, 60 s in {CHUNKS} chunks; random: a network that was not trained')
+    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin, pieces)) for column, reference, name in (('float32', expected, 'ONNX'), ('int8', expected, 'ONNX int8'), ('random float32', untrained, 'random float32'), ('random int8', untrained, 'random int8'))} for margin in MARGINS]
+    print(f'dB against the whole recording in float32, 60 s in {pieces} chunks; random: a network that was not trained')
     show(seams, ('margin', 'float32', 'int8', 'random float32', 'random int8'))
     for name in 'random float32', 'random int8': del runs[name]
-    cases, rows = [(5, whole)] + [(60, whole), (60, chunked), (180, chunked)][:None if not args.quick else 0], []
-    for length, kind in cases:
-        samples, margin, peaks = sound[20*rate:(20 + length)*rate], () if kind is whole else (MARGIN,), []
+    cases, rows = [(5, 1)] + [(60, 1), *CHUNKS.items()][:None if not args.quick else 0], []
+    for length, chunks in cases:
+        samples, how, peaks = sound[20*rate:(20 + length)*rate], (whole,) if chunks == 1 else (chunked, MARGIN, chunks), []
         flop, expected = counted(model, samples), back(whole, 'PyTorch', samples)
-        tasks = {name: lambda name=name: back(kind, name, samples, *margin) for name in runs}
+        tasks = {name: lambda name=name: back(how[0], name, samples, *how[1:]) for name in runs}
         times = take_turns(tasks | {'peak': lambda: peaks.append(matrix_rate(torch.float32))}, args.rounds)
         peak = float(np.median(peaks[1:]))
         for name in runs:
-            rows.append(row(name, 'ours' if name != 'ONNX int8, plain' else 'alternative', times[name], basis='cpu', preset='classic', length=length, chunks=1 if kind is whole else CHUNKS, margin=sum(margin), times_real_time=length/seconds(times[name]), latency_ms=1000*seconds(times[name]),
+            rows.append(row(name, 'ours' if name != 'ONNX int8, plain' else 'alternative', times[name], basis='cpu', preset='classic', length=length, chunks=chunks, margin=0 if chunks == 1 else MARGIN, times_real_time=length/seconds(times[name]), latency_ms=1000*seconds(times[name]),
                             flop=flop, bound_times_real_time=length*peak/flop, share_of_bound=flop/peak/seconds(times[name]), peak=peak, noise_db=min(ratio_db(expected, tasks[name]()), 200.), megabytes=megabytes.get(name)))
     for length in (5, 60)[:None if not args.quick else 1]:
         samples = sound[20*rate:(20 + length)*rate]
@@ -101,6 +102,6 @@ def main():
                             noise_db=min(ratio_db(expected, tasks[name]()), 200.), megabytes=megabytes['adaptive ONNX'] if name == 'ONNX' else None))
     show(rows, ('preset', 'name', 'length', 'chunks', 'cpu', 'wall', 'times_real_time', 'bound_times_real_time', 'share_of_bound', 'noise_db'))
     save(args, 'onnx_speed', 'recordings through classic, and through adaptive, and back on one core, framing and overlap-add included; length in s; the bound is float32 matrix products at the rate measured in the same rounds; noise_db is relative to PyTorch on the whole recording; what is published is quoted, not measured',
-         settings=dict(files=args.files, model='given' if args.model else f'{args.steps} steps from PCA', threads=1, chunks=CHUNKS, margin=MARGIN), basis='cpu', published=PUBLISHED, exports=facts, load_at_end=(load := round(os.getloadavg()[0], 2)), machine_was_busy=max(args.load, load) > 1.5, seams=seams, rows=rows)
+         settings=dict(files=args.files, model='given' if args.model else f'{args.steps} steps from PCA', threads=1, chunks=pieces, margin=MARGIN), basis='cpu', published=PUBLISHED, exports=facts, load_at_end=(load := round(os.getloadavg()[0], 2)), machine_was_busy=max(args.load, load) > 1.5, seams=seams, rows=rows)
 
 if __name__ == '__main__': main()

@@ -209,10 +209,13 @@ def _check_file(path):
 # %% ../nbs/02a_corpus.ipynb #8d5b03e3
 def _leave_out_copies(rows):
     "From (file, sha256, found) in the order of the files: the files that stay, and all findings"
-    seen, stay, findings = {}, [], []
+    def is_usable(found): return not any(severity == 'error' for severity, *_ in found)
+    def by_name(row): return (path := PurePosixPath(row[0])).parent.parts, path.stem
+    first, stay, findings = {}, [], []
+    for file, digest, found in sorted(rows, key=by_name):
+        if is_usable(found): first.setdefault(digest, file)
     for file, digest, found in rows:
-        usable = not any(severity == 'error' for severity, *_ in found)
-        if usable and seen.setdefault(digest, file) != file: usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(seen[digest])}')]
+        if (usable := is_usable(found)) and first[digest] != file: usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(first[digest])}')]
         stay += [file]*usable
         findings += [Finding(file, *row) for row in found]
     return stay, findings

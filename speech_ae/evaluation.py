@@ -23,6 +23,7 @@ from fastcore.script import Param, call_parse, is_cli
 from . import __version__
 from .audio import SpeechAEError, read_audio, show_path
 from .batches import AudioDataset
+from .checkpoints import plain_json, write_json
 from .commands import command, progress
 from .corpus import Recording, bandwidth, describe_split, read_rows, take_files, write_rows
 from .denoising import DENOISE_METHODS, normalize_level
@@ -35,7 +36,7 @@ from .page import (bar_table, color_key, count_text, definitions, folded, grid, 
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
 from .preparation import Corpus, prepare_corpus
-from .training import HISTORY_COLUMNS, TrainConfig, check_config, plain_json, environment, pick_device, write_json
+from .training import HISTORY_COLUMNS, TrainConfig, check_config, environment, pick_device
 
 # %% ../nbs/04a_evaluation.ipynb #37d48a15
 class EvaluationError(SpeechAEError):

@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PRECISIONS', 'TOLERANCE', 'SHAPES', 'FORMAT_VERSION', 'LEAS
            'write_torchscript', 'write_safetensors', 'open_export']
 
 # %% ../nbs/04g_exports.ipynb #5a8eb26e
-import importlib, io, json, logging, math, os, tempfile, warnings, zipfile
+import importlib, io, itertools, json, logging, math, os, tempfile, warnings, zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,12 @@ def _reordered(matrix):
 
 def _ways(lstm): return ('', '_reverse') if lstm.bidirectional else ('',)  # how PyTorch ends the names of their weights
 
-def _lstm_weights(lstm, layer):
-    "Weights of one layer for the operator LSTM, D directions: of the input (D, 4H, n_in), of the hidden state (D, 4H, H), biases (D, 8H)"
+def _lstm_weights(lstm, layer, before=None):
+    "Weights of one layer for the operator LSTM, D directions: of the input (D, 4H, n_in), of the hidden state (D, 4H, H), biases (D, 8H); with those of a linear layer `before` it multiplied in"
     def all_ways(name): return np.stack([_reordered(getattr(lstm, f'{name}_l{layer}{way}').detach().numpy()) for way in _ways(lstm)])
-    return all_ways('weight_ih'), all_ways('weight_hh'), np.concatenate([all_ways('bias_ih'), all_ways('bias_hh')], 1)
+    ahead, bias = all_ways('weight_ih'), all_ways('bias_ih')
+    if before: ahead, bias = ahead@before.weight.detach().numpy(), bias + ahead@before.bias.detach().numpy()
+    return ahead, all_ways('weight_hh'), np.concatenate([bias, all_ways('bias_hh')], 1)
 
 # %% ../nbs/04g_exports.ipynb #30f6945d
 def _linear(graph, x, layer, name, mix=()):
@@ -69,13 +71,17 @@ def _linear(graph, x, layer, name, mix=()):
 
 def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(0), **options)
 
+def _widens(half): return half.input.in_features < half.input.out_features
+
 def _half(graph, half, x, lengths, real, name, int8=None, state=None):
     "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
     ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
     state = graph.Split(state, outputs=2*half.lstm.num_layers, axis=0) if state else ['']*2*half.lstm.num_layers
-    x = graph.Transpose(_blanked(graph, _linear(graph, x, half.input, f'{name}.input', mix and mix[0]), real), perm=[1, 0, 2])
+    within_lstm = half.input if int8 and _widens(half) else None
+    x = graph.MatMul(x, mix[0]) if within_lstm else _linear(graph, x, half.input, f'{name}.input', mix and mix[0])
+    x = graph.Transpose(_blanked(graph, x, real), perm=[1, 0, 2])
     for layer in range(half.lstm.num_layers):
-        ahead, within, bias = _lstm_weights(half.lstm, layer)
+        ahead, within, bias = _lstm_weights(half.lstm, layer, None if layer else within_lstm)
         if int8: x, ahead = _with_remainder(graph, x, _unmixed(ahead, int8[layer][1]))
         weights = [graph.constant(w, f'{name}.lstm.{layer}.{part}') for w, part in ((ahead, 'input'), (within, 'hidden'), (bias, 'bias'))]
         x, *end = graph.LSTM(x, *weights, lengths, *state[layer::half.lstm.num_layers], outputs=3, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size)
@@ -560,12 +566,12 @@ def _float16(proto):
 
 # %% ../nbs/04g_exports.ipynb #57639b3d
 def _run_half(half, x, lengths, seen):
-    "Encoder or decoder, the directions of its LSTM layers by themselves; their inputs are appended to `seen`"
+    "Encoder or decoder, the directions of its LSTM layers by themselves; what is rounded before them in 8 bits is appended to `seen`"
     lstm, padding = half.lstm, ~frame_mask(lengths, x.shape[1]).unsqueeze(-1)
-    x = half.input(x).masked_fill(padding, 0)
+    given, x = x, half.input(x).masked_fill(padding, 0)
     start = x.new_zeros(1, x.shape[0], lstm.hidden_size)
     for layer in range(lstm.num_layers):
-        seen.append(x)
+        seen.append(given if _widens(half) and not layer else x)
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')] for way in _ways(lstm)]
         ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0] for y, w in zip((x, _turn(x, lengths)), weights))
         x = torch.cat([ahead, *(_turn(y, lengths) for y in back)], -1)
@@ -590,8 +596,8 @@ class _Part(nn.Module):
 
 # %% ../nbs/04g_exports.ipynb #c6b148e8
 def _reactions(model, part, seconds=3):
-    "For the LSTM layers of a part how strongly its first output reacts to each of the H values of their inputs, relative to the strongest"
-    total, generator = 0., torch.Generator().manual_seed(0)
+    "For the LSTM layers of a part how strongly its first output reacts to each of the H values of their inputs, or of fewer latents, relative to the strongest"
+    totals, generator = itertools.repeat(0.), torch.Generator().manual_seed(0)
     for frames in _voices(model, None):
         frames = frames[:, :round(seconds*model.framing.frame_rate)]
         with torch.no_grad(): x = model.encode(frames) if part == 'decoder' else frames
@@ -599,8 +605,8 @@ def _reactions(model, part, seconds=3):
             seen = []
             output = _Part(model, part).walk(x.clone().requires_grad_(), torch.tensor([x.shape[1]]), seen)[0]
             gradients = torch.autograd.grad(output, seen, torch.randn(output.shape, generator=generator))
-        total = total + torch.stack([g.unflatten(-1, (-1, model.config.hidden_size)).square().mean((0, 1, 2)) for g in gradients])
-    return (total/total.amax(1, keepdim=True).clamp(min=1e-30)).sqrt().numpy()
+        totals = [total + g.reshape(-1, min(g.shape[-1], model.config.hidden_size)).square().mean(0) for total, g in zip(totals, gradients)]
+    return [(total/total.max().clamp(min=1e-30)).sqrt().numpy() for total in totals]
 
 def _hadamard(n):
     "Orthogonal matrix (n, n) whose entries are about equally large"
@@ -611,9 +617,9 @@ def _hadamard(n):
     return np.kron(hadamard(power), np.cos(angle) + np.sin(angle))*signs/math.sqrt(n)
 
 def _mixings(model, part):
-    "For each half, for each LSTM layer: a matrix for its input, in pieces of H values, and one for the weights of such a piece"
-    gains, flat = np.sqrt(_reactions(model, part).clip(min=1e-2)), _hadamard(model.config.hidden_size)
-    pairs = [((gain[:, None]*flat).astype(np.float32), (flat/gain[:, None]).astype(np.float32)) for gain in gains]
+    "For each half, for each LSTM layer: a matrix for its input, in pieces of H values, or for the latents, and one for the weights of such a piece"
+    gains = [np.sqrt(reaction.clip(min=1e-2))[:, None] for reaction in _reactions(model, part)]
+    pairs = [((gain*flat).astype(np.float32), (flat/gain).astype(np.float32)) for gain, flat in ((gain, _hadamard(len(gain))) for gain in gains)]
     halves = [half for half in ('encoder', 'decoder') if part in ('autoencoder', half)]
     return {half: pairs[k*model.config.n_layers:(k + 1)*model.config.n_layers] for k, half in enumerate(halves)}
 

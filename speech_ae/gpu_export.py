@@ -18,12 +18,13 @@ from fastcore.script import Param, call_parse, is_cli
 import speech_ae
 from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
 from .batches import AudioDataset, collate
+from .checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
 from .commands import command
 from .corpus import split_by_speaker
 from .exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
 from .preparation import prepare_corpus
-from .training import TrainConfig, Trainer, TrainingError, check_config, complete_config, environment, load_checkpoint, pick_device, save_checkpoint, write_json
+from .training import TrainConfig, Trainer, check_config, complete_config, environment, pick_device
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
 class CheckFailed(SpeechAEError):
