@@ -10,6 +10,7 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'Source', 'list_sources', 'take_files
 # %% ../nbs/02a_corpus.ipynb #55533745
 import csv, hashlib, html, os, stat, unicodedata
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
@@ -128,34 +129,57 @@ def bandwidth(samples, # Samples, shape (n,)
              ) -> float: # In Hz, at most sample_rate/2
     "Highest frequency where the average power spectrum is within 65 dB of its maximum"
     size = min(1024, len(samples))
-    window = np.hanning(size).astype(np.float32)
-    power = np.zeros(size//2 + 1)
-    for piece in _pieces(samples):
-        blocks = np.asarray(piece[:len(piece)//size*size], dtype=np.float32).reshape(-1, size)
-        spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*window)
-        power += (spectrum.real**2 + spectrum.imag**2).sum(0)
-    return float(np.nonzero(power >= power.max()*10**-6.5)[0][-1]*sample_rate/size)
+    return _highest(sum(_power(piece, size) for piece in _pieces(samples)))*sample_rate/size
 
-def _pieces(samples, size=2**20):
+@cache
+def _window(size): return np.hanning(size).astype(np.float32)
+
+def _power(samples, size):
+    "Sum of the power spectra of blocks of `size` samples"
+    blocks = np.asarray(samples[:len(samples)//size*size], dtype=np.float32).reshape(-1, size)
+    spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*_window(size))
+    return (spectrum.real**2 + spectrum.imag**2).sum(0).astype(np.float64)
+
+def _highest(power): return int(np.nonzero(power >= power.max()*10**-6.5)[0][-1])
+
+def _pieces(samples, size=2**16):
     "Consecutive pieces, so that an hour of samples is never copied whole"
     return (samples[i:i + size] for i in range(0, len(samples), size))
 
-# %% ../nbs/02a_corpus.ipynb #d837166e
+# %% ../nbs/02a_corpus.ipynb #007422f7
+class _Checks:
+    "Looks at the samples of one recording, block by block"
+    def __init__(self): self.n, self.mean, self.squares, self.clipped, self.power, self.size = 0, 0., 0., 0, 0., None
+
+    def look(self, samples):
+        x = samples.astype(np.float64)
+        n, mean = len(x), float(x.mean())
+        x -= mean
+        self.size = self.size or min(1024, n)
+        self.squares += float(np.square(x, out=x).sum()) + (mean - self.mean)**2*self.n*n/(self.n + n)
+        self.mean += (mean - self.mean)*n/(self.n + n)
+        self.clipped += np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999)
+        self.power = self.power + _power(samples, self.size)
+        self.n += n
+
+    def found(self, sample_rate):
+        seconds, rms_db = self.n/sample_rate, 10*np.log10(max(self.squares/self.n, 1e-20))
+        if seconds < 0.1: return [('error', 'short', f'{1000*seconds:.0f} ms, less than 100 ms')]
+        if rms_db < -60: return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180 else 'digital silence')]
+        clipped, band = self.clipped/self.n, _highest(self.power)*sample_rate/self.size
+        rules = [(clipped > 1e-3, 'clipped', f'{100*clipped:.2f} % of the samples at or above full scale'),
+                 (band < 5000, 'narrow band', f'nothing above {band:.0f} Hz'),
+                 (abs(self.mean) > 0.02, 'offset', f'mean of {self.mean:.3f}'),
+                 (seconds > 60, 'long', f'{seconds:.0f} s; recordings of a few seconds train faster')]
+        return [('warning', problem, detail) for found, problem, detail in rules if found]
+
 def check_samples(samples, # Samples, shape (n,), at the recording's own rate
                   sample_rate, # In Hz
                  ) -> list[tuple[str, str, str]]: # (severity, problem, detail), empty if all is well
     "What is wrong with the samples of one recording"
-    seconds, mean = len(samples)/sample_rate, float(samples.mean(dtype=np.float64))
-    variance = sum(float(np.sum((piece.astype(np.float64) - mean)**2)) for piece in _pieces(samples))/len(samples)
-    rms_db = 10*np.log10(max(variance, 1e-20))
-    if seconds < 0.1: return [('error', 'short', f'{1000*seconds:.0f} ms, less than 100 ms')]
-    if rms_db < -60: return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180 else 'digital silence')]
-    clipped, band = (np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999))/len(samples), bandwidth(samples, sample_rate)
-    rules = [(clipped > 1e-3, 'clipped', f'{100*clipped:.2f} % of the samples at or above full scale'),
-             (band < 5000, 'narrow band', f'nothing above {band:.0f} Hz'),
-             (abs(mean) > 0.02, 'offset', f'mean of {mean:.3f}'),
-             (seconds > 60, 'long', f'{seconds:.0f} s; recordings of a few seconds train faster')]
-    return [('warning', problem, detail) for found, problem, detail in rules if found]
+    checks = _Checks()
+    for piece in _pieces(samples): checks.look(piece)
+    return checks.found(sample_rate)
 
 # %% ../nbs/02a_corpus.ipynb #fca87342
 def _sha256(path):
@@ -168,14 +192,15 @@ def _sha256(path):
     except OSError: return None
     return digest.hexdigest()
 
-def _examine(path):
-    "Read one recording: its samples and rate, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
-    try: samples, rate, missing = _read_recording(path, 3600)
+def _examine(path, sample_rate=None):
+    "Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
+    checks = _Checks()
+    try: samples, rate, missing = _read_recording(path, 3600, sample_rate, checks.look)
     except AudioError as e: return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
-    digest, found = _sha256(path), check_samples(samples, rate)
+    digest, found = _sha256(path), checks.found(rate)
     if missing: found.append(('warning', 'cut short', missing))
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
-    return None if any(severity == 'error' for severity, *_ in found) else [samples, rate], digest, found
+    return None if any(severity == 'error' for severity, *_ in found) else samples, digest, found
 
 def _check_file(path):
     "The sha256 of one recording and what was found"
