@@ -17,6 +17,7 @@ from speech_ae.corpus import bandwidth, split_by_speaker
 from speech_ae.preparation import prepare_corpus
 from speech_ae.floors import (LatentQuantizer, Quantized, coefficient_moments, klt_floor, lapped_floor, low_pass_floor, mean_snr, noise_filled_floor, quantized,
                               set_apart, switched_klt_floor)
+from speech_ae.intervals import speaker_means
 from speech_ae.metrics import frame_moments, mdct_floor, pca_floor, si_sdr
 
 def measure_parts(reconstruct, recordings, parts, speakers):
@@ -25,7 +26,7 @@ def measure_parts(reconstruct, recordings, parts, speakers):
     ratios = np.minimum([si_sdr(x, y) for x, y in zip(recordings, made)], 45)
     energy = np.array([(np.sum(x.astype(float)**2), np.sum((x - y.astype(float))**2)) for x, y in zip(recordings, made)])
     speakers = np.array(speakers)
-    def by_speaker(chosen): return np.mean([ratios[chosen & (speakers == s)].mean() for s in np.unique(speakers[chosen])])
+    def by_speaker(chosen): return np.mean(list(speaker_means(ratios[chosen], speakers[chosen]).values()))
     def number(v): return round(float(v), 3) if np.isfinite(v) else None
     return {name: dict(si_sdr_mean=number(ratios[chosen].mean()), si_sdr_median=number(np.median(ratios[chosen])), si_sdr_speakers=number(by_speaker(chosen)),
                        explained_variance=round(float(1 - energy[chosen, 1].sum()/energy[chosen, 0].sum()), 5)) for name, chosen in parts.items()}

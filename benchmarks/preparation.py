@@ -9,6 +9,7 @@ from timing import options, quiet, row, save, seconds, show, take_turns, in_proc
 import numpy as np
 import soundfile as sf
 import soxr
+from speech_ae import isolation
 from speech_ae.audio import find_audio, load_audio, save_audio, synth_speech
 from speech_ae.preparation import prepare_corpus
 
@@ -67,8 +68,9 @@ def one_core(folder, length, rounds):
     return [r | (dict(target=targets[r['name']], met=r['times_real_time'] >= targets[r['name']]) if r['name'] in targets else {}) for r in rows]
 
 def peak_mb(workers=False):
-    "Largest resident memory so far of this process, or of the largest of its workers that have ended"
+    "Largest resident memory so far of this process, or of the largest of the processes in which it read recordings, which end here"
     import resource
+    while workers and isolation._idle: isolation._idle.pop().end()
     unit = 2**20 if sys.platform == 'darwin' else 2**10
     if workers: return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss//unit
     try: return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))//2**10  # ru_maxrss counts the parent's, too
@@ -76,12 +78,10 @@ def peak_mb(workers=False):
 
 def child(folder, denoise, workers):
     "In a process of its own: seconds, and peak memory of this process and of the largest worker, in MB"
-    from joblib.externals.loky import get_reusable_executor
     imported, start = peak_mb(), time.perf_counter()
     prepared(folder, denoise, workers)
     wall = time.perf_counter() - start
-    if workers > 1: get_reusable_executor().shutdown(wait=True)
-    print(json.dumps(dict(wall=wall, peak_mb=peak_mb(), largest_worker_mb=peak_mb(workers=True) if workers > 1 else None, imported_mb=imported)))
+    print(json.dumps(dict(wall=wall, peak_mb=peak_mb(), largest_worker_mb=peak_mb(workers=True), imported_mb=imported)))
 
 def in_child(folder, length, name, denoise='wiener', workers=1):
     found = in_process(__file__, ['--child', folder, denoise, workers])
@@ -111,6 +111,7 @@ def main():
         minutes = 6 if args.quick else 60
         save_audio(hour/'long.mp3', np.resize(np.concatenate([decode(f) for f in sorted(four.glob('*.mp3'))[:60]]), minutes*60*RATE), RATE)
         long = in_child(hour, 60*minutes, f'one recording of {minutes} min')
+        long['peak_mb'] = max(long['peak_mb'], long.pop('largest_worker_mb'))
         show([long], ('name', 'wall', 'times_real_time', 'peak_mb'))
     save(args, 'preparation', 'preparation from 44.1 kHz mono MP3; times_real_time is sound per second of processor time of one core in `rows`, per second of wall time in `scaling`, `rates` and `long`; share_of_bound against decode + soxr',
          settings=dict(clips=args.clips, clip_seconds=SECONDS, kbit_per_second=kbit, sample_rate=RATE), basis='cpu', times_real_time=next(r['times_real_time'] for r in rows if r['name'] == 'speech_ae + wiener'),

@@ -12,11 +12,9 @@ from speech_ae.batches import AudioDataset, Samples
 def child(folder, cache):
     "In a process of its own: seconds of each part, and the largest memory of this process and of a worker"
     from joblib import cpu_count
-    from joblib.externals.loky import get_reusable_executor
     from speech_ae.preparation import prepare_corpus
     from timing import quiet
     found = dict(prepare=spent(lambda: prepared(folder, workers=cpu_count(), cache=cache))[0])
-    get_reusable_executor().shutdown(wait=True)
     found |= dict(peak_mb=peak_mb(), largest_worker_mb=peak_mb(workers=True))
     found['again'] = spent(lambda: prepared(folder, cache=cache))[0]
     with quiet(): corpus = prepare_corpus(folder, cache_dir=cache, max_bad=10**6)

@@ -97,25 +97,47 @@ class _Stream(sf.SoundFile):
     def seekable(self): return False
 
 # %% ../nbs/00_audio.ipynb #c1ff55c7
-def _read_mono(f, max_seconds, block=2**18):
-    "The samples of the open `SoundFile`, channels averaged, float32"
-    samples, n = np.empty(min(f.frames, block), dtype=np.float32), 0
-    while len(part := f.read(block, dtype='float32', always_2d=True)):
-        if n + len(part) > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
-        if n + len(part) > len(samples): samples.resize(max(n + len(part), min(f.frames, len(samples)*3//2)), refcheck=False)  # a header may promise what it likes
-        samples[n:n + len(part)] = part[:, 0] if f.channels == 1 else part.mean(axis=1)
+def _blocks(f, max_seconds, size=2**16):
+    "The samples of the open `SoundFile` in blocks, channels averaged, float32"
+    n = 0
+    while len(part := f.read(size, dtype='float32', always_2d=True)):
         n += len(part)
+        if n > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
+        yield part[:, 0] if f.channels == 1 else part.mean(axis=1)
     if n == 0: raise AudioError('holds no samples', 'empty')
+
+# %% ../nbs/00_audio.ipynb #bf666d8e
+class _Checked:
+    "The same blocks, with an `AudioError` after the last one unless every sample was finite and on the scale where full scale is 1; `n` counts the samples, and `look` is shown each block while all is well"
+    def __init__(self, blocks, look): self.blocks, self.look, self.n, self.bad, self.peak = blocks, look, 0, 0, 0.
+
+    def __iter__(self):
+        for block in self.blocks:
+            self.n += len(block)
+            highest, lowest = float(block.max()), float(block.min())
+            if not np.isfinite(highest - lowest): self.bad += len(block) - np.count_nonzero(np.isfinite(block))
+            self.peak = max(self.peak, highest, -lowest)
+            if self.look and not self.bad and self.peak <= 100: self.look(block)
+            yield block
+        if self.bad: raise AudioError(f'{self.bad} of {self.n} samples are NaN or infinite', 'not finite')
+        if self.peak > 100: raise AudioError(f'peak of {self.peak:.3g} where full scale is 1; divide the samples by their full scale')
+
+# %% ../nbs/00_audio.ipynb #08c2471c
+def _resampled(blocks, rate, sample_rate):
+    "The blocks at another rate, of other lengths; joined, they are what resampling all at once would give"
+    stream = soxr.ResampleStream(rate, sample_rate, 1, quality='HQ')
+    for block in blocks: yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+def _join(blocks, promised):
+    "One array of all blocks; as a header may promise any number of samples, memory is taken as they come"
+    samples, n = np.empty(min(promised, 2**18), dtype=np.float32), 0
+    for block in blocks:
+        if n + len(block) > len(samples): samples.resize(max(n + len(block), min(promised, len(samples)*5//4)), refcheck=False)
+        samples[n:n + len(block)] = block
+        n += len(block)
     samples.resize(n, refcheck=False)
     return samples
-
-# %% ../nbs/00_audio.ipynb #8793a468
-def _check_samples(samples):
-    "Raise `AudioError` unless every sample is finite and on the scale where full scale is 1"
-    bad = 0 if np.isfinite(samples.sum(dtype=np.float64)) else len(samples) - np.count_nonzero(np.isfinite(samples))
-    if bad: raise AudioError(f'{bad} of {len(samples)} samples are NaN or infinite', 'not finite')
-    peak = float(max(samples.max(), -samples.min()))
-    if peak > 100: raise AudioError(f'peak of {peak:.3g} where full scale is 1; divide the samples by their full scale')
 
 # %% ../nbs/00_audio.ipynb #ff0d066b
 def _share_of_wav(file):
@@ -141,17 +163,18 @@ def _missing(file, f, n):
     return f'ends after {n/f.samplerate:.2f} s without its last page' if f.format == 'OGG' and not _has_last_page(file) else ''
 
 # %% ../nbs/00_audio.ipynb #d482e1bc
-def _read_recording(path, max_seconds):
-    "What `read_audio` gives, and what is missing"
+def _read_recording(path, max_seconds, sample_rate=None, look=None):
+    "Samples, at `sample_rate` if that is given, the recording's own rate, and what is missing; `look` is shown all samples at their own rate, block by block"
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
         if status.st_size == 0: raise AudioError('file of 0 bytes', 'empty')
         with open(path, 'rb') as file, _Stream(file.fileno(), closefd=False) as f:
             _check_header(f, max_seconds)
-            samples = _read_mono(f, max_seconds)
-            _check_samples(samples)
-            return samples, f.samplerate, _missing(file, f, len(samples))
+            blocks = checked = _Checked(_blocks(f, max_seconds), look)
+            if sample_rate not in (None, f.samplerate): blocks = _resampled(checked, f.samplerate, sample_rate)
+            samples = _join(blocks, int(f.frames*(sample_rate or f.samplerate)/f.samplerate) + 1)
+            return samples, f.samplerate, _missing(file, f, checked.n)
     except AudioError as e: raise AudioError(f'{show_path(path)}: {e}', e.problem) from None
     except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({_said(e)})') from None
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
@@ -172,8 +195,7 @@ def load_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3; any ra
                max_seconds=3600, # Longest recording accepted, in seconds
               ) -> np.ndarray: # Samples, shape (n,), float32, mono, finite, full scale = 1; peaks above 1 are kept
     "Load a recording as mono float32 samples; `AudioError` says what is wrong with it"
-    samples, rate = read_audio(path, max_seconds)
-    return samples if rate == sample_rate else soxr.resample(samples, rate, sample_rate, quality='HQ')
+    return _read_recording(path, max_seconds, sample_rate)[0]
 
 # %% ../nbs/00_audio.ipynb #aab82378
 _CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': ('OGG', 'VORBIS'), '.mp3': ('MP3', 'MPEG_LAYER_III')}

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'TrainingError', 'show_bytes', 'room_for', 'write_file', 'plain_json', 'write_json',
-           'write_table', 'link_file', 'save_checkpoint', 'load_checkpoint', 'weights_digest', 'model_digest',
-           'show_difference', 'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state',
-           'random_state', 'set_random_state', 'is_count', 'is_number', 'is_random_state']
+           'write_table', 'link_file', 'save_checkpoint', 'load_checkpoint', 'model_digest', 'show_difference',
+           'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state', 'random_state',
+           'set_random_state', 'is_count', 'is_number', 'is_random_state']
 
 # %% ../nbs/03d_checkpoints.ipynb #83d15ec7
 import csv, errno, hashlib, io, json, math, os, random, shutil, zipfile
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from .audio import SpeechAEError, atomic_path, show_path
+from .model import weights_digest
 
 # %% ../nbs/03d_checkpoints.ipynb #451b2601
 class TrainingError(SpeechAEError):
@@ -152,15 +153,6 @@ def load_checkpoint(path, # File written by `save_checkpoint`
     return state
 
 # %% ../nbs/03d_checkpoints.ipynb #7e120657
-def weights_digest(tensors:dict, # {name: tensor}, such as a model's `state_dict()`
-                  ) -> str: # Hexadecimal
-    "A checksum of weights with their names"
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
 def model_digest(folder, # Written by `save_pretrained`
                 ) -> str: # '' if there is no model
     "`weights_digest` of the weights in a model folder"

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'Source', 'list_sources', 'take_files', 'Finding', 'bandwidth', 'check_samples',
            'check_corpus', 'write_rows', 'read_rows', 'stop_if_bad', 'Excluded', 'read_excluded', 'exclude_recording',
-           'Recording', 'split_by_speaker', 'describe_split']
+           'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
 
 # %% ../nbs/02a_corpus.ipynb #55533745
 import csv, hashlib, html, os, stat, unicodedata
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
@@ -128,34 +129,57 @@ def bandwidth(samples, # Samples, shape (n,)
              ) -> float: # In Hz, at most sample_rate/2
     "Highest frequency where the average power spectrum is within 65 dB of its maximum"
     size = min(1024, len(samples))
-    window = np.hanning(size).astype(np.float32)
-    power = np.zeros(size//2 + 1)
-    for piece in _pieces(samples):
-        blocks = np.asarray(piece[:len(piece)//size*size], dtype=np.float32).reshape(-1, size)
-        spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*window)
-        power += (spectrum.real**2 + spectrum.imag**2).sum(0)
-    return float(np.nonzero(power >= power.max()*10**-6.5)[0][-1]*sample_rate/size)
+    return _highest(sum(_power(piece, size) for piece in _pieces(samples)))*sample_rate/size
 
-def _pieces(samples, size=2**20):
+@cache
+def _window(size): return np.hanning(size).astype(np.float32)
+
+def _power(samples, size):
+    "Sum of the power spectra of blocks of `size` samples"
+    blocks = np.asarray(samples[:len(samples)//size*size], dtype=np.float32).reshape(-1, size)
+    spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*_window(size))
+    return (spectrum.real**2 + spectrum.imag**2).sum(0).astype(np.float64)
+
+def _highest(power): return int(np.nonzero(power >= power.max()*10**-6.5)[0][-1])
+
+def _pieces(samples, size=2**16):
     "Consecutive pieces, so that an hour of samples is never copied whole"
     return (samples[i:i + size] for i in range(0, len(samples), size))
 
-# %% ../nbs/02a_corpus.ipynb #d837166e
+# %% ../nbs/02a_corpus.ipynb #007422f7
+class _Checks:
+    "Looks at the samples of one recording, block by block"
+    def __init__(self): self.n, self.mean, self.squares, self.clipped, self.power, self.size = 0, 0., 0., 0, 0., None
+
+    def look(self, samples):
+        x = samples.astype(np.float64)
+        n, mean = len(x), float(x.mean())
+        x -= mean
+        self.size = self.size or min(1024, n)
+        self.squares += float(np.square(x, out=x).sum()) + (mean - self.mean)**2*self.n*n/(self.n + n)
+        self.mean += (mean - self.mean)*n/(self.n + n)
+        self.clipped += np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999)
+        self.power = self.power + _power(samples, self.size)
+        self.n += n
+
+    def found(self, sample_rate):
+        seconds, rms_db = self.n/sample_rate, 10*np.log10(max(self.squares/self.n, 1e-20))
+        if seconds < 0.1: return [('error', 'short', f'{1000*seconds:.0f} ms, less than 100 ms')]
+        if rms_db < -60: return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180 else 'digital silence')]
+        clipped, band = self.clipped/self.n, _highest(self.power)*sample_rate/self.size
+        rules = [(clipped > 1e-3, 'clipped', f'{100*clipped:.2f} % of the samples at or above full scale'),
+                 (band < 5000, 'narrow band', f'nothing above {band:.0f} Hz'),
+                 (abs(self.mean) > 0.02, 'offset', f'mean of {self.mean:.3f}'),
+                 (seconds > 60, 'long', f'{seconds:.0f} s; recordings of a few seconds train faster')]
+        return [('warning', problem, detail) for found, problem, detail in rules if found]
+
 def check_samples(samples, # Samples, shape (n,), at the recording's own rate
                   sample_rate, # In Hz
                  ) -> list[tuple[str, str, str]]: # (severity, problem, detail), empty if all is well
     "What is wrong with the samples of one recording"
-    seconds, mean = len(samples)/sample_rate, float(samples.mean(dtype=np.float64))
-    variance = sum(float(np.sum((piece.astype(np.float64) - mean)**2)) for piece in _pieces(samples))/len(samples)
-    rms_db = 10*np.log10(max(variance, 1e-20))
-    if seconds < 0.1: return [('error', 'short', f'{1000*seconds:.0f} ms, less than 100 ms')]
-    if rms_db < -60: return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180 else 'digital silence')]
-    clipped, band = (np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999))/len(samples), bandwidth(samples, sample_rate)
-    rules = [(clipped > 1e-3, 'clipped', f'{100*clipped:.2f} % of the samples at or above full scale'),
-             (band < 5000, 'narrow band', f'nothing above {band:.0f} Hz'),
-             (abs(mean) > 0.02, 'offset', f'mean of {mean:.3f}'),
-             (seconds > 60, 'long', f'{seconds:.0f} s; recordings of a few seconds train faster')]
-    return [('warning', problem, detail) for found, problem, detail in rules if found]
+    checks = _Checks()
+    for piece in _pieces(samples): checks.look(piece)
+    return checks.found(sample_rate)
 
 # %% ../nbs/02a_corpus.ipynb #fca87342
 def _sha256(path):
@@ -168,14 +192,15 @@ def _sha256(path):
     except OSError: return None
     return digest.hexdigest()
 
-def _examine(path):
-    "Read one recording: its samples and rate, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
-    try: samples, rate, missing = _read_recording(path, 3600)
+def _examine(path, sample_rate=None):
+    "Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
+    checks = _Checks()
+    try: samples, rate, missing = _read_recording(path, 3600, sample_rate, checks.look)
     except AudioError as e: return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
-    digest, found = _sha256(path), check_samples(samples, rate)
+    digest, found = _sha256(path), checks.found(rate)
     if missing: found.append(('warning', 'cut short', missing))
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
-    return None if any(severity == 'error' for severity, *_ in found) else [samples, rate], digest, found
+    return None if any(severity == 'error' for severity, *_ in found) else samples, digest, found
 
 def _check_file(path):
     "The sha256 of one recording and what was found"
@@ -184,10 +209,13 @@ def _check_file(path):
 # %% ../nbs/02a_corpus.ipynb #8d5b03e3
 def _leave_out_copies(rows):
     "From (file, sha256, found) in the order of the files: the files that stay, and all findings"
-    seen, stay, findings = {}, [], []
+    def is_usable(found): return not any(severity == 'error' for severity, *_ in found)
+    def by_name(row): return (path := PurePosixPath(row[0])).parent.parts, path.stem
+    first, stay, findings = {}, [], []
+    for file, digest, found in sorted(rows, key=by_name):
+        if is_usable(found): first.setdefault(digest, file)
     for file, digest, found in rows:
-        usable = not any(severity == 'error' for severity, *_ in found)
-        if usable and seen.setdefault(digest, file) != file: usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(seen[digest])}')]
+        if (usable := is_usable(found)) and first[digest] != file: usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(first[digest])}')]
         stay += [file]*usable
         findings += [Finding(file, *row) for row in found]
     return stay, findings
@@ -315,3 +343,22 @@ def describe_split(recordings:list[Recording], # With `split` set
     if unheard: text += f' In validation only: {show_path(", ".join(sorted(unheard)))}.'
     if untested: text += f' No validation voice in: {show_path(", ".join(sorted(untested)))}.'
     return text
+
+# %% ../nbs/02a_corpus.ipynb #78770f38
+def five_fold(recordings, # List of `Recording`
+              folds=5, # How many
+              seed=0, # Decides among speakers with as many seconds
+              stratum=lambda r: r.language, # What should be spread evenly over the folds; may name a source, too
+             ) -> list[list[Recording]]: # For each fold all recordings, with `split` set: 'valid' for its speakers, 'train' for the others
+    "Deal whole speakers to folds, in each language the longest first to the fold that has least of it"
+    seconds, strata = {}, {r.speaker: stratum(r) for r in reversed(recordings)}
+    for r in recordings: seconds[r.speaker] = seconds.get(r.speaker, 0) + r.seconds
+    if len(seconds) < folds: raise CorpusError(f'{len(seconds)} speakers cannot be dealt to {folds} folds; take fewer folds')
+    names = sorted(seconds)
+    order = sorted(np.random.default_rng(seed).permutation(names).tolist(), key=lambda name: (strata[name], -seconds[name]))
+    total, within, fold_of = np.zeros(folds), {}, {}
+    for name in order:
+        here = within.setdefault(strata[name], np.zeros(folds))
+        best = fold_of[name] = min(range(folds), key=lambda i: (here[i], total[i]))
+        here[best], total[best] = here[best] + seconds[name], total[best] + seconds[name]
+    return [[replace(r, split='valid' if fold_of[r.speaker] == i else 'train') for r in recordings] for i in range(folds)]

@@ -35,15 +35,15 @@ def denoising_framing(sample_rate=22_050, # In Hz
     return Framing(sample_rate, 4*hop, hop)
 
 # %% ../nbs/02_denoising.ipynb #6d682003
-def _check(samples, sample_rate=22_050, strength=0):
-    "Samples as a float32 array; `ValueError` if anything is out of range"
+def _check(samples, sample_rate=22_050, strength=0, copy=False):
+    "Samples as a float32 array, a new one if `copy`; `ValueError` if anything is out of range"
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1: raise ValueError(f'samples has shape {samples.shape}, give one recording, shape (n,)')
-    if not np.isfinite(samples).all(): raise ValueError('samples hold NaN or infinite values')
+    if not np.isfinite([samples.min(initial=0), samples.max(initial=0)]).all(): raise ValueError('samples hold NaN or infinite values')
     if isinstance(sample_rate, str): raise ValueError(f'sample_rate={sample_rate!r} must be a number; a method is given by its name: method={sample_rate!r}')
     if not sample_rate >= 1000: raise ValueError(f'sample_rate={sample_rate} must be 1000 Hz or more')
     if not 0 <= strength < np.inf: raise ValueError(f'strength={strength} must be 0 or more: 0 changes nothing, 1 is the tuned amount')
-    return samples
+    return samples.copy() if copy else samples
 
 # %% ../nbs/02_denoising.ipynb #1cd8cd5b
 def _filter(samples, framing, strength, find_gain):
@@ -65,20 +65,21 @@ def _power(spectrum):
 
 # %% ../nbs/02_denoising.ipynb #a845b598
 def _in_pieces(process, samples, piece, fade):
-    "`process` applied to overlapping pieces of `samples`, each at most `piece` samples, joined by linear fades of `fade` samples"
-    n = len(samples)
+    "`process` applied to overlapping pieces of `samples`, each at most `piece` samples, joined by linear fades of `fade` samples and written over `samples`"
+    n, ramp = len(samples), np.linspace(0, 1, fade, dtype=np.float32)
     count = 1 + max(0, -(-(n - piece)//(piece - fade)))
-    ramp, out = np.linspace(0, 1, fade, dtype=np.float32), np.empty_like(samples)
-    for start in np.linspace(0, max(n - piece, 0), count).astype(int):
-        done = process(samples[start:start + piece])
-        if start: done[:fade] = out[start:start + fade] + ramp*(done[:fade] - out[start:start + fade])
-        out[start:start + len(done)] = done
-    return out
+    starts, part = np.linspace(0, max(n - piece, 0), count).astype(int), samples[:piece]
+    for start, after in zip(starts, [*starts[1:], n]):
+        done = process(part)
+        part = np.concatenate([part[after - start:], samples[start + piece:after + piece]])  # the next one, from samples that nothing was written over
+        if start: done[:fade] = samples[start:start + fade] + ramp*(done[:fade] - samples[start:start + fade])
+        samples[start:start + len(done)] = done
+    return samples
 
-def _denoise(samples, sample_rate, strength, find_gain):
+def _denoise(samples, sample_rate, strength, find_gain, overwrite=False):
     "Check the arguments, then filter piece by piece"
-    samples = _check(samples, sample_rate, strength)
-    if strength == 0: return samples.copy()
+    samples = _check(samples, sample_rate, strength, copy=not overwrite)
+    if strength == 0: return samples
     framing = denoising_framing(sample_rate)
     return _in_pieces(lambda part: _filter(part, framing, strength, find_gain), samples, int(30*sample_rate), int(sample_rate/2))
 
@@ -146,12 +147,13 @@ def track_noise(power, # Power spectra, shape (T, F), positive
 def spectral_subtraction(samples, # Samples, shape (n,), float32
                          sample_rate=22_050, # In Hz
                          *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
+                            overwrite=False, # Whether the result may be written over `samples`, which saves memory
                         ) -> np.ndarray: # Samples, shape (n,), float32
     "Subtract 3 times the noise power, down to a gain of -12 dB (Berouti et al., 1979, doi.org/10.1109/ICASSP.1979.1170788)"
     def gain(power, framing):
         noise = track_noise(power, framing.frame_rate)
         return np.sqrt(np.maximum(1 - 3*noise/power, _MIN_GAIN**2))
-    return _denoise(samples, sample_rate, strength, gain)
+    return _denoise(samples, sample_rate, strength, gain, overwrite)
 
 _MIN_GAIN = np.float32(10**(-12/20)) # the smallest gain of every method: -12 dB
 
@@ -159,13 +161,14 @@ _MIN_GAIN = np.float32(10**(-12/20)) # the smallest gain of every method: -12 dB
 def spectral_gate(samples, # Samples, shape (n,), float32
                   sample_rate=22_050, # In Hz
                   *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
+                     overwrite=False, # Whether the result may be written over `samples`, which saves memory
                  ) -> np.ndarray: # Samples, shape (n,), float32
     "Pass what is 5 dB above the noise, turn the rest down by 12 dB, with the decisions smoothed over 3 frames and 3 bands"
     def gain(power, framing):
         passes = (power > 10**.5*track_noise(power, framing.frame_rate)).astype(power.dtype)
         passes = uniform_filter1d(uniform_filter1d(passes, 3, axis=0), 3, axis=1)
         return _MIN_GAIN**(1 - passes)
-    return _denoise(samples, sample_rate, strength, gain)
+    return _denoise(samples, sample_rate, strength, gain, overwrite)
 
 # %% ../nbs/02_denoising.ipynb #f8d855df
 def prior_snr(snr, # Power over noise power, shape (T, F)
@@ -191,6 +194,7 @@ def prior_snr(snr, # Power over noise power, shape (T, F)
 def wiener(samples, # Samples, shape (n,), float32
            sample_rate=22_050, # In Hz
            *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
+              overwrite=False, # Whether the result may be written over `samples`, which saves memory
           ) -> np.ndarray: # Samples, shape (n,), float32
     "Wiener filter with tracked noise and a decision-directed prior, down to a gain of -12 dB; of the three the closest to clean real speech"
     def gain(power, framing):
@@ -201,7 +205,7 @@ def wiener(samples, # Samples, shape (n,), float32
         prior = prior_snr(power)
         prior /= 1 + prior
         return np.clip(prior, _MIN_GAIN, 1, out=prior)
-    return _denoise(samples, sample_rate, strength, gain)
+    return _denoise(samples, sample_rate, strength, gain, overwrite)
 
 # %% ../nbs/02_denoising.ipynb #5ea75247
 DENOISE_METHODS = 'none', 'wiener', 'spectral_gate', 'spectral_subtraction'
@@ -210,23 +214,26 @@ def denoise(samples, # Samples, shape (n,), float32, full scale = 1; peaks above
             sample_rate=22_050, # In Hz
             *, method='wiener', # One of `DENOISE_METHODS`
             strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
+            overwrite=False, # Whether the result may be written over `samples`, which saves memory
            ) -> np.ndarray: # Samples, shape (n,), float32
     "Reduce the noise of a recording by a named method; shorter than 0.2 s it stays as it is"
     if method not in DENOISE_METHODS: raise ValueError(f"method={method!r} is not known, choose one of {', '.join(DENOISE_METHODS)}")
     filters = dict(wiener=wiener, spectral_gate=spectral_gate, spectral_subtraction=spectral_subtraction)
-    if method == 'none': return _check(samples, sample_rate, strength).copy()
-    return filters[method](samples, sample_rate, strength=strength)
+    if method == 'none': return _check(samples, sample_rate, strength, copy=not overwrite)
+    return filters[method](samples, sample_rate, strength=strength, overwrite=overwrite)
 
 # %% ../nbs/02_denoising.ipynb #8c7b87df
 def normalize_level(samples, # Samples, shape (n,), float32, full scale = 1
                     *, level=-20., # RMS wanted, in dBFS
+                   overwrite=False, # Whether the result may be written over `samples`, which saves memory
                    ) -> np.ndarray: # Samples, shape (n,), float32; peaks above 1 are kept
     "Scale a recording to an RMS level; silence (RMS below -160 dBFS) stays as it is"
-    samples = _check(samples)
+    samples = _check(samples, copy=not overwrite)
     if not -150 <= level <= 60: raise ValueError(f'level={level} must lie between -150 and 60 dBFS')
     pieces = (samples[i:i + 2**20].astype(float) for i in range(0, len(samples), 2**20))  # an hour is never copied whole
     rms = np.sqrt(sum(np.sum(piece**2) for piece in pieces)/max(1, len(samples)))
-    return samples.copy() if rms < 1e-8 else samples*np.float32(10**(level/20)/rms)
+    if rms >= 1e-8: samples *= np.float32(10**(level/20)/rms)
+    return samples
 
 # %% ../nbs/02_denoising.ipynb #144fef75
 def speech_bounds(samples, # Samples, shape (n,), float32

@@ -73,13 +73,14 @@ def _serve():
         _write(answers, answer)
 
 # %% ../nbs/00b_isolation.ipynb #86a1c803
+_KEEP = dict(MALLOC_MMAP_THRESHOLD_=str(32*10**6), MALLOC_TRIM_THRESHOLD_=str(64*10**6))  # mallopt(3)
 _START = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from speech_ae.isolation import _serve; _serve()'
 
 class _Process:
     "A process that answers calls"
     def __init__(self):
         self.owner, self.modules = os.getpid(), [*map(str, sys.path)]
-        alone = os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')  # there is one such process for each core
+        alone = _KEEP | os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')  # there is one such process for each core
         self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=alone)
         try: _read(self.process.stdout)
         except EOFError: raise SpeechAEError(f'{sys.executable}: the process that reads recordings ended at its start (status {self.end()}), for the reason above') from None

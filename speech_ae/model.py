@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'AutoencoderLoss', 'weights_sha256', 'build_model', 'open_regular',
-           'parse_json', 'read_json', 'show_value', 'check_fields']
+           'count_parameters', 'overlapped', 'AutoencoderLoss', 'weights_digest', 'weights_sha256', 'build_model',
+           'open_regular', 'parse_json', 'read_json', 'show_value', 'check_fields']
 
 # %% ../nbs/03_model.ipynb #2c893046
-import hashlib, importlib, json, math, os, stat
+import hashlib, importlib, json, math, os, stat, struct
 from contextlib import contextmanager
 from dataclasses import dataclass, asdict, fields
 from pathlib import Path
@@ -300,7 +300,7 @@ def parameter_groups(self:SpeechAE,
     return [dict(params=parameters, lr=_GENTLE*factor*learning_rate) for factor, parameters in groups.items()]
 
 # %% ../nbs/03_model.ipynb #e1bf8be2
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2  # since 2 the weights carry a checksum
 
 def _readme(model):
     rows = ''.join(f'| {f.name} | {getattr(model.config, f.name)} |\n' for f in fields(ModelConfig))
@@ -309,10 +309,24 @@ def _readme(model):
             "```python\nfrom speech_ae.model import SpeechAE\nmodel = SpeechAE.from_pretrained('path/to/this/folder')\nreconstruction = model.reconstruct(samples)\n```\n\n"
             f'| setting | value |\n|---|---|\n{rows}| input_scale | {model.input_scale.item():.6g} |\n')
 
+def weights_digest(tensors:dict, # {name: tensor}, such as a model's `state_dict()`
+                  ) -> str: # 64 hexadecimal digits
+    "A checksum of weights with their names, types and shapes"
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
 def _weights_file(model):
     "What `model.safetensors` holds"
     from safetensors.torch import save
-    return save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}, dict(format='pt'))
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    content = save(tensors)
+    numbers = 8 + int.from_bytes(content[:8], 'little')
+    header = json.dumps(dict(__metadata__=dict(format='pt', sha256=weights_digest(tensors)), **json.loads(content[8:numbers])), separators=(',', ':')).encode()
+    header += b' '*(-len(header) % 8)  # numbers begin at a multiple of 8
+    return struct.pack('<Q', len(header)) + header + content[numbers:]
 
 def weights_sha256(model:SpeechAE) -> str: # 64 hexadecimal digits
     "The SHA-256 of the `model.safetensors` that `save_pretrained` would write: which model something was made with"
@@ -472,11 +486,13 @@ def _meta_model(config, name):
     return model
 
 def _read_header(f, size, name):
-    "The header of an open safetensors file, {tensor: dict}, and the bytes that are left for numbers"
+    "The header of an open safetensors file, {tensor: dict}, what its writer said besides, and the bytes that are left for numbers"
     length = int.from_bytes(f.read(8), 'little')
     most = min(_MOST_HEADER, size - 8)
     if length > most: raise ModelError(f'{name}: weights cannot be read (a header of {length:,} bytes where at most {max(most, 0):,} fit)')
-    return {key: entry for key, entry in parse_json(f.read(length), name).items() if key != '__metadata__'}, size - 8 - length
+    header = parse_json(f.read(length), name)
+    said = header.pop('__metadata__', {})
+    return header, said if isinstance(said, dict) else {}, size - 8 - length
 
 # %% ../nbs/03_model.ipynb #36a8d1c0
 def _show_tensor(dtype, shape='?'): return show_path(f'{dtype} {shape}'[:60])
@@ -498,36 +514,38 @@ def _check_header(found, left, state, name):
     if end != left: raise ModelError(f'{name}: weights cannot be read ({left:,} bytes of numbers where {end:,} are expected: cut short, or with something behind)')
 
 # %% ../nbs/03_model.ipynb #23d02ab5
-def _read_weights(path, model):
-    "The tensors of a safetensors file; `ModelError` unless they are those of `model`, finite, and above 0 where they have to be"
+def _read_weights(path, model, sealed=True):
+    "The tensors of a safetensors file; `ModelError` unless they are those of `model`, finite, above 0 where they have to be, and as they were written"
     from safetensors import SafetensorError
     from safetensors.torch import load
     name = show_path(path)
     with open_regular(path) as (f, size):
-        _check_header(*_read_header(f, size, name), model.state_dict(), name)
+        header, said, left = _read_header(f, size, name)
+        _check_header(header, left, model.state_dict(), name)
         f.seek(0)
         try: tensors = load(f.read(size))
         except (SafetensorError, ValueError) as e: raise ModelError(f'{name}: weights cannot be read ({e})') from None
     for key, t in tensors.items():
         if not t.isfinite().all(): raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the model anew')
         if key in model.positive and not (t > 0).all(): raise ModelError(f'{name}: {key} has to be above 0, found {t.min().item():g}')
+    if sealed and said != dict(format='pt', sha256=weights_digest(tensors)): raise ModelError(f'{name}: damaged or changed (its checksum {"does not fit" if "sha256" in said else "is missing"}); ask for the folder again, or export the model anew')
     return tensors
 
 # %% ../nbs/03_model.ipynb #49e29749
 _FIELDS = ('library', 'format_version', 'model', 'card')
 
 def _read_config(folder):
-    "The checked parts of a model folder's `config.json`: `ModelConfig` and card"
+    "The checked parts of a model folder's `config.json`: `ModelConfig`, card, and whether the weights have a checksum"
     path = folder/'config.json'
     if not os.path.lexists(path): raise ModelError(f'{show_path(folder)}: no model here (config.json is missing)')
     name, config = show_path(path), read_json(path)
     if config.get('library') != 'speech_ae': raise ModelError(f'{name}: not a model of speech_ae')
     version, card = config.get('format_version'), config.get('card', {})
-    if version != _FORMAT_VERSION: raise ModelError(f'{name}: format_version {show_value(version)}, this one reads {_FORMAT_VERSION}; install a newer speech_ae')
+    if version not in (1, _FORMAT_VERSION): raise ModelError(f'{name}: format_version {show_value(version)}, this one reads up to {_FORMAT_VERSION}; install a newer speech_ae')
     for key in config:
         if key not in _FIELDS: raise ModelError(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(_FIELDS)}')
     if not isinstance(card, dict): raise ModelError(f'{name}: card is {show_value(card)}, not an object')
-    return _model_config(config.get('model'), name), card
+    return _model_config(config.get('model'), name), card, version > 1
 
 @patch(cls_method=True)
 def from_pretrained(cls:SpeechAE,
@@ -536,8 +554,8 @@ def from_pretrained(cls:SpeechAE,
     "Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is executed."
     folder = Path(folder)
     if os.path.lexists(folder/'model'/'config.json'): folder = folder/'model'
-    config, card = _read_config(folder)
+    config, card, sealed = _read_config(folder)
     model = _meta_model(config, show_path(folder/'config.json'))
-    model.load_state_dict(_read_weights(folder/'model.safetensors', model), assign=True)
+    model.load_state_dict(_read_weights(folder/'model.safetensors', model, sealed), assign=True)
     model.card = card
     return model.eval()

@@ -20,16 +20,15 @@ from .denoising import DENOISE_METHODS, denoise, normalize_level
 from .isolation import Isolated
 
 # %% ../nbs/02h_preparation.ipynb #fcced70f
-def _to_values(samples, rate, settings):
-    "From samples at their own rate to 16-bit values and the gain that gives the samples back"
-    import soxr
-    target = settings['sample_rate']
-    if rate != target: samples = soxr.resample(samples, rate, target, quality='HQ')
-    samples = denoise(samples, target, method=settings['denoise'])
-    if settings['level'] is not None: samples = normalize_level(samples, level=settings['level'])
+def _to_values(samples, settings):
+    "From samples to 16-bit values and the gain that gives the samples back; `samples` is written over"
+    samples = denoise(samples, settings['sample_rate'], method=settings['denoise'], overwrite=True)
+    if settings['level'] is not None: samples = normalize_level(samples, level=settings['level'], overwrite=True)
     gain = np.float32(max(samples.max(initial=0), -samples.min(initial=0), 1e-9)/32_767)
-    samples = samples/gain
-    return np.round(samples, out=samples).astype('<i2'), float(gain)
+    samples /= gain
+    values = np.round(samples, out=samples).view('<i2')[:len(samples)]  # in the first half of the same memory
+    for i in range(0, len(samples), 2**18): values[i:i + 2**18] = samples[i:i + 2**18]
+    return values, float(gain)
 
 # %% ../nbs/02h_preparation.ipynb #30104c2a
 def _stamp(path):
@@ -41,9 +40,9 @@ def _stamp(path):
 def _prepare_file(path, file, settings):
     "The entry of the recording `path`, which the corpus calls `file`, and its values, which are None if it is left out"
     stamp = _stamp(path)
-    content, digest, found = _examine(path)
-    if _stamp(path) != stamp: content, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
-    values, gain = (None, 1.) if content is None else _to_values(content.pop(0), content.pop(), settings)  # popped: an hour at its own rate is let go when it has been resampled
+    samples, digest, found = _examine(path, settings['sample_rate'])
+    if _stamp(path) != stamp: samples, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
+    values, gain = (None, 1.) if samples is None else _to_values(samples, settings)
     n = 0 if values is None else len(values)
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain, crc32=zlib.crc32(values) if n else 0), values
 
