@@ -25,13 +25,13 @@ from fastcore.script import Param, call_parse, is_cli
 from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, show_path
 from .batches import AudioDataset, Samples
 from .checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
-from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, weights_digest, write_file, write_json, write_table
+from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, write_file, write_json, write_table
 from .commands import Interrupted, command, show_duration
 from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
 from .metrics import pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json, weights_digest
 from .page import html_text, loudest
 from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
 from .preparation import Corpus, prepare_corpus
