@@ -36,7 +36,8 @@ from .page import (bar_table, color_key, count_text, definitions, folded, grid, 
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
 from .preparation import Corpus, prepare_corpus
-from .training import HISTORY_COLUMNS, TrainConfig, check_config, environment, pick_device
+from .report import environment
+from .training import HISTORY_COLUMNS, TrainConfig, check_config, pick_device
 
 # %% ../nbs/04a_evaluation.ipynb #37d48a15
 class EvaluationError(SpeechAEError):

@@ -24,7 +24,8 @@ from .corpus import split_by_speaker
 from .exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
 from .preparation import prepare_corpus
-from .training import TrainConfig, Trainer, check_config, complete_config, environment, pick_device
+from .report import environment
+from .training import TrainConfig, Trainer, check_config, complete_config, pick_device
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
 class CheckFailed(SpeechAEError):

@@ -5,13 +5,12 @@
 # %% auto #0
 __all__ = ['HISTORY_COLUMNS', 'MAY_DIFFER', 'NonFiniteStep', 'TrainConfig', 'pick_device', 'has_bfloat16', 'check_config',
            'complete_config', 'Callback', 'Trainer', 'is_out_of_memory', 'in_words', 'plainly', 'describe_skip',
-           'EarlyStopping', 'Floors', 'verdict', 'is_collapsed', 'CollapseAlarm', 'LeftOut', 'History', 'Curves',
-           'Progress', 'try_steps', 'Estimate', 'Checkpoints', 'StopOnSignal', 'Live', 'environment', 'quality_table',
-           'markdown_table', 'Report', 'report_text', 'RunLock', 'make_callbacks', 'start_run', 'choose_threads',
-           'place', 'newest_checkpoint', 'read_config', 'resume_run', 'train']
+           'EarlyStopping', 'Floors', 'CollapseAlarm', 'LeftOut', 'History', 'Curves', 'Progress', 'try_steps',
+           'Estimate', 'Checkpoints', 'StopOnSignal', 'Live', 'Report', 'RunLock', 'make_callbacks', 'start_run',
+           'choose_threads', 'place', 'newest_checkpoint', 'read_config', 'resume_run', 'train']
 
 # %% ../nbs/04_training.ipynb #5197118d
-import copy, csv, errno, hashlib, inspect, itertools, math, os, platform, re, secrets, shlex, shutil, signal, sys, threading, time
+import copy, csv, errno, hashlib, inspect, itertools, math, os, re, secrets, shlex, shutil, signal, sys, threading, time
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, asdict, fields, replace
 from functools import cached_property, reduce
@@ -23,19 +22,20 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
-from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, save_audio, show_path
+from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, show_path
 from .batches import AudioDataset, Samples
 from .checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
-from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, weights_digest, write_file, write_json, write_table
+from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, write_file, write_json, write_table
 from .commands import Interrupted, command, show_duration
 from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
-from .metrics import mdct_floor, measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json
+from .metrics import pca_floor
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json, weights_digest
 from .page import html_text, loudest
 from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
 from .preparation import Corpus, prepare_corpus
+from .report import environment, is_collapsed, middle_recording, quality_table, save_examples, short_report, verdict, write_report
 
 # %% ../nbs/04_training.ipynb #21b698ca
 class NonFiniteStep(TrainingError):
@@ -591,27 +591,7 @@ class Floors(Callback):
         self.name = f'PCA-{size}'
         if self.pca is None: self.pca = pca_floor(trainer.moments, size, trainer.framing).explained(trainer.moments_of(trainer.valid_set))
 
-# %% ../nbs/04_training.ipynb #655321f6
-def verdict(explained_variance, # Of the validation frames
-            latent_std, # Mean standard deviation of a latent over the validation frames
-            step, # Optimizer steps done
-            floor, # Explained variance of the PCA floor
-            floor_name='PCA-100', # What to call it
-           ) -> str: # One sentence
-    "What the numbers of an epoch mean"
-    share = f'explains {round(100*explained_variance, 1) + 0:.1f} % of the energy of the validation recordings'
-    if is_collapsed(explained_variance, latent_std) and step < 200: return f'untrained: after {step} steps the model {share}, little more than silence would'
-    if not explained_variance >= 0.05: return f'collapsed: the model {share}; it has learned to output little more than silence. Try a smaller --learning_rate or --latent_weight'
-    if not latent_std >= 1e-3: return f'collapsed: the latents hardly vary, by {latent_std:.1g}, so they carry no information, though the model {share}. Try a smaller --latent_weight'
-    side = 'below' if explained_variance < floor else 'above'
-    return f'{side} the {floor_name} floor: the model {share}, a matrix with as many numbers per frame {100*floor:.1f} %'
-
-def is_collapsed(explained_variance, # Of the validation frames
-                 latent_std, # Mean standard deviation of a latent over the validation frames
-                ) -> bool:
-    "Whether the model outputs little more than silence or its latents say nothing"
-    return not (explained_variance >= 0.05 and latent_std >= 1e-3)
-
+# %% ../nbs/04_training.ipynb #835c547e
 class CollapseAlarm(Callback):
     "Say when the model has collapsed, at the end of an epoch after 200 steps"
     def after_epoch(self, trainer):
@@ -947,7 +927,7 @@ def sounds(self:Live, trainer, # Whose model is heard
 def _held_out_clip(trainer):
     "{'original': samples, 'denoised': samples} of a second that is not trained on; without what cannot be read"
     data, rate = trainer.valid_set, trainer.framing.sample_rate
-    middle = sorted(range(len(data)), key=lambda i: data.crops[i][2])[len(data)//2]
+    middle = middle_recording(data)
     recording, start, _ = data.crops[middle]
     samples = data[middle]
     part = loudest(samples, rate)
@@ -976,83 +956,24 @@ def _repr_html_(self:Trainer):
     try: return Run(self.config.run_dir)._repr_html_()
     except SpeechAEError: return name
 
-# %% ../nbs/04_training.ipynb #f8f48b4d
-def environment(device) -> dict: # Python, PyTorch, machine, device, threads, peak memory
-    "What a run ran on"
-    import speech_ae
-    try: import resource; peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**10 if sys.platform != 'darwin' else 2**20)
-    except ImportError: peak = None
-    return dict(speech_ae=speech_ae.__version__, python=platform.python_version(), torch=torch.__version__, numpy=np.__version__, system=platform.platform(), cpus=os.cpu_count(),
-                device=torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type, threads=torch.get_num_threads(), peak_memory_mb=peak and round(peak))
-
-def quality_table(model:SpeechAE, # Measured by its `reconstruct`
-                  train, # `AudioDataset` of whole training recordings, to fit the floors on
-                  valid, # `AudioDataset` of whole validation recordings, to measure on
-                 ) -> list[dict]: # Rows: name, explained_variance, si_sdr_mean, si_sdr_median, recordings
-    "The model and its floors on the same recordings"
-    k = model.config.latent_size
-    silence = lambda x: 0*x
-    floors = pca_floor(train, k, model.framing), mdct_floor(train, k, model.config.hop_length)
-    rows = [('silence', silence), *((floor.name, floor) for floor in floors), ('model', model.reconstruct)]
-    return [dict(name=name, **measure(f, valid)) for name, f in rows]
-
-# %% ../nbs/04_training.ipynb #50f18b78
-def markdown_table(rows, # Rows of `quality_table`
-                  ) -> str:
-    "The quality table as Markdown"
-    def db(value): return '-' if value is None or not math.isfinite(value) else f'{value:.1f} dB'
-    lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | {db(r["si_sdr_median"])} |' for r in rows]
-    return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|', *lines])
-
 # %% ../nbs/04_training.ipynb #4be12445
 class Report(Callback):
     "At the end of a run: report.json, report.md, example.wav, and the table on the screen"
     def __init__(self, floors, stopping, history): self.floors, self.stopping, self.timing = floors, stopping, history
 
     def after_fit(self, trainer):
-        folder, config = trainer.config.run_dir, trainer.config
+        folder = trainer.config.run_dir
         model = SpeechAE.from_pretrained(folder).to(trainer.device)
         train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, crop_frames=_LONGEST, framing=model.framing) for split in ('train', 'valid'))
         best = next(row for row in trainer.history if row['epoch'] == self.stopping.best_epoch)
-        middle = sorted(range(len(valid)), key=lambda i: valid.crops[i][2])[len(valid)//2]
-        for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): _save_example(folder/name, x, model.config.sample_rate)
+        example = save_examples(folder, model, valid)
         report = dict(quality=quality_table(model, train, valid), verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca, self.floors.name),
                       split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings), best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done', left_out=trainer.skipped,
                       floor=self.floors.pca, parameters=count_parameters(model), seconds=round(sum(row['seconds'] for row in self.timing.times)),
-                      example=valid.file(middle), environment=environment(trainer.device), config=asdict(config), history=trainer.history)
-        write_json(folder/'report.json', report)
-        text = report_text(report)
-        write_file(folder/'report.md', text.encode('utf-8', 'surrogateescape'))
-        print(f'\n{markdown_table(report["quality"])}\n\n{report["verdict"]}.')
-        if trainer.skipped: print(_show_left_out(trainer.skipped))
+                      example=example, environment=environment(trainer.device), config=asdict(trainer.config), history=trainer.history)
+        write_report(folder, report)
+        print(f'\n{short_report(report)}')
         for what, name in ('curves', 'curves.png'), ('listen', 'example.wav'), ('original', 'example_original.wav'), ('model', 'model'), ('report', 'report.md'): print(f'{what}: {show_path(folder/name)}')
-
-# %% ../nbs/04_training.ipynb #ce5a90df
-def _save_example(path, samples, sample_rate):
-    "`save_audio`; `TrainingError` if the disk has no room for it"
-    with room_for(path, 2*len(samples) + 44):
-        try: save_audio(path, samples, sample_rate)
-        except RuntimeError as e:
-            if 'System error' not in str(e): raise
-            raise OSError(errno.ENOSPC, str(e)) from None  # libsndfile says no more
-
-def _show_left_out(n) -> str: # Steps
-    "How many steps were left out, in words"
-    return f'{n} step{"s were" if n != 1 else " was"} left out because of a loss or gradient that was not finite; see nonfinite_step_*.json.'
-
-# %% ../nbs/04_training.ipynb #87332b81
-def report_text(report, # The dict that becomes report.json
-               ) -> str: # Markdown
-    "The report for people"
-    def table(values): return '\n'.join(['| | |', '|---|---|', *(f'| {k} | {show_path(str(v))} |' for k, v in values.items())])
-    def known(value, form): return '-' if value is None or math.isnan(value) else format(value, form)
-    history = [f'| {r["epoch"]} | {r["step"]} | {known(r["train_loss"], ".4f")} | {r["valid_loss"]:.4f} | {100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | {known(r["learning_rate"], ".3g")} |' for r in report['history']]
-    return '\n\n'.join(['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}.', markdown_table(report['quality']),
-        'Explained variance here is of overlap-added samples, in the history below of single frames. A few hundred recordings of few speakers leave a margin of error: compare rows of one table, not of two runs on different corpora.',
-        '![curves](curves.png)', '## Corpus', f'{report["split"]} {report["findings"]} finding{"s"*(report["findings"] != 1)} in corpus_check.csv. The split is in split.csv.',
-        '## Training', f'{report["parameters"]:,} parameters, {report["history"][-1]["epoch"]} epoch{"s"*(report["history"][-1]["epoch"] != 1)}, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}. `example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.{" " + _show_left_out(report["left_out"]) if report.get("left_out") else ""}',
-        '\n'.join(['| epoch | step | training loss | validation loss | explained variance | latent std | learning rate |', '|---|---|---|---|---|---|---|', *history]),
-        '## Settings', table(report['config']), '## Environment', table(report['environment'])]) + '\n'
 
 # %% ../nbs/04_training.ipynb #10dacf50
 _NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL') if hasattr(errno, name)}
