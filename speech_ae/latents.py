@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from .audio import SpeechAEError, read_audio, show_path
 from .evaluation import ModelCoder
 from .framing import Framing
+from .intervals import resampled_ends
 from .metrics import measure
 from .model import open_regular, show_value
 
@@ -296,17 +297,13 @@ def balanced_interval(values, # A number per recording: right or wrong, or the d
                      draws=2000, # Bootstrap samples
                      seed=0, # Of the draws
                     ) -> tuple[float, float, float]: # Mean over labels of the mean over their speakers; lower and upper end of a 95 % interval, or range over fewer than eight speakers
-    "Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as in `speaker_interval`"
-    from scipy.stats import norm, t
+    "Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as in `resampled_ends`"
     values, labels, speakers = np.asarray(values, dtype=float), np.asarray(labels), np.asarray(speakers)
     strata = [np.array([values[(labels == label) & (speakers == s)].mean() for s in np.unique(speakers[labels == label])]) for label in np.unique(labels)]
     mean, everyone = float(np.mean([s.mean() for s in strata])), np.concatenate(strata)
     if len(everyone) < 8: return mean, float(everyone.min()), float(everyone.max())
     if min(map(len, strata)) < 2: strata = [np.array([s.mean() for s in strata])]
-    rng = np.random.default_rng(seed)
-    means = np.mean([rng.choice(s, (draws, len(s) - 1)).mean(1) for s in strata], axis=0)
-    tail = norm.cdf(t.ppf(.025, len(everyone) - len(strata)))
-    return mean, *(float(q) for q in np.quantile(means, [tail, 1 - tail]))
+    return mean, *resampled_ends(strata, [1/len(strata)]*len(strata), draws, seed=seed)
 
 # %% ../nbs/04c_latents.ipynb #e04920d5
 def _check_probe(rows, labels, groups, sources):
