@@ -194,7 +194,8 @@ class Runs:
         "What is wrong with the way in which a run has answered a signal"
         if status != SIGNALS[number]: return f'exit status {status} after {number.name}: {(place/"log.err").read_text().strip()[-300:]}'
         said = (place/'log.err').read_text().splitlines()
-        if stage == 'training' and len([line for line in said if 'warning' not in line.lower()]) > 1: return f'said more than a line: {said}'
+        said = [line for line in said if 'warning' not in line.lower() and line[:1] != ' ']  # with a warning comes the line of the program
+        if stage == 'training' and len(said) > 1: return f'said more than a line: {said}'
         return ''
 
 def count(values): return {str(value): values.count(value) for value in sorted(set(values))}

@@ -89,7 +89,8 @@ def save_checkpoint(path, # File to write, atomically
     "Write a sealed checkpoint"
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_file(path, buffer.getbuffer(), b'sha256:' + hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+    with buffer.getbuffer() as content:  # let go before an error is raised: Python 3.12 crashes over a view in garbage
+        write_file(path, content, b'sha256:' + hashlib.sha256(content).hexdigest().encode())
 
 def _check_seal(f, name):
     "Raise `TrainingError` unless the open file ends with the checksum of what is before it"

@@ -89,7 +89,11 @@ def has_bfloat16(device:str, # 'cuda', 'cpu' or 'mps'
     if device != 'cpu': return False
     try: capabilities = torch.cpu.get_capabilities()
     except AttributeError: return False  # PyTorch before 2.11 does not tell
-    return bool(capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') or capabilities.get('arm_bf16'))
+    if not (capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') or capabilities.get('arm_bf16')): return False
+    try:
+        with torch.random.fork_rng([]): torch.nn.LSTM(8, 8).bfloat16()(torch.zeros(2, 1, 8, dtype=torch.bfloat16))
+    except RuntimeError: return False  # where oneDNN was told to leave these instructions alone
+    return True
 
 # %% ../nbs/04_training.ipynb #3017fe3e
 def check_config(config:TrainConfig, # With None where the user said nothing
