@@ -88,8 +88,6 @@ class AdaptiveAE(SpeechAE):
 
     def train_in(self, precision): pass  # nothing here gains from other numbers
 
-    def parameter_groups(self, learning_rate, started=False): return [dict(params=list(self.parameters()), lr=learning_rate)]
-
 def _all_real(sequences, lengths): return torch.full((len(sequences),), sequences.shape[1], device=sequences.device) if lengths is None else lengths.to(sequences.device)
 
 # %% ../nbs/03a_adaptive.ipynb #e8c053c4

@@ -266,13 +266,14 @@ def best_linear_floor(train, # Samples, each shape (n,), float32
                       k=100, # Numbers per frame
                       groups=None, # Labels of the recordings, such as speakers, which count alike and stay together when a share is set apart
                       share=0.2, # Of the recordings, set apart to choose
+                      hop_length=220, # Samples from one frame to the next, and coefficients in full
                      ) -> BestLinearFloor:
     "Fit low-pass, MDCT, KLT and lapped floors, and take the one that does best on recordings it was not fitted on"
     train = list(train)
     groups = list(range(len(train)) if groups is None else groups)
     apart = set_apart(len(train), groups, share)
     fit = [s for s, a in zip(train, apart) if not a]
-    found = [low_pass_floor(k), mdct_floor(fit, k), klt_floor(fit, k), lapped_floor(train, k, groups, share)]
+    found = [low_pass_floor(k, hop_length), mdct_floor(fit, k, hop_length), klt_floor(fit, k, hop_length), lapped_floor(train, k, groups, share, hop_length=hop_length)]
     judges = [(s, g) for s, g, a in zip(train, groups, apart) if a] or list(zip(train, groups))
     return BestLinearFloor({f.name: f for f in found}, {f.name: mean_snr(f, *zip(*judges)) for f in found})
 

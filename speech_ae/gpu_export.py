@@ -81,22 +81,23 @@ def _check_dataloader(at):
     return f'batch of {len(indices)}, frames {"x".join(map(str, expected))}, {int(lengths.min())} to {int(lengths.max())} of them real'
 
 # %% ../nbs/05_gpu_export.ipynb #ac4c110b
-def _check_step(at):
-    "One step of the trainer on the device: finite loss and gradients, every weight tensor changed"
-    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted, preset='classic', init='random', loss='frames'))
+def _check_step(at, steps=3): # Steps, since weights that begin at zero move one after the other
+    "Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, every weight tensor changed"
+    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted))
     at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
-    before = [p.detach().clone() for p in trainer.model.parameters()]
+    trainer.begin()
+    before, snr = [p.detach().clone() for p in trainer.model.parameters()], trainer.history[-1]['valid_snr_db']
     trainer.model.train()
-    indices = trainer.train_set.batches(config.batch_size)[0]
-    trainer.train_step(*next(iter(trainer.load(trainer.train_set, [indices]))), indices)
+    batches = [trainer.train_set.batches(config.batch_size)[0]]*steps
+    for indices, batch in zip(batches, trainer.load(trainer.train_set, batches)): trainer.train_step(*batch, indices)
     trainer.read()
     parameters = list(trainer.model.parameters())
     _require(all(p.device.type == at.device.type for p in parameters), f'weights that are not on {at.device}')
     _require(all(p.grad.isfinite().all() for p in parameters), 'gradients that are not finite')
     same = sum(torch.equal(p, q) for p, q in zip(parameters, before))
     _require(same == 0, f'{same} of {len(parameters)} weight tensors did not change')
-    _, loss, _, norm = (trainer.sums/trainer.sums[0]).tolist()
-    return f'loss {loss:.2f} and gradient norm {norm:.2f} on {at.device}, all {len(parameters)} weight tensors changed'
+    _, loss, _, _, norm = (trainer.sums/trainer.sums[0]).tolist()
+    return f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} on {at.device}, all {len(parameters)} weight tensors changed'
 
 # %% ../nbs/05_gpu_export.ipynb #5af89b5f
 def _check_checkpoint(at):

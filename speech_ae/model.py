@@ -187,6 +187,13 @@ class AutoencoderLoss:
     latent_weight: float = 1e-4
     of: str = 'frames' # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for `overlapped` reconstructions
 
+    def snr_db(self, error, # Mean of the loss without the latent penalty
+               share, # Mean squared error over mean energy of the frames
+              ) -> float:
+        "Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for 'frames'"
+        if self.of == 'waveform': return -10/math.log(10)*error
+        return -10*math.log10(share) if share else math.inf
+
     def __call__(self, reconstruction, # Shape (B, T, frame_length)
                  frames, # Target, same shape
                  latents, # Shape (B, T, latent_size)
@@ -241,63 +248,12 @@ def decode_file(self:SpeechAE,
     return self.decode_file(latents, output, **how)
 
 # %% ../nbs/03_model.ipynb #870c352a
-_SMALL = 0.01  # size at which components pass through the LSTMs
-_GENTLE = 0.25  # a good start is easily spoiled
-
-@patch
-@torch.no_grad()
-def start_linear(self:RecurrentStack,
-                 first, # What the input layer computes, shape (hidden_size, n_in); its outputs should have a variance of about 1
-                 last, # From the first n of these to the output, shape (n_out, n), 2n <= hidden_size
-                ):
-    "Set the weights so that the stack computes `last @ first[:n] @ x`, nearly; the rest of it is linear and waits to be used"
-    size, ways, n, pass_on = self.lstm.hidden_size, 1 + self.lstm.bidirectional, last.shape[1], torch.sigmoid(torch.tensor(6.))**-2
-    for parameter in self.parameters(): parameter.zero_()
-    self.input.weight.copy_(first)
-    for layer in range(self.lstm.num_layers):
-        for direction in ('', '_reverse')[:ways]:
-            bias, weight = getattr(self.lstm, f'bias_ih_l{layer}{direction}'), getattr(self.lstm, f'weight_ih_l{layer}{direction}')
-            bias[:size], bias[size:2*size], bias[3*size:] = 6, -12, 6  # the gates: input open, forget closed, output open
-            weight[2*size:3*size] = pass_on*(_SMALL*torch.eye(size) if layer == 0 else torch.cat([torch.eye(size)]*ways, 1)/ways)
-    signs = torch.randn(size, size)/math.sqrt(size)
-    signs[:2*n] = torch.cat([torch.eye(size)[:n], -torch.eye(size)[:n]])
-    self.head[0].weight.copy_(torch.cat([signs]*ways, 1)/ways/_SMALL)
-    self.head[3].weight[:, :2*n] = torch.cat([last, -last], 1)
-
-@patch
-@torch.no_grad()
-def start(self:SpeechAE,
-          recordings, # Training recordings, iterable of samples (n,); `input_scale` is that of their frames
-          moments=None, # Their `frame_moments`, if they are known
-         ) -> SpeechAE:
-    "Begin where PCA is: latents are the principal components of the frames, each with a variance of 1"
-    size, k, width = self.config.hidden_size, self.config.latent_size, self.config.frame_length
-    if 2*k > size or size > width: raise ModelError(f'hidden_size={size}: a start at PCA needs at least {2*k} and at most {width}; use --init random')
-    energy, directions = np.linalg.eigh(frame_moments(recordings, self.framing) if moments is None else moments)
-    energy, directions = torch.tensor(energy[::-1].copy()), torch.tensor(directions[:, ::-1].copy()).float()
-    deviation = (energy/energy.sum()*width).clamp(min=1e-4*float(energy[0]/energy.sum()*width)).sqrt().float()  # of scaled frames, whose mean square is 1
-    self.encoder.start_linear((directions/deviation)[:, :size].T, torch.eye(k))
-    self.decoder.start_linear(torch.cat([torch.eye(k), torch.randn(size - k, k)/math.sqrt(k)]), (directions*deviation)[:, :k])
-    return self
-
 @patch
 def train_in(self:SpeechAE,
              precision:str, # 'bfloat16' or 'float32'
             ):
     "Choose the numbers in which the LSTMs train; outside training it is always float32"
     for half in self.encoder, self.decoder: half.bfloat16 = precision == 'bfloat16'
-
-@patch
-def parameter_groups(self:SpeechAE,
-                     learning_rate, # Of an ordinary weight
-                     started=False, # Whether training began with `start`
-                    ) -> list[dict]: # For a PyTorch optimizer
-    "Parameters with their learning rates; after a `start`, in proportion to the size at which the layer works"
-    if not started: return [dict(params=list(self.parameters()), lr=learning_rate)]
-    def rate(name): return _SMALL if 'weight_ih_l0' in name or 'bias_' in name else .1/_SMALL if 'head.0.weight' in name else .1 if 'lstm' not in name else 1.
-    groups = {1.: []}  # the first group's rate is the one that is reported
-    for name, parameter in self.named_parameters(): groups.setdefault(rate(name), []).append(parameter)
-    return [dict(params=parameters, lr=_GENTLE*factor*learning_rate) for factor, parameters in groups.items()]
 
 # %% ../nbs/03_model.ipynb #e1bf8be2
 _FORMAT_VERSION = 2  # since 2 the weights carry a checksum

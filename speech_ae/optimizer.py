@@ -10,7 +10,7 @@ import math
 import torch
 
 # %% ../nbs/03g_optimizer.ipynb #3300b8be
-_LEAST = 1e-4  # mean squares of gradients are taken to be at least this part of their tensor's mean
+_LEAST = 1e-4  # mean squared gradients are taken to be at least this part of their tensor's mean, shared among its axes
 
 def _power_of_two(x): return torch.exp2(torch.round(torch.log2(x)))
 
@@ -23,7 +23,7 @@ def factored_scale(squares, # Mean squared gradient of each weight of a tensor, 
     factors = []
     for axis in axes:
         along = squares.mean([a for a in axes if a != axis], keepdim=True) if squares.dim() > 1 else squares
-        factors.append(_power_of_two((along/mean).clamp(min=_LEAST).rsqrt()).float())
+        factors.append(_power_of_two((along/mean).clamp(min=_LEAST**(1/squares.dim())).rsqrt()).float())
     factors[0] = factors[0]*_power_of_two((mean*squares.numel()).rsqrt()).float()
     return factors
 
@@ -39,14 +39,15 @@ def step_scale(model:torch.nn.Module,
         backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = 2.**-round(math.log2(len(named))/2)  # each tensor takes an equal part of a step
+    share = 2.**(1 - round(math.log2(len(named))/2))  # each tensor takes an equal part of a step
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
-    return {name: [factors[0]*share, *factors[1:]] for name, factors in scale.items()}
+    least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
+    return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}
 
 # %% ../nbs/03g_optimizer.ipynb #48ea663d
 class ScaledAdam(torch.optim.Adam):
     "Adam whose steps are multiplied by a scale for each weight, set with `set_scale`; without one it is Adam"
-    scales = None
+    scales, factor = None, 1.  # `factor` multiplies all steps, for a warm-up
 
     @property
     def weights(self): return [p for group in self.param_groups for p in group['params']]
@@ -72,6 +73,7 @@ class ScaledAdam(torch.optim.Adam):
         torch._foreach_zero_(self.weights)  # so that what Adam leaves in them is the step alone
         result = super().step(closure)
         torch._foreach_mul_(self.weights, self.scales)
+        if self.factor != 1: torch._foreach_mul_(self.weights, self.factor)
         torch._foreach_add_(self.weights, before)
         return result
 

@@ -19,28 +19,36 @@ from .model import SpeechAE, open_regular, read_json
 from .page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
 
 # %% ../nbs/03c_panel.ipynb #125b195e
+def _draw_epochs(axes, history, curves, lines):
+    "Curves over epochs, and horizontal lines; grey where the learning rate was reduced"
+    epochs = [row['epoch'] for row in history]
+    for label, values, color in curves: axes.plot(epochs, values, 'o-', ms=3, c=color, label=label)
+    for label, value, color, style in lines:
+        if value is not None: axes.axhline(value, c=color, lw=.8, ls=style, label=label)
+    for old, new in zip(history, history[1:]):
+        if new['learning_rate'] < old['learning_rate']: axes.axvline(new['epoch'] - .5, c='.8', lw=.8, zorder=0)
+    axes.set_xlim(epochs[0] - .5, epochs[-1] + .5)
+    axes.legend(fontsize=8)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
 def plot_curves(history, # Rows of a history, dicts with the columns of history.csv
-                energy, # Mean square of the scaled validation frames: what silence costs
-                floor, # Explained variance of the PCA floor on the validation frames; None if it is not known
-                floor_name='PCA-100', # What to call it
+                pca=None, # Explained variance of the PCA baseline on the validation frames; None if it is not known
+                pca_name='PCA-100', # Its name
+                linear=None, # SNR of the best linear transform on the validation recordings in dB; None if it is not known
+                linear_name='best linear', # Its name
                ): # Matplotlib figure
-    "Loss and explained variance over epochs, with the floors"
+    "Reconstruction SNR and explained variance over epochs, with the baselines"
     from matplotlib.figure import Figure
     figure = Figure(figsize=(9, 3.2), layout='constrained')
     left, right = figure.subplots(1, 2)
-    epochs, explained = [row['epoch'] for row in history], [100*row['explained_variance'] for row in history]
-    for name, label in ('train_mse', 'training'), ('valid_mse', 'validation'): left.semilogy(epochs, [row[name] for row in history], 'o-', ms=3, label=label)
-    left.set(xlabel='epoch', ylabel='mean squared error', title='Error of scaled frames')
-    right.plot(epochs, explained, 'o-', ms=3, c='C1', label='validation')
+    explained = [100*row['explained_variance'] for row in history]
+    curves = [('training', [row['train_snr_db'] for row in history], 'C0'), ('validation', [row['valid_snr_db'] for row in history], 'C1')]
+    _draw_epochs(left, history, curves, [('silence', 0, 'k', ':'), (linear_name, linear, 'C2', '--')])
+    left.set(xlabel='epoch', ylabel='dB', title='Reconstruction SNR')
+    _draw_epochs(right, history, [('validation', explained, 'C1')], [('silence', 0, 'k', ':'), (pca_name, pca if pca is None else 100*pca, 'C2', '--')])
     right.set(xlabel='epoch', ylabel='%', title='Explained variance', ylim=(min(-5, *explained), 102))
-    for axes, silence, value in (left, energy, lambda share: energy*(1 - share)), (right, 0, lambda share: 100*share):
-        axes.axhline(silence, c='k', lw=.8, ls=':', label='silence')
-        if floor is not None: axes.axhline(value(floor), c='C2', lw=.8, ls='--', label=floor_name)
-        for old, new in zip(history, history[1:]):
-            if new['learning_rate'] < old['learning_rate']: axes.axvline(new['epoch'] - .5, c='.8', lw=.8, zorder=0)
-        axes.set_xlim(epochs[0] - .5, epochs[-1] + .5)
-        axes.legend(fontsize=8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+    shown = [v for _, values, _ in curves for v in values if math.isfinite(v)] + [v for v in (linear,) if v is not None]
+    if shown and min(shown) > 6: left.set_ylim(min(shown) - 1, max(shown) + 1)  # without silence, which is far below
     return figure
 
 # %% ../nbs/03c_panel.ipynb #b333ceef
@@ -84,8 +92,10 @@ class RunState:
     steps: int = 1 # In all
     seconds_left: float = None # Until the last epoch is done
     learning_rate: float = math.nan
-    train_loss: float = math.nan # Of the epoch so far, or of the last
-    valid_loss: float = math.nan # Of the last epoch
+    train_snr_db: float = math.nan # Reconstruction SNR in training, in the epoch so far or the last one
+    valid_snr_db: float = math.nan # Reconstruction SNR on the validation recordings, last epoch
+    linear: float = None # SNR of the best linear transform there
+    linear_name: str = 'best linear' # Its name
     explained_variance: float = math.nan # Of the validation frames, last epoch
     floor: float = math.nan # Explained variance of the floor
     floor_name: str = 'PCA-100' # What to call it
@@ -100,13 +110,15 @@ def _tile(label, value, below=''):
 
 def _percent(share): return '–' if math.isnan(share) else f'{number_text(100*share)} %'
 
+def _decibels(value): return '–' if math.isnan(value) else f'{value:.2f} dB'
+
 def state_html(state:RunState) -> str: # HTML
     "A bar and the numbers of a moment"
     s = state
     left = 'ended' if s.ended else '–' if s.seconds_left is None else show_duration(s.seconds_left)
     rate = '–' if math.isnan(s.learning_rate) else f'{s.learning_rate:.2g}'
     tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'step {s.step:,} of {s.steps:,}'), _tile('time left', left, f'learning rate {rate}'), _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'),
-             _tile('training loss', number_text(s.train_loss, 4)), _tile('validation loss', number_text(s.valid_loss, 4), f'best: epoch {s.best_epoch}')]
+             _tile('training', _decibels(s.train_snr_db), f'best: epoch {s.best_epoch}'), _tile('validation', _decibels(s.valid_snr_db), '' if s.linear is None else f'{s.linear_name}: {_decibels(s.linear)}')]
     if s.memory: tiles.append(_tile('GPU memory', f'{s.memory[0]/1e9:.1f} GB', f'of {s.memory[1]/1e9:.0f} GB'))
     if s.skipped: tiles.append(_tile('left out', count_text(s.skipped, 'step'), 'not finite'))
     done = min(100, 100*s.step/max(1, s.steps))
@@ -243,7 +255,7 @@ def _family(widget):
 class RunError(SpeechAEError):
     "A folder that is no run, or a file in it that cannot be what it should be"
 
-_COLUMNS = ('epoch', 'step', 'train_mse', 'valid_mse', 'valid_loss', 'explained_variance', 'learning_rate')  # of a history, that are shown
+_COLUMNS = ('epoch', 'step', 'train_mse', 'valid_mse', 'valid_loss', 'explained_variance', 'learning_rate', 'train_snr_db', 'valid_snr_db')  # of a history, that are shown
 
 def _number(text):
     "A number, nan if no run has such; ValueError if it is none"
@@ -302,11 +314,12 @@ def _known(value): return isinstance(value, (int, float)) and not isinstance(val
 
 def _curves_html(run):
     "The picture of a history"
-    rows = [row for row in run.history if row['valid_mse'] > 1e-20 and -1e3 < row['explained_variance'] < 1]
+    rows = [row for row in run.history if row['valid_mse'] > 1e-20 and -1e3 < row['explained_variance'] < 1 and abs(row['valid_snr_db']) < 1e3]
     if not rows: return '<p>No epoch is done yet.</p>'
-    energy, floor = rows[-1]['valid_mse']/(1 - rows[-1]['explained_variance']), run.report.get('floor')
-    picture = small_png(png_bytes(plot_curves(rows, energy, floor if _known(floor) and 0 < floor < 1 else None, 'PCA floor')))
-    return f'<img alt="Error and explained variance over {count_text(len(rows), "epoch")}" style="max-width:100%" src="{data_uri("image/png", picture)}">'
+    pca, linear = (run.report.get(name) for name in ('floor', 'linear'))
+    pca, linear = pca if _known(pca) and 0 < pca < 1 else None, linear if _known(linear) and abs(linear) < 1e3 else None
+    picture = small_png(png_bytes(plot_curves(rows, pca, 'PCA', linear)))
+    return f'<img alt="Reconstruction SNR and explained variance over {count_text(len(rows), "epoch")}" style="max-width:100%" src="{data_uri("image/png", picture)}">'
 
 def _table_html(run):
     "The model and the floors, from report.json"
