@@ -96,7 +96,7 @@ def has_bfloat16(device:str, # 'cuda', 'cpu' or 'mps'
     except AttributeError: return False  # PyTorch before 2.11 does not tell
     if not (capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') or capabilities.get('arm_bf16')): return False
     try:
-        with torch.random.fork_rng([]): torch.nn.LSTM(8, 8).bfloat16()(torch.zeros(2, 1, 8, dtype=torch.bfloat16))
+        with torch.random.fork_rng([]), torch.autocast('cpu', torch.bfloat16): torch.nn.LSTM(8, 8)(torch.zeros(2, 1, 8))
     except RuntimeError: return False  # where oneDNN was told to leave these instructions alone
     return True
 
