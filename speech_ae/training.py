@@ -671,7 +671,7 @@ def baseline_snr_db(trainer:Trainer,
         loss, mse, _ = loss_function(frame(np.asarray(reconstruct(x), np.float32)), frames, torch.zeros(1, frames.shape[1], 1), None, scale)
         found.append([loss.item(), mse.item()*frames.shape[1], (frames/scale).square().mean(-1).sum().item()])
     loss, mse, energy = np.transpose(found)
-    return trainer.loss_function.snr_db(loss.mean(), mse.sum()/energy.sum())
+    return float(trainer.loss_function.snr_db(loss.mean(), mse.sum()/energy.sum()))  # a NumPy number could not be loaded from a checkpoint
 
 # %% ../nbs/04_training.ipynb #835c547e
 class CollapseAlarm(Callback):
