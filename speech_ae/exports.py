@@ -154,7 +154,7 @@ class _TorchGraph:
 _NOISE_FRAMES = 3000
 
 def _numbers(model):
-    "What is fixed in an adaptive model, as arrays"
+    "What is fixed in a transform-coding model, as arrays"
     a, framing, array = model.allocation, model.framing, lambda x: np.array(x.detach().numpy(), order='C')
     bands, n = [a.codebook[:, start:end] for start, end in zip(a.edges, a.edges[1:])], a.block
     phase = math.pi/(2*n)*(torch.arange(n//2, n) + .5)
@@ -403,7 +403,7 @@ def _network_nodes(graph, model, part, int8):
     if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder'), state), scale), real, name='reconstruction')
 
 def _adaptive_nodes(graph, model, part):
-    "Nodes of an adaptive model"
+    "Nodes of a transform-coding model"
     (given, wanted), known = PARTS[part], None
     steps = _AdaptiveGraph(graph, _numbers(model), given)
     if 'latents' in wanted: known = steps.encode('frames', name='latents')[1]
@@ -499,7 +499,7 @@ def compare_export(exported:Exported, # From `open_export`
                    model:SpeechAE, # The original, on the CPU, in evaluation mode
                    part='autoencoder', # What was exported
                    shapes=SHAPES, # (recordings, frames)
-                  ) -> list[dict]: # Rows of batch, frames, padded, and the error of each output; for the encoder of an adaptive model also its choices, how many are others, and how much farther
+                  ) -> list[dict]: # Rows of batch, frames, padded, and the error of each output; for the encoder of a transform-coding model also its choices, how many are others, and how much farther
     "How far an export is from the original, at shapes it has never seen"
     rows, generator = [], torch.Generator().manual_seed(0)
     for batch, frames in shapes:
@@ -695,7 +695,7 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
 
 # %% ../nbs/04g_exports.ipynb #ebec921e
 class _AdaptivePart(nn.Module):
-    "As `_Part`, for an adaptive model, on the CPU"
+    "As `_Part`, for a transform-coding model, on the CPU"
     def __init__(self, model, part):
         super().__init__()
         self.part, self.graph, self.numbers = part, _TorchGraph(), _numbers(model)
