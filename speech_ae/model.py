@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'AutoencoderLoss', 'weights_digest', 'weights_sha256', 'build_model',
-           'open_regular', 'parse_json', 'read_json', 'show_value', 'check_fields']
+           'count_parameters', 'overlapped', 'snr_db', 'AutoencoderLoss', 'weights_digest', 'weights_sha256',
+           'build_model', 'open_regular', 'parse_json', 'read_json', 'show_value', 'check_fields']
 
 # %% ../nbs/03_model.ipynb #2c893046
 import hashlib, importlib, json, math, os, stat, struct
@@ -181,18 +181,19 @@ def overlapped(framing, # `Framing` of the model
     if lengths is not None: frames = frames*frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
     return framing.frame(framing.overlap_add(frames))
 
+def snr_db(error:float, # Mean of the loss without the latent penalty
+           share:float, # Mean squared error of the frames over their mean square
+           of='waveform', # As for `AutoencoderLoss`
+          ) -> float:
+    "Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for 'frames'"
+    if of == 'waveform': return -10/math.log(10)*error
+    return -10*math.log10(share) if share else math.inf
+
 @dataclass
 class AutoencoderLoss:
     "Reconstruction error + `latent_weight` times mean squared latents, over real frames"
     latent_weight: float = 1e-4
     of: str = 'frames' # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for `overlapped` reconstructions
-
-    def snr_db(self, error, # Mean of the loss without the latent penalty
-               share, # Mean squared error over mean energy of the frames
-              ) -> float:
-        "Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for 'frames'"
-        if self.of == 'waveform': return -10/math.log(10)*error
-        return -10*math.log10(share) if share else math.inf
 
     def __call__(self, reconstruction, # Shape (B, T, frame_length)
                  frames, # Target, same shape

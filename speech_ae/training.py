@@ -33,7 +33,7 @@ from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
 from .initialization import INITS, check_init, default_init, initialize
 from .metrics import measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json, weights_digest
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json, snr_db, weights_digest
 from .optimizer import ScaledAdam, step_scale, update_average
 from .page import html_text, loudest
 from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
@@ -160,9 +160,10 @@ HISTORY_COLUMNS = ('epoch', 'step', 'train_loss', 'valid_loss', 'train_mse', 'va
 WARM_UP = 50 # steps
 
 def warm_up_and_decay(step:int, # Steps done
-                     ) -> float: # Factor of the learning rate, 0 to 1
-    "Linear growth over `WARM_UP` steps, then decay with the inverse square root of the step (Vaswani et al., 2017)"
-    return min((step + 1)/WARM_UP, math.sqrt(WARM_UP/(step + 1)))
+                      progress:float, # Share of the run that is done, 0 to 1
+                     ) -> float: # Factor of the steps, 0 to 1
+    "Linear growth over `WARM_UP` steps, and half a cosine down to 0 at the end of the run (Loshchilov and Hutter, 2017)"
+    return min(1., (step + 1)/WARM_UP)*.5*(1 + math.cos(math.pi*min(1., progress)))
 
 _LONGEST = 6000  # frames, one minute: longer recordings are judged in such pieces, for which memory suffices
 
@@ -195,6 +196,7 @@ class Trainer:
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, **how)
         self.epoch, self.step, self.batches_done, self.history, self.stop, self.started = 0, 0, 0, [], '', False
         self.sums = torch.zeros(5, dtype=torch.float64)  # this epoch: frames, loss, mse, mean squared latent, gradient norm, each weighted by frames
+        self.progress = 0.  # share of the run that is done
         self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
         self.in_a_row = torch.zeros((), device=self.device)  # steps left out since the last good one; from the second on all are
         self.skipped, self.left_out, self.before = 0, None, None  # steps left out so far, what is known of the last one, and where the run was before the first in a row
@@ -330,7 +332,8 @@ def measure_steps(self:Trainer,
         def backward():
             batch, (samples, n_samples) = next(indices), next(loaded)
             self.in_parts(lambda: self.gradients(samples, n_samples, batch), len(batch))
-        self.step_scale = self.ranks.from_first(step_scale(self.model, backward, len(chosen)))
+        scale = step_scale(self.model, backward, len(chosen))
+    self.step_scale = {name: [self.ranks.sum(f*self.ranks.first) for f in factors] for name, factors in scale.items()}  # that of the first process
     self.optimizer.set_scale(self.step_scale, self.model)
 
 # %% ../nbs/04_training.ipynb #28927d5a
@@ -339,13 +342,16 @@ def train_epoch(self:Trainer):
     "The training steps of one epoch, from where it was left"
     self.model.train()
     self.train_set.set_epoch(self.epoch)
-    left = self.train_set.batches(self.config.batch_size)[self.batches_done:]
+    batches = self.train_set.batches(self.config.batch_size)
+    left, n_batches = batches[self.batches_done:], len(batches)
+    self.progress = (self.epoch + self.batches_done/n_batches)/self.config.epochs
     shares = [self.ranks.share(batch) for batch in left]
     with closing(self.load(self.train_set, [mine for mine, _ in shares])) as loaded:
         for indices, (_, counts), (samples, n_samples) in zip(left, shares, loaded):
             if self.ranks.world > 1: torch.manual_seed((self.config.seed*1_000_003 + self.step)*65_536 + self.ranks.rank & 2**63 - 1)  # dropout needs no memory
             self.train_step(samples, n_samples, indices, counts)
             self.batches_done += 1
+            self.progress = (self.epoch + self.batches_done/n_batches)/self.config.epochs
             self.step += 1
             if self.step % self.read_every == 0: self.read()
             self.call('after_batch')
@@ -365,7 +371,7 @@ def train_step(self:Trainer,
     good = norm < math.inf  # false for nan
     self.in_a_row = torch.where(good & (self.in_a_row < 2), 0., self.in_a_row + 1)
     self.optimizer.found_inf = self.in_a_row.clamp(max=1)
-    self.optimizer.factor = warm_up_and_decay(self.step)
+    self.optimizer.factor = warm_up_and_decay(self.step, self.progress) if self.step_scale else 1.
     self.optimizer.step()
     if self.average: update_average(self.average, self.model, (1 - self.config.ema_decay)*(1 - self.optimizer.found_inf))
     self.unread.append((torch.stack([loss, mse, power, norm, self.in_a_row]), n_frames, indices, here))
@@ -501,7 +507,7 @@ def judge(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
     energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
     count, z = mask.sum(), latents[mask]
     weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count  # a mean over recordings, or over frames
-    error = loss - self.loss_function.latent_weight*power
+    error = loss - self.config.latent_weight*power
     return torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(), torch.stack([z.sum(0), z.square().sum(0)]).cpu()
 
 # %% ../nbs/04_training.ipynb #04893e01
@@ -524,7 +530,7 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
     mean, square = moments/count
     self.valid_seconds = time.perf_counter() - begin
     return dict(valid_loss=loss/weights, valid_mse=mse/count, explained_variance=1 - mse/energy,
-                latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(), valid_snr_db=self.loss_function.snr_db(error/weights, mse/energy))
+                latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(), valid_snr_db=snr_db(error/weights, mse/energy, self.config.loss))
 
 # %% ../nbs/04_training.ipynb #49a1ac90
 @patch
@@ -544,7 +550,7 @@ def enter(self:Trainer,
          ):
     "Add a row to the history; before the first step, nan stands for what only training knows"
     train_loss, train_mse, power, norm = (self.sums[1:]/self.sums[0]).tolist()
-    train_snr = self.loss_function.snr_db(train_loss - self.config.latent_weight*power, train_mse)
+    train_snr = snr_db(train_loss - self.config.latent_weight*power, train_mse, self.config.loss)
     row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate, grad_norm=norm, train_snr_db=train_snr)
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
     self.batches_done, self.sums, self.before = 0, torch.zeros(5, dtype=torch.float64), None
@@ -665,13 +671,13 @@ def baseline_snr_db(trainer:Trainer,
                    ) -> float: # In dB
     "SNR on the validation recordings, computed as `valid_snr_db` of the history"
     frame, scale, found = lambda x: trainer.framing.frame(torch.from_numpy(x))[None], trainer.model.input_scale.cpu(), []
-    loss_function = replace(trainer.loss_function, latent_weight=0.)
+    loss_function = AutoencoderLoss(0., of=trainer.config.loss)
     for x in trainer.valid_set:
         frames = frame(x)
         loss, mse, _ = loss_function(frame(np.asarray(reconstruct(x), np.float32)), frames, torch.zeros(1, frames.shape[1], 1), None, scale)
         found.append([loss.item(), mse.item()*frames.shape[1], (frames/scale).square().mean(-1).sum().item()])
     loss, mse, energy = np.transpose(found)
-    return float(trainer.loss_function.snr_db(loss.mean(), mse.sum()/energy.sum()))  # a NumPy number could not be loaded from a checkpoint
+    return snr_db(float(loss.mean()), float(mse.sum()/energy.sum()), trainer.config.loss)
 
 # %% ../nbs/04_training.ipynb #835c547e
 class CollapseAlarm(Callback):
@@ -983,7 +989,7 @@ def state_of(self:Live, trainer, # Whose numbers they are
     shown = {name: row[name] for name in ('valid_snr_db', 'explained_variance') if row}
     return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps, seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
                     learning_rate=trainer.optimizer.param_groups[0]['lr'], **shown,
-                    train_snr_db=trainer.loss_function.snr_db((loss - config.latent_weight*power)/frames, mse/frames) if frames else row.get('train_snr_db', math.nan),
+                    train_snr_db=snr_db((loss - config.latent_weight*power)/frames, mse/frames, config.loss) if frames else row.get('train_snr_db', math.nan),
                     linear=self.floors.linear, linear_name=self.floors.linear_name, floor=self.floors.pca, floor_name=self.floors.name,
                     best_epoch=self.stopping.best_epoch, memory=(torch.cuda.max_memory_allocated(trainer.device), torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None, skipped=trainer.skipped, ended=ended)
 
