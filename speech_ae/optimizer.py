@@ -10,7 +10,7 @@ import math
 import torch
 
 # %% ../nbs/03g_optimizer.ipynb #3300b8be
-_LEAST = 1e-4  # mean squared gradients are taken to be at least this part of their tensor's mean, shared among its axes
+_LEAST, _NONE = 1e-4, 1e-8  # parts of the mean: the least mean square of a weight, shared among its axes, and what counts as no influence at all
 
 def _power_of_two(x): return torch.exp2(torch.round(torch.log2(x)))
 
@@ -23,12 +23,19 @@ def factored_scale(squares, # Mean squared gradient of each weight of a tensor, 
     factors = []
     for axis in axes:
         along = squares.mean([a for a in axes if a != axis], keepdim=True) if squares.dim() > 1 else squares
-        factors.append(_power_of_two((along/mean).clamp(min=_LEAST**(1/squares.dim())).rsqrt()).float())
+        share = torch.where(along > _NONE*mean, along/mean, 1.)  # weights without influence yet: no farther than the others
+        factors.append(_power_of_two(share.clamp(min=_LEAST**(1/squares.dim())).rsqrt()).float())
     factors[0] = factors[0]*_power_of_two((mean*squares.numel()).rsqrt()).float()
     return factors
 
+def _probe(reconstruction, frames):
+    "A scalar whose gradient is that of the logarithmic error, had the error a random direction"
+    error = (reconstruction - frames).detach().square().mean((1, 2), keepdim=True)
+    noise = torch.randn_like(reconstruction)/error.clamp(min=.01*error.mean()).sqrt()
+    return 2*(reconstruction*noise).mean()
+
 def step_scale(model:torch.nn.Module,
-               backward, # Function that adds the gradients of one batch of the training
+               run, # Function that runs the model on one batch of the training: (reconstruction, frames), shapes (B, T, frame_length)
                batches:int, # How often to call it
               ) -> dict: # {name of a parameter: factors of its scale}
     "Measure how far a step may move each weight; the model is left as it was, without gradients"
@@ -36,10 +43,10 @@ def step_scale(model:torch.nn.Module,
     squares = {name: torch.zeros_like(p) for name, p in named.items()}
     for _ in range(batches):
         model.zero_grad()
-        backward()
+        _probe(*run()).backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = 2.**-round(math.log2(len(named))/2)  # each tensor takes an equal part of a step
+    share = 2.**(-1 - round(math.log2(len(named))))  # steps of all tensors may add up
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
     return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}

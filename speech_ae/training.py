@@ -328,11 +328,13 @@ def measure_steps(self:Trainer,
     self.train_set.set_epoch(0)
     chosen = self.train_set.batches(self.config.batch_size)[:batches]
     with closing(self.load(self.train_set, chosen)) as loaded:
-        indices, loaded = iter(chosen), iter(loaded)
-        def backward():
-            batch, (samples, n_samples) = next(indices), next(loaded)
-            self.in_parts(lambda: self.gradients(samples, n_samples, batch), len(batch))
-        scale = step_scale(self.model, backward, len(chosen))
+        loaded = iter(loaded)
+        def run():
+            samples, n_samples = next(loaded)
+            n_samples = n_samples[:8].clamp(max=30*self.framing.sample_rate)  # enough to measure, little enough for memory
+            frames, _, reconstruction, _ = self.run_model(samples[:8, :int(n_samples.max())], n_samples)
+            return reconstruction, frames
+        scale = step_scale(self.model, run, len(chosen))
     self.step_scale = {name: [self.ranks.sum(f*self.ranks.first) for f in factors] for name, factors in scale.items()}  # that of the first process
     self.optimizer.set_scale(self.step_scale, self.model)
 
