@@ -26,15 +26,16 @@ def trained(recordings, steps):
     torch.manual_seed(0)
     model, batches = initialize(SpeechAE(ModelConfig(dropout=0.), frames_rms(recordings)), recordings, 'pca'), itertools.count()
     long = [x for x in recordings if len(x) >= 33_000]
-    def gradients():
+    def run():
         first = 8*next(batches)
         frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000]) for i in range(first, first + 8)]))
-        ((model(frames)[0] - frames)/model.input_scale).square().mean().backward()
+        return model(frames)[0], frames
     optimizer = ScaledAdam(model.parameters(), lr=1e-3)
-    optimizer.set_scale(step_scale(model, gradients, 4), model)
+    optimizer.set_scale(step_scale(model, run, 4), model)
     for _ in range(steps):
         optimizer.zero_grad()
-        gradients()
+        reconstruction, frames = run()
+        ((reconstruction - frames)/model.input_scale).square().mean().backward()
         optimizer.clip()
         optimizer.step()
     return model.eval()
