@@ -1,6 +1,6 @@
 """What does a larger batch cost, and which learning rate keeps the quality? `python benchmarks/batch_size.py --data_dir FOLDER`
 
-Trains `--preset classic` from its start at PCA for the same audio seen at every batch size, crop length and learning rate of PLAN, on one core, and measures the unseen speakers after each epoch. What a step
+Trains `--preset classic --init pca` for the same audio seen at every batch size, crop length and learning rate of PLAN, on one core, and measures the unseen speakers after each epoch. What a step
 does to the weights is the same on every device; how long it takes is not, so times on a GPU are computed from the steps by `seconds_on_gpu`: arithmetic, not a measurement. Each row is written to
 benchmarks/results/batch_size.json as soon as it is done; a second call does only what is missing. About an hour on one core; `--runs 64x150@0.002w10` measures something else than PLAN."""
 import os
@@ -17,7 +17,7 @@ from machine import processor
 from speech_ae.audio import SpeechAEError
 from speech_ae.corpus import describe_split, split_by_speaker
 from speech_ae.preparation import prepare_corpus
-from speech_ae.training import Callback, TrainConfig, Trainer
+from speech_ae.training import Callback, TrainConfig, Trainer, complete_config
 
 BASE = dict(batch=16, crop_frames=150, learning_rate=0.001)  # what speech_ae_train takes on a GPU
 PLAN = {5: ('16x150@0.001', '64x150@0.001', '64x150@0.002', '64x150@0.002w9', '64x150@0.004', '128x150@0.001', '48x50@0.001'),
@@ -122,7 +122,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     runs = [(parse(text, args.seed), epochs) for epochs, texts in ({args.epochs: args.runs} if args.runs else PLAN).items() for text in texts]
-    config = TrainConfig(data_dir=args.data_dir, output_dir='none', preset='classic', init='pca', loss='waveform', device='cpu', max_files=args.max_files, cache_dir=args.cache_dir)
+    config = complete_config(TrainConfig(data_dir=args.data_dir, output_dir='none', preset='classic', init='pca', loss='waveform', device='cpu', max_files=args.max_files, cache_dir=args.cache_dir))
     settings = {k: getattr(config, k) for k in ('preset', 'init', 'loss', 'latent_weight', 'denoise', 'level', 'max_files')} | dict(split_seed=args.seed)
     result = json.loads(args.output.read_text()) if args.output.is_file() else dict(rows=[])
     if result['rows'] and result['settings'] != settings: raise SystemExit(f'{args.output.name}: was made with other settings, {result["settings"]}; choose another --output')

@@ -1,17 +1,20 @@
 """What the trainer adds to its steps: `python benchmarks/epoch.py [--data_dir FOLDER] [--device cuda] [--quick]`
 
 Takes turns between a training epoch of `Trainer`, from the prepared corpus, with its bookkeeping, its check for numbers that are not finite and the callbacks that run after each step, and a bare loop: the same steps
-(frames, model, overlap-add, loss, backward pass, clipping, fused Adam) on the same batches, which lie in the memory of the device. On a CPU once more beside a process that computes without a pause.
+(frames, model, overlap-add, loss, backward pass, clipping, scaled fused Adam, average of the weights) on the same batches, which lie in the memory of the device. On a CPU once more beside a process that computes without a pause.
 The epoch should take at most 1.05 times as long, and reach 90 % of the rate on a half-busy machine, too. Writes benchmarks/results/epoch.json; three minutes on one core."""
 import copy, tempfile
 from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds, show, take_turns
 import torch
+from speech_ae.initialization import initialize
+from speech_ae.optimizer import ScaledAdam, update_average
 from speech_ae.training import Checkpoints, EarlyStopping, Floors, Progress, StopOnSignal, TrainConfig, Trainer, complete_config
 
 def new_trainer(prepared, recordings, preset, batch, device):
     config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, device=device, epochs=1))
     trainer = Trainer(config, prepared, recordings)
-    trainer.model.cpu().start(trainer.whole, trainer.moments).to(trainer.device)
+    initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
+    if preset == 'classic': trainer.measure_steps()
     trainer.callbacks = [Progress(Floors()), StopOnSignal(Checkpoints(EarlyStopping(0)))]
     return trainer
 
@@ -28,7 +31,8 @@ def bare(trainer):
     data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n)) for samples, n in trainer.load(trainer.train_set, batches)]
     model, lost, framing = copy.deepcopy(trainer.model).train(), trainer.loss_function, trainer.framing
     from speech_ae.model import overlapped
-    optimizer = torch.optim.Adam(model.parameter_groups(1e-3, True), lr=1e-3, fused=True)
+    average, optimizer = copy.deepcopy(trainer.average), ScaledAdam(model.parameters(), lr=1e-3, fused=True)
+    optimizer.set_scale(trainer.step_scale, model)
     def run():
         for samples, _, lengths in data:
             frames = framing.frame(samples)
@@ -36,8 +40,9 @@ def bare(trainer):
             loss = lost(overlapped(framing, reconstruction, lengths), frames, latents, lengths, model.input_scale)[0]
             optimizer.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+            optimizer.clip()
             optimizer.step()
+            if average: update_average(average, model, 1 - trainer.config.ema_decay)
     return run, batches
 
 def main():

@@ -8,6 +8,7 @@ from timing import corpus, matrix_rate, options, row, save, seconds, show, take_
 import numpy as np
 import torch
 from torch.nn.functional import linear
+from speech_ae.initialization import initialize
 from speech_ae.model import ModelConfig, build_model
 
 CASES = (1, 1.5), (1, 5), (1, 60), (16, 5)
@@ -48,7 +49,7 @@ def main():
     for preset in 'classic', 'adaptive-25':
         torch.manual_seed(0)
         model = build_model(ModelConfig.of(preset), .1).eval()
-        if preset != 'classic': model.start(recordings)
+        if preset != 'classic': initialize(model, recordings)
         flop = {case: counted(model, sound[:int(case[0]*case[1]*rate)].reshape(case[0], -1)) for case in cases}
         model.to(device)
         batches = {(n, s): sound[:int(n*s*rate)].reshape(n, -1).to(device) for n, s in cases}

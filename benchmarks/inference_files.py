@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from speech_ae.evaluation import ModelCoder
 from speech_ae.inference import decode_latents, decode_recordings, encode_recording, encode_recordings
+from speech_ae.initialization import initialize
 from speech_ae.model import ModelConfig, SpeechAE, build_model
 
 RATE, SEAM_SECONDS, CONTEXTS = 22_050, 3., (.03, .05, .1, .2, .3, .5, .75, 1., 1.5, 2.)
@@ -17,7 +18,7 @@ RATE, SEAM_SECONDS, CONTEXTS = 22_050, 3., (.03, .05, .1, .2, .3, .5, .75, 1., 1
 def model_of(preset, recordings, device='cpu'):
     torch.manual_seed(0)
     model = build_model(ModelConfig.of(preset), .1)
-    if preset != 'classic': model.start(recordings)
+    if preset != 'classic': initialize(model, recordings)
     return model.eval().to(device)
 
 def speed(args, preset, clips, long):

@@ -19,7 +19,7 @@ from speech_ae import adaptive, floors, training
 from speech_ae.audio import save_audio, synth_speech
 
 COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
-RUNS = {'adaptive': '--epochs 4', 'classic': '--epochs 2 --preset classic', 'two loaders': '--epochs 2 --workers 2'}
+RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2', 'two loaders': '--epochs 2 --preset adaptive --workers 2'}
 if 'save_minutes' in training.TrainConfig.__dataclass_fields__: RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
 

@@ -2,17 +2,19 @@
 
 Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch (eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and cut into chunks
 that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what is still wrong at the seams is measured against the whole recording, for several such margins. Noise is
-relative to what PyTorch gives for the whole recording. The network was started at PCA and trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
+relative to what PyTorch gives for the whole recording. The network was begun at PCA (`--init pca`) and trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
 measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison. EnCodec's figures are those that its authors published; they are not measured here, and another machine's.
-An adaptive model is run whole, since its coefficients share the room of a second, wherever that begins. Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
-import os, tempfile
+A transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
+import itertools, os, tempfile
 from pathlib import Path
 from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
 import numpy as np
 import onnx
 import torch
 from speech_ae.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
+from speech_ae.initialization import initialize
 from speech_ae.model import ModelConfig, SpeechAE, build_model, frames_rms
+from speech_ae.optimizer import ScaledAdam, step_scale
 
 CHUNKS = {60: 16, 180: 32} # Of recordings of so many seconds
 MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; those of the timed runs
@@ -20,15 +22,21 @@ MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; tho
 PUBLISHED = [dict(name='EnCodec, 24 kHz', times_real_time='about 10, for encoding and for decoding', source='Defossez, Copet, Synnaeve, Adi: High Fidelity Neural Audio Compression (2022); one thread of a laptop; quoted from memory, neither looked up nor measured here')]
 
 def trained(recordings, steps):
-    "classic, started at PCA and trained a little"
+    "classic, begun at PCA and trained a little"
     torch.manual_seed(0)
-    model = SpeechAE(ModelConfig(), frames_rms(recordings)).start(recordings)
-    optimizer = torch.optim.Adam(model.parameter_groups(1e-3, started=True))
-    for step in range(steps):
-        long = [x for x in recordings if len(x) >= 33_000]
-        frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000]) for i in range(8*step, 8*step + 8)]))
+    model, batches = initialize(SpeechAE(ModelConfig(dropout=0.), frames_rms(recordings)), recordings, 'pca'), itertools.count()
+    long = [x for x in recordings if len(x) >= 33_000]
+    def run():
+        first = 8*next(batches)
+        frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000]) for i in range(first, first + 8)]))
+        return model(frames)[0], frames
+    optimizer = ScaledAdam(model.parameters(), lr=1e-3)
+    optimizer.set_scale(step_scale(model, run, 4), model)
+    for _ in range(steps):
         optimizer.zero_grad()
-        ((model(frames)[0] - frames)/model.input_scale).square().mean().backward()
+        reconstruction, frames = run()
+        ((reconstruction - frames)/model.input_scale).square().mean().backward()
+        optimizer.clip()
         optimizer.step()
     return model.eval()
 
@@ -71,7 +79,7 @@ def main():
         runs |= {f'random {precision}': open_export(folder/f'random_{precision}.onnx', threads=1) for precision in ('float32', 'int8')}
         facts['int8, plain'] = dict(snr_db=export_snr(runs['ONNX int8, plain'], model, recordings=held_out[:8]))
         megabytes = {name: (folder/f'{file}.onnx').stat().st_size/1e6 for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
-        adaptive = build_model(ModelConfig.of('adaptive'), model.input_scale.item()).start(train).eval()
+        adaptive = initialize(build_model(ModelConfig.of('adaptive'), model.input_scale.item()), train).eval()
         facts['adaptive float32'] = dict(largest_error=largest_error(write_onnx(adaptive, folder/'adaptive.onnx', recordings=held_out[:8])))
         others = {'PyTorch': adaptive, 'ONNX': open_export(folder/'adaptive.onnx', threads=1)}
         megabytes['adaptive ONNX'] = (folder/'adaptive.onnx').stat().st_size/1e6

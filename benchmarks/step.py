@@ -8,15 +8,19 @@ from timing import corpus, matrix_rate, options, ratio, row, save, seconds, show
 import numpy as np
 import torch
 from torch import nn
+from speech_ae.initialization import initialize
 from speech_ae.model import ModelConfig, SpeechAE, count_parameters, overlapped
-from speech_ae.training import TrainConfig, Trainer
+from speech_ae.optimizer import update_average
+from speech_ae.training import TrainConfig, Trainer, complete_config
 
 CROP = 150
 
-def new_trainer(prepared, recordings, preset, batch, precision, device, start=False):
-    config = TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, precision=precision, epochs=1, device=device)
+def new_trainer(prepared, recordings, preset, batch, precision, device):
+    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, precision=precision, epochs=1, device=device))
     trainer = Trainer(config, prepared, recordings)
-    if start or preset != 'classic': trainer.model.cpu().start(trainer.whole, trainer.moments).to(trainer.device)  # codebooks must be fitted; a network is as fast with any weights
+    initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
+    if trainer.average: trainer.average.load_state_dict(trainer.model.state_dict())
+    if preset == 'classic': trainer.measure_steps()
     trainer.model.train()
     return trainer
 
@@ -78,8 +82,9 @@ def parts(trainer, batch, rounds):
         mark(); reconstruction, latents = model(frames)
         mark(); loss = lost(overlapped(framing, reconstruction), frames, latents, None, model.input_scale)[0]
         mark(); trainer.optimizer.zero_grad(); loss.backward()
-        mark(); torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+        mark(); trainer.optimizer.clip()
         mark(); trainer.optimizer.step()
+        if trainer.average: update_average(trainer.average, model, 1 - trainer.config.ema_decay)
         mark(); found.append(np.diff(marks))
     return dict(zip(('framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'), np.median(found[1:], 0).tolist()))
 
@@ -93,10 +98,10 @@ def operators(trainer, batch, most=6):
     return {name.removeprefix('aten::'): times[name]/sum(times.values()) for name in sorted(times, key=times.get, reverse=True)[:most]}
 
 def precisions(prepared, recordings, device, steps):
-    "Training and validation loss after the same steps from PCA"
+    "Training and validation loss after the same steps from the same initialization"
     rows = []
     for precision in 'float32', 'bfloat16':
-        trainer = new_trainer(prepared, recordings, 'classic', 8, precision, device, start=True)
+        trainer = new_trainer(prepared, recordings, 'classic', 8, precision, device)
         batches = (trainer.train_set.batches(8)*steps)[:steps]
         trainer.train_set.set_epoch(0)
         before = trainer.validate()

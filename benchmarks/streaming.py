@@ -1,6 +1,6 @@
 """How fast a stream is, and what it costs in quality: `python benchmarks/streaming.py [--data_dir FOLDER] [--files 60] [--epochs 12] [--quick]`
 
-Quality: the preset streaming, which sees no future, and the preset classic, which sees all of it, are trained alike from the start at PCA on a small part of the corpus, by the command that is written into the result; then
+Quality: the preset streaming, which sees no future, and the preset classic, which sees all of it, are trained alike from `--init pca` on a small part of the corpus, by the command that is written into the result; then
 both reconstruct the voices that were held out.
 Speed: sound in chunks of 10 to 100 ms through the trained model and back, on one core, each chunk timed by itself. Competitors take turns: `Stream`; the same with a call of PyTorch's LSTM for each chunk; and what one writes
 first: with every chunk the last second once more through the model, of which the newest samples are kept, as many as the stream would give. How far these are from the output for the whole recording is measured too. The bound
@@ -23,7 +23,7 @@ SECONDS = {'Stream': 30, 'a call of nn.LSTM for each chunk': 15, 'the last secon
 
 def train(args, folder, preset):
     "Train a preset: (model, held-out recordings, what the run says of it)"
-    config = TrainConfig(data_dir=str(args.data_dir), output_dir=f'{folder}/{preset}', cache_dir=f'{folder}/cache', preset=preset, epochs=args.epochs, max_files=args.files, device='cpu')
+    config = TrainConfig(data_dir=str(args.data_dir), output_dir=f'{folder}/{preset}', cache_dir=f'{folder}/cache', preset=preset, init='pca', epochs=args.epochs, max_files=args.files, device='cpu')
     trainer, began = start_run(config), time.process_time()
     trainer.fit()
     took, report = time.process_time() - began, json.loads(Path(folder, preset, 'report.json').read_text())
@@ -37,7 +37,7 @@ def compared(args, folder):
     (streaming, held_out, first), (classic, again, second) = (train(args, folder, preset) for preset in ('streaming', 'classic'))
     assert len(held_out) == len(again) and first['split'] == second['split'] and first['quality'][:3] == second['quality'][:3]  # the same recordings, the same floors
     gaps = [float(si_sdr(x, streaming.reconstruct(x)) - si_sdr(x, classic.reconstruct(x))) for x in held_out]
-    command = f'speech_ae_train --data_dir DATA --preset {{streaming,classic}} --epochs {args.epochs} --max_files {args.files} --device cpu'
+    command = f'speech_ae_train --data_dir DATA --preset {{streaming,classic}} --init pca --epochs {args.epochs} --max_files {args.files} --device cpu'
     return streaming, held_out, dict(command=command, files=args.files, epochs=args.epochs, split=first.pop('split'), runs=[first, {k: v for k, v in second.items() if k != 'split'}],
                                      gaps=dict(about='SI-SDR of streaming less that of classic on each held-out recording, in dB', mean=float(np.mean(gaps)), lowest=min(gaps), highest=max(gaps), recordings=len(gaps)))
 

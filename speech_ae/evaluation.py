@@ -667,7 +667,7 @@ def summary(self:Evaluation) -> dict:
 # %% ../nbs/04a_evaluation.ipynb #11865fc0
 _REPORT = dict(model=dict(name=str), data=dict(name=str, split=str, chosen=str, preparation=str, denoise=str, unheard=bool, warnings=[str], sample_rate=int), rows=[dict(name=str, kind=str, what=str, reference=str)],
                missing=[dict(name=str, reason=str)], failures=[dict(row=str, metrics=str, file=str, reason=str)], settings=dict(seed=int, date=str), environment=dict(speech_ae=str))
-_MAY_REPORT = dict(run={}, history=[dict(epoch=float)], training_floor=float)
+_MAY_REPORT = dict(run={}, history=[dict(epoch=float)], training_floor=float, training_linear=float)
 
 def _check_shape(value, shape, name):
     "Raise `EvaluationError` unless a value of JSON has the parts and types of `shape`"
@@ -820,11 +820,13 @@ def _section_training(evaluation):
     "Training curves, if the run has a history"
     history = evaluation.about.get('history')
     if not history: return ''
-    epochs, floor = [int(row['epoch']) for row in history], evaluation.about.get('training_floor')
-    error = line_chart('Mean squared error of scaled frames', epochs, [('training', [row['train_mse'] for row in history], 'm'), ('validation', [row['valid_mse'] for row in history], 'f'), ('silence', 1., 's d')], log=True)
+    epochs, floor, linear = [int(row['epoch']) for row in history], evaluation.about.get('training_floor'), evaluation.about.get('training_linear')
+    def decibels(name): return [v if math.isfinite(v := row.get(name, math.nan)) else math.nan for row in history]
+    curves = [('training', decibels('train_snr_db'), 'm'), ('validation', decibels('valid_snr_db'), 'f'), *([('best linear transform', linear, 's d')] if linear is not None else [])]
+    snr = line_chart('Reconstruction SNR', epochs, curves, unit=' dB')
     level = [('PCA floor', 100*floor, 's d')] if floor else []
     share = line_chart('Explained variance of validation frames', epochs, [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
-    return f'<h2 id=training>Training</h2><p>{count_text(epochs[-1], "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([error, share])}'
+    return f'<h2 id=training>Training</h2><p>{count_text(epochs[-1], "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([snr, share])}'
 
 # %% ../nbs/04a_evaluation.ipynb #139fa742
 def _example(title, r, signals, sample_rate):
@@ -998,14 +1000,14 @@ def _about_data(material, rows, settings):
 
 # %% ../nbs/04a_evaluation.ipynb #d13ec0f1
 def _training(subject):
-    "History and floor of the run, for the curves; nothing where there is none"
+    "History and baselines of the run, for the curves; nothing where there is none"
     if subject.folder is None: return {}
     try: history = [{k: float(v) for k, v in row.items()} for row in _read_table(subject.folder/'history.csv', HISTORY_COLUMNS)]
     except (EvaluationError, ValueError): return {}
     if not all(math.isfinite(row['epoch']) for row in history): return {}
-    try: floor = read_json(subject.folder/'report.json', _MOST_REPORT, EvaluationError).get('floor')
-    except EvaluationError: floor = None
-    return dict(history=history, training_floor=floor if isinstance(floor, float) else None)
+    try: report = read_json(subject.folder/'report.json', _MOST_REPORT, EvaluationError)
+    except EvaluationError: report = {}
+    return dict(history=history, **{f'training_{name}': report[name] if isinstance(report.get(name), float) else None for name in ('floor', 'linear')})
 
 # %% ../nbs/04a_evaluation.ipynb #c2da887b
 @patch

@@ -179,7 +179,7 @@ def encode_recording(model:SpeechAE, # On whatever device
                      context_seconds=CONTEXT_SECONDS, # What it looks at besides on each side
                      batch_seconds:float=None, # What goes through the model at once, with padding; as much as is quick if None. Memory grows with it, and not with the recording
                     ) -> np.ndarray: # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
-    "Latents of a recording of any length. Frames that are a second of context away from the ends of their piece come out as they would from the whole recording: exactly for adaptive models, to 100 dB and better for the networks measured in this notebook"
+    "Latents of a recording of any length. Frames that are a second of context away from the ends of their piece come out as they would from the whole recording: exactly for transform-coding models, to 100 dB and better for the networks measured in this notebook"
     return encode_recordings(model, [samples], chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)[0]
 
 # %% ../nbs/05a_inference.ipynb #bf9b96e8

@@ -175,7 +175,7 @@ def _allocation_of(model):
     found = getattr(getattr(model, 'model', model), 'allocation', None)
     if found is None:
         name = getattr(model, 'name', None) or getattr(getattr(model, 'config', None), 'preset', type(model).__name__)
-        raise LatentsError(f"{name}: its latents hold no expected energies, only those of an adaptive model do; use features(latents) instead")
+        raise LatentsError(f"{name}: its latents hold no expected energies, only those of a transform-coding model do; use features(latents) instead")
     return found
 
 def _mel_triangles(n_coefficients, sample_rate, n_mels):
@@ -187,13 +187,13 @@ def _mel_triangles(n_coefficients, sample_rate, n_mels):
     return weights/weights.sum(1, keepdims=True)
 
 # %% ../nbs/04c_latents.ipynb #7032fb7d
-def envelope(model, # Adaptive model, its codec, or an `AdaptiveFloor`
+def envelope(model, # Transform-coding model, its codec, or an `AdaptiveFloor`
              latents, # Of one recording, shape (T, k), float, or what `read_latents` gives
              rate=50, # Rows a second, at most one per block of two frames
              *, n_mels=80, # Bands, up to half the sample rate
              width=None, # Length of the windows in seconds; 4/rate if None
             ) -> np.ndarray: # In dB relative to the recording's average, shape (T', n_mels), float32, T' as for `features`
-    "Log expected energies that adaptive latents carry in their indices: features that do not depend on phase or level"
+    "Log expected energies that the latents of transform-coding models carry in their indices: features that do not depend on phase or level"
     import torch
     allocation, latents = _allocation_of(model), np.asarray(latents['latents'] if isinstance(latents, dict) else latents, dtype=np.float32)
     frame_rate, width = allocation.framing.frame_rate, 4/rate if width is None else width
@@ -216,7 +216,7 @@ def shift_consistency(codec, # Has `encode(samples)`
                       sample_rate=22_050, # In Hz
                       frame_rate=Framing().frame_rate, # Codes a second
                      ) -> list[dict]: # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1), 'recordings'
-    "How alike codes, `features`, `log_mel` and, of an adaptive codec, `envelope` of a recording are to those of the same recording later, and upside down; means over recordings"
+    "How alike codes, `features`, `log_mel` and, of a transform-coding model, `envelope` of a recording are to those of the same recording later, and upside down; means over recordings"
     n, cosines = round(shift*sample_rate), {}
     ways = {'codes': lambda samples, codes: codes}
     for rate in rates: ways[f'features, {rate} Hz'] = lambda samples, codes, rate=rate: features(codes, frame_rate, rate)
