@@ -19,7 +19,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastcore.basics import patch
 from .audio import SpeechAEError, atomic_path, show_path
 from .framing import Framing
-from .metrics import frame_moments
 from .page import html_text
 
 # %% ../nbs/03_model.ipynb #807c7c6b
