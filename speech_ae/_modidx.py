@@ -1638,6 +1638,6 @@ d = { 'settings': { 'branch': 'main',
                                     'speech_ae.training.read_config': ('training.html#read_config', 'speech_ae/training.py'),
                                     'speech_ae.training.resume_run': ('training.html#resume_run', 'speech_ae/training.py'),
                                     'speech_ae.training.start_run': ('training.html#start_run', 'speech_ae/training.py'),
+                                    'speech_ae.training.step_factor': ('training.html#step_factor', 'speech_ae/training.py'),
                                     'speech_ae.training.train': ('training.html#train', 'speech_ae/training.py'),
-                                    'speech_ae.training.try_steps': ('training.html#try_steps', 'speech_ae/training.py'),
-                                    'speech_ae.training.warm_up_and_decay': ('training.html#warm_up_and_decay', 'speech_ae/training.py')}}}
+                                    'speech_ae.training.try_steps': ('training.html#try_steps', 'speech_ae/training.py')}}}

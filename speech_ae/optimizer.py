@@ -46,7 +46,7 @@ def step_scale(model:torch.nn.Module,
         _probe(*run()).backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = .125*2.**-round(math.log2(len(named)))  # steps of all tensors may add up, and an error is made of many outputs
+    share = .25*2.**-round(math.log2(len(named)))  # steps of all tensors may add up, and an error is made of many outputs
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
     return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}
