@@ -35,7 +35,7 @@ def curve(run):
 def training(run):
     "Settings and outcome of a run"
     report = json.loads((run/'report.json').read_text())
-    settings = {k: report['config'][k] for k in ('preset', 'init', 'loss', 'epochs', 'batch_size', 'learning_rate', 'crop_frames', 'seed', 'denoise', 'level') if k in report['config']}
+    settings = {k: report['config'][k] for k in ('preset', 'init', 'loss', 'epochs', 'batch_size', 'learning_rate', 'precision', 'crop_frames', 'seed', 'denoise', 'level') if k in report['config']}
     return dict(settings=settings, parameters=report['parameters'], seconds=report['seconds'], best_epoch=report['best_epoch'], split=report['split'], floor=round(report['floor'], 5), quality=report['quality'], curve=curve(run))
 
 def main():
