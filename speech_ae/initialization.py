@@ -255,8 +255,8 @@ def _start_lapped(model, recordings, moments, switched):
         start_linear(model.encoder, first[:c.latent_size], torch.eye(c.latent_size)[:, :len(first)])
         start_linear(model.decoder, torch.eye(c.latent_size)[:len(first)], last)
         return
-    shared = variance[np.concatenate([sets.low, sets.high])]
-    _switch_encoder(model.encoder, first, _tensor(np.sqrt(shared/shared.mean())), len(sets.low))
+    switched_variance = variance[np.concatenate([sets.low, sets.high])]
+    _switch_encoder(model.encoder, first, _tensor(np.sqrt(switched_variance/switched_variance.mean())), len(sets.low))
     _switch_decoder(model.decoder, last, len(sets.low))
 
 @torch.no_grad()
