@@ -648,14 +648,21 @@ def _int8(proto):
 LEAST_SNR = dict(float32=-math.inf, float16=60, int8=40) # In dB
 
 @torch.no_grad()
-def _rounding(model, part):
-    "Largest error of a network's own float32 arithmetic, from 64 bits, as a share of the largest value"
-    exact, generator, worst = _Part(copy.deepcopy(model), part).double().eval(), torch.Generator().manual_seed(0), 0.
-    for batch, frames in SHAPES[:-2]:
-        x, _ = _noise(model, part, batch, frames, False, generator)
-        found = zip(_eager(model, part, x, None), exact(x.double(), torch.full((batch,), frames)), strict=True)
-        worst = max([worst, *(_error(own.double(), true) for own, true in found)])
-    return worst
+def _frames_off(exported, model, part, recordings=None):
+    "Share of frames of speech, alone and padded in a batch of three, in which an output is off by more than `TOLERANCE` of its largest value"
+    off = []
+    for frames in _voices(model, recordings):
+        x = model.encode(frames) if part == 'decoder' else frames
+        n, lengths = x.shape[1], torch.tensor([max(1, 2*x.shape[1]//3), x.shape[1], 1])
+        padded = x.expand(3, -1, -1).masked_fill(~frame_mask(lengths, n).unsqueeze(-1), math.nan)
+        for batch in (x, None), (padded, lengths):
+            pairs = zip(exported(*batch), _eager(model, part, *batch), strict=True)
+            off.append(torch.stack([~((found - own).abs().amax(-1) <= TOLERANCE*own.abs().max()) for found, own in pairs]).any(0).flatten())
+    return torch.cat(off).double().mean().item() if off else 1.
+
+def _only_switched(exported, model, part, error, recordings):
+    "Whether an export of a network that differs on noise does so in single frames only, where a switch lies at its threshold"
+    return model.config.kind == 'network' and error <= 100*TOLERANCE and _frames_off(exported, model, part, recordings) <= 1/500
 
 def _trusted(exported, model, part, name, precision='float32', recordings=None, least_snr=None):
     "What was found out about an opened export: rows, largest error, signal-to-noise ratio; `ExportError` if it is too far from the original"
@@ -664,10 +671,8 @@ def _trusted(exported, model, part, name, precision='float32', recordings=None, 
     worst = max(rows, key=lambda row: largest_error([row]))
     error, shape = largest_error([worst]), f'{worst["batch"]} x {worst["frames"]} frames{", padded," if worst["padded"] else ""}'
     if error == math.inf: raise ExportError(f'{name}: at {shape} the export gives other shapes than the original, or values that are not finite{"" if precision == "float32" else "; use --precision float32"}')
-    if precision == 'float32' and not error <= TOLERANCE:
-        allowed = max(TOLERANCE, 10*_rounding(model, part)) if model.config.kind == 'network' else TOLERANCE
-        if not error <= allowed and not (model.config.kind == 'network' and export_snr(exported, model, part, recordings) >= 80):
-            raise ExportError(f'{name}: at {shape} the export differs from the original by {error:.1g} of the largest value, allowed is {allowed:.1g}')
+    if precision == 'float32' and not error <= TOLERANCE and not _only_switched(exported, model, part, error, recordings):
+        raise ExportError(f'{name}: at {shape} the export differs from the original by {error:.1g} of the largest value, allowed is {TOLERANCE:.1g}')
     snr, least_snr = export_snr(exported, model, part, recordings), LEAST_SNR[precision] if least_snr is None else least_snr
     if not snr >= least_snr: raise ExportError(f'{name}: adds noise {snr:.1f} dB below the signal, allowed is {least_snr:g} dB; use --precision {"float16" if precision == "int8" else "float32"}')
     return dict(largest_error=error, snr_db=round(snr, 1), errors=rows)
