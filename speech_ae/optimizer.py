@@ -34,7 +34,7 @@ def _probe(reconstruction, frames):
     noise = torch.randn_like(reconstruction)/error.clamp(min=.01*error.mean()).sqrt()
     return 2*(reconstruction*noise).mean()
 
-def step_scale(model:torch.nn.Module,
+def step_scale(model:torch.nn.Module, # Model at the start of its training
                run, # Function that runs the model on one batch of the training: (reconstruction, frames), shapes (B, T, frame_length)
                batches:int, # How often to call it
               ) -> dict: # {name of a parameter: factors of its scale}
@@ -46,7 +46,7 @@ def step_scale(model:torch.nn.Module,
         _probe(*run()).backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = .25*2.**-round(math.log2(len(named)))  # steps of all tensors may add up, and an error is made of many outputs
+    share = .25*2.**-round(math.log2(len(named)))  # steps of all tensors may add up; .25 was chosen empirically
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
     return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}
@@ -87,7 +87,7 @@ class ScaledAdam(torch.optim.Adam):
 # %% ../nbs/03g_optimizer.ipynb #7e6f57ce
 @torch.no_grad()
 def update_average(average:torch.nn.Module, # Copy of the model that holds the average
-                   model:torch.nn.Module,
+                   model:torch.nn.Module, # Model that is trained
                    weight, # Share of the model's weights, 0 to 1; a float or a scalar tensor
                   ):
     "Move an average of weights towards those of a model"
