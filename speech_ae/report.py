@@ -30,8 +30,8 @@ def is_collapsed(explained_variance, # Of the validation frames, 1 is perfect
 def verdict(explained_variance, # Of the validation frames, 1 is perfect
             latent_std, # Mean standard deviation of a latent over the validation frames
             step, # Optimizer steps done
-            floor, # Explained variance of the PCA floor
-            floor_name='PCA-100', # What to call it
+            floor, # Explained variance of the baseline
+            floor_name='PCA-100', # Name of the baseline
            ) -> str: # One sentence
     "What the numbers of an epoch mean"
     share = f'explains {round(100*explained_variance, 1) + 0:.1f} % of the energy of the validation recordings'
@@ -39,7 +39,7 @@ def verdict(explained_variance, # Of the validation frames, 1 is perfect
     if not explained_variance >= 0.05: return f'collapsed: the model {share}; it has learned to output little more than silence. Try a smaller --learning_rate or --latent_weight'
     if not latent_std >= 1e-3: return f'collapsed: the latents hardly vary, by {latent_std:.1g}, so they carry no information, though the model {share}. Try a smaller --latent_weight'
     side = 'below' if explained_variance < floor else 'above'
-    return f'{side} the {floor_name} floor: the model {share}, a matrix with as many numbers per frame {100*floor:.1f} %'
+    return f'{side} the baseline {floor_name}: the model {share}, {floor_name} {100*floor:.1f} %'
 
 # %% ../nbs/03e_report.ipynb #f8f48b4d
 MOST_FITTED = 400 # recordings that the best linear transform is fitted on, evenly spaced
