@@ -315,8 +315,7 @@ _SLURM_INSTALL = '''
 folder=$(dirname "$0")
 [ -e "$folder/requirements.txt" ] || folder=${SLURM_SUBMIT_DIR:-} # Slurm runs a copy of this script
 [ -e "$folder/requirements.txt" ] && cd "$folder" || { echo "error: submit train.sbatch from its own folder" >&2; exit 1; }
-trainer=""
-pass_on() { if [ -n "$trainer" ]; then kill "-$1" "$trainer"; else exit "$2"; fi; }
+pass_on() { if [ -n "$!" ]; then kill "-$1" "$!"; else exit "$2"; fi; } # $! is the trainer as soon as there is one
 trap 'pass_on USR1 138' USR1
 trap 'pass_on {term} 143' TERM
 
