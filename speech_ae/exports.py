@@ -8,7 +8,7 @@ __all__ = ['PARTS', 'PRECISIONS', 'TOLERANCE', 'SHAPES', 'FORMAT_VERSION', 'LEAS
            'write_torchscript', 'write_safetensors', 'open_export']
 
 # %% ../nbs/04g_exports.ipynb #5a8eb26e
-import copy, importlib, io, itertools, json, logging, math, os, tempfile, warnings, zipfile
+import importlib, io, itertools, json, logging, math, os, tempfile, warnings, zipfile
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
