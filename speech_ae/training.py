@@ -670,7 +670,7 @@ class Floors(Callback):
         baseline = fit_best_linear(trainer.whole, size)
         if baseline: self.linear, self.linear_name = baseline_snr_db(trainer, baseline), baseline.name
 
-def baseline_snr_db(trainer:Trainer,
+def baseline_snr_db(trainer:Trainer, # Trainer whose validation recordings and loss are used
                     reconstruct, # Function from samples (n,) to samples (n,)
                    ) -> float: # In dB
     "SNR on the validation recordings, computed as `valid_snr_db` of the history"
