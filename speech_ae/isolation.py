@@ -31,13 +31,16 @@ def _read(pipe):
     return values
 
 # %% ../nbs/00b_isolation.ipynb #31649dcd
+_PATIENCE = 10 # How much longer a call may wait than compute
+
 def _set_limits(seconds, gigabytes, libraries):
-    "From now on so much time, 0 for no limit, and so much memory beside the bytes that `libraries` take; Windows has no such limits"
+    "From now on so much processor time, 0 for no limit, and so much memory beside the bytes that `libraries` take; Windows has no such limits"
     try: import resource
     except ImportError: return
     limit, most = int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]  # which a cluster may have set
     resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE*seconds)
 
 def _memory():
     "Bytes of memory of its own that this process has now, on Linux; elsewhere a guess"
@@ -112,7 +115,8 @@ def _take():
 # %% ../nbs/00b_isolation.ipynb #298e33b5
 def _cause(status, seconds):
     "What the exit status of a process says about the file that it read"
-    if status == -getattr(signal, 'SIGALRM', 0): return f'not read after {seconds:.0f} s'
+    if status == -getattr(signal, 'SIGPROF', 0): return f'not read after {seconds:.0f} s'
+    if status == -getattr(signal, 'SIGALRM', 0): return f'not read after {_PATIENCE*seconds:.0f} s'
     if _from_outside(status): return f'the process that read it was stopped twice ({signal.Signals(-status).name})'
     return f'crashes its decoder ({signal.Signals(-status).name if status < 0 else f"status {status}"})'
 
@@ -133,7 +137,7 @@ def _ask(question):
 class Isolated:
     "A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too much memory. Any thread may call it"
     def __init__(self, function, # Function of a module, or 'module:function'; its first argument is the file that it reads, the others are plain values
-                 seconds=10., # Time limit of a call, and as much again for every megabyte of the file; none on Windows
+                 seconds=10., # Limit of the processor time of a call, and as much again for every megabyte of the file; ten times that by the clock; none on Windows
                  gigabytes=2.): # Limit of its memory; none on Windows
         self.name, self.seconds, self.gigabytes = function if isinstance(function, str) else f'{function.__module__}:{function.__name__}', seconds, gigabytes
 
