@@ -77,11 +77,16 @@ def run_command(words, log):
 
 def start(words, log, notes, folder, pipe=None, event=None):
     "A child that runs the command; its process id"
-    if pid := os.fork(): return pid
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal must not find the child in the code of its parent
+    if pid := os.fork():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return pid
     status = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         be_watched(notes, str(folder), pipe, event)
         status = run_command(words, log)
+    except KeyboardInterrupt: status = 130  # before the command had taken over, as an interpreter ends
     finally: os._exit(status)
 
 def start_fresh(words, log):
