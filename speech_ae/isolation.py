@@ -115,8 +115,8 @@ def _take():
 # %% ../nbs/00b_isolation.ipynb #298e33b5
 def _cause(status, seconds):
     "What the exit status of a process says about the file that it read"
-    if status == -getattr(signal, 'SIGPROF', 0): return f'not read after {seconds:.0f} s'
-    if status == -getattr(signal, 'SIGALRM', 0): return f'not read after {_PATIENCE*seconds:.0f} s'
+    if status == -getattr(signal, 'SIGPROF', 0): return f'not read after {seconds:.1f} s of processor time'
+    if status == -getattr(signal, 'SIGALRM', 0): return f'not read after {_PATIENCE*seconds:.1f} s'
     if _from_outside(status): return f'the process that read it was stopped twice ({signal.Signals(-status).name})'
     return f'crashes its decoder ({signal.Signals(-status).name if status < 0 else f"status {status}"})'
 
