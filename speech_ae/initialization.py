@@ -236,6 +236,7 @@ def check_init(config, # `ModelConfig`
     if init == 'switched' and not (config.bidirectional and config.n_layers == 2): raise ModelError('--init switched: needs two LSTM layers in both directions; use --init mdct')
     if init == 'switched' and k < 3: raise ModelError(f'--init switched: latent_size {k} leaves nothing to switch; use --init mdct')
 
+# %% ../nbs/03f_initialization.ipynb #8c4baac2
 _MOST_RECORDINGS, _MOST_SECONDS = 400, 30  # that take part in choosing coefficients
 
 def _some(recordings):
