@@ -78,10 +78,12 @@ def pca_floor(train, # Iterable of samples `(n,)` to fit on, or their `frame_mom
 
 # %% ../nbs/02b_metrics.ipynb #6d356594
 def mdct_matrix(n=220, # Coefficients per frame; frames are 2n samples long, n apart
+                ends=0, # Samples at each end of the window that are zero; fewer than n/2
                ) -> np.ndarray: # Shape (2n, n), float64; columns are orthonormal, also against those of the neighbouring frames
     "Windowed cosines of the MDCT with the sine window (Princen, Johnson and Bradley, 1987)"
     position, k = np.arange(2*n)[:, None], np.arange(n)
-    window = np.sin(np.pi/(2*n)*(position + .5))
+    inward = np.minimum(position, position[::-1]) + .5 - ends  # samples from the nearer end
+    window = np.sin(np.pi/2*np.clip(inward/(n - 2*ends), 0, 1))
     return np.sqrt(2/n)*window*np.cos(np.pi/n*(position + .5 + n/2)*(k + .5))
 
 # %% ../nbs/02b_metrics.ipynb #88684f53
