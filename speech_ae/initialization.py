@@ -35,7 +35,7 @@ def make_linear(lstm:torch.nn.LSTM, # Any number of layers, in one direction or 
             recurrent[2*n:3*n] = -_sigmoid(_FORGET_GATE)/_GAIN*torch.eye(n)
 
 # %% ../nbs/03f_initialization.ipynb #7336edc7
-_SMALL = 0.001  # scale of the signals inside the LSTMs
+_SMALL = 0.0005  # scale of the signals inside the LSTMs
 
 def _random(rows, columns): return torch.randn(rows, columns)/math.sqrt(columns)
 
@@ -87,12 +87,14 @@ def lapped_matrices(framing, # `Framing` whose frames are at least two hops long
     hop, length, window = framing.hop_length, framing.frame_length, framing._taper
     before = (length - 2*hop + 1)//2
     basis = np.zeros((length, hop))
-    basis[before:before + 2*hop] = mdct_matrix(hop)
+    basis[before:before + 2*hop] = mdct_matrix(hop, ends=hop//16)
     inverse = np.divide(1, window, where=window > 1e-3, out=np.zeros(length))  # the window's ends hold nothing that can be used
     overlap = framing._weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]  # summed squared window, far from the ends
     return basis*inverse[:, None], (basis*(overlap*inverse)[:, None]).T
 
 # %% ../nbs/03f_initialization.ipynb #9fceafea
+_MARGIN = 24.  # energy of the high coefficients over that of the low ones at which a frame is switched
+
 @dataclass
 class CoefficientSets:
     "Which MDCT coefficients a frame keeps; `low[i]` and `high[i]` share a latent"
@@ -104,8 +106,8 @@ class CoefficientSets:
     def order(self): return np.concatenate([self.common, self.low, self.high])
 
     def switch(self, coefficients): # Shape (T, hop_length)
-        "Whether the high ones of a frame have more energy than the low ones, shape (T,), bool"
-        return np.square(coefficients[:, self.high]).sum(1) > np.square(coefficients[:, self.low]).sum(1)
+        "Whether the high ones of a frame have far more energy than the low ones, shape (T,), bool"
+        return np.square(coefficients[:, self.high]).sum(1) > _MARGIN*np.square(coefficients[:, self.low]).sum(1)
 
     def keep(self, coefficients): # Shape (T, hop_length)
         "The coefficients with those that a frame drops set to zero, same shape"
@@ -148,27 +150,46 @@ def choose_sets(coefficients, # MDCT coefficients of each recording, shapes (T, 
 
 # %% ../nbs/03f_initialization.ipynb #3c082dab
 _OPEN, _CLOSED = 4., -8.  # gate biases
-_SLOPE = 0.25  # of gate and candidate of the energy units, for coefficients of unit variance
-_ENCODER_GAIN, _DECODER_GAIN = 150., 8.  # weights of the switch in the gates: soft enough to be trained
+_SLOPE = 0.1  # of gate and candidate of the energy units, for coefficients of unit variance
+_ENCODER_GAIN, _DECODER_GAIN = 2000., 16.  # weights of the switch in the gates: soft enough to be trained
+_QUIET = 14.  # bias that keeps the switch off where there is little energy in either set
 
 def _energy_units(lstm, first, relative):
     "Let units 2i and 2i + 1 of the backward direction of layer 0 add up to the energy of input `first + i`, times `relative[i]` squared"
     n, i = lstm.hidden_size, torch.arange(len(relative))
     weight, bias, recurrent = lstm.weight_ih_l0_reverse, lstm.bias_ih_l0_reverse, lstm.weight_hh_l0_reverse
     recurrent.zero_()
+    weight[2*n:3*n] = 0
     bias[:n], bias[n:2*n], bias[3*n:] = 0, _CLOSED, _OPEN
     for sign in 1, -1:
         units = 2*i + (sign < 0)
         weight[units, first + i] = weight[2*n + units, first + i] = sign*_SLOPE*relative
 
 # %% ../nbs/03f_initialization.ipynb #9c897e49
-def _gated(lstm, layer, units, gate, source, scale):
+_LEVELS = [10.**d for d in range(-4, 3)]  # where the units that measure what is left out saturate, in energies of the average frame
+_LEVEL_SHARE = 0.4  # part of the switch latent that is the level
+_OPENED = _sigmoid(_OPEN)*math.tanh(_sigmoid(_OPEN))  # output of an open unit whose candidate is 1
+
+def _gated(lstm, layer, units, gate, bias, source, scale):
     "Let the input gates of forward `units` be driven by the weights `gate`, and their candidates by the input units `source` times `scale`"
     n = lstm.hidden_size
-    weight, recurrent, bias = (getattr(lstm, f'{name}_l{layer}') for name in ('weight_ih', 'weight_hh', 'bias_ih'))
+    weight, recurrent, biases = (getattr(lstm, f'{name}_l{layer}') for name in ('weight_ih', 'weight_hh', 'bias_ih'))
     weight[units], weight[2*n + units], recurrent[2*n + units] = gate, 0, 0
     weight[2*n + units, source] = scale/_sigmoid(_OUTPUT_GATE)
-    bias[units], bias[n + units] = 0, _CLOSED
+    biases[units], biases[n + units] = bias, _CLOSED
+
+def _open_units(lstm, layer, units, candidate, bias=0):
+    "Let forward `units` compute tanh(`candidate` of the layer's input + `bias`), their gates open and without memory"
+    n = lstm.hidden_size
+    weight, biases = getattr(lstm, f'weight_ih_l{layer}'), getattr(lstm, f'bias_ih_l{layer}')
+    _gated(lstm, layer, units, 0, _OPEN, 0, 0)
+    weight[2*n + units], biases[2*n + units], biases[3*n + units] = candidate, bias, _OPEN
+
+def _level_units(lstm, units, energies, relative):
+    "Let forward `units` of layer 1 measure the mean energy of the backward units `energies`, a pair for each coefficient, which have weighted it with `relative` squared"
+    energy = torch.zeros(2*lstm.hidden_size)
+    energy[lstm.hidden_size + energies] = 2/_SLOPE**2/len(relative)/relative.square().repeat_interleave(2)
+    _open_units(lstm, 1, units, torch.stack([energy/level for level in _LEVELS]))
 
 def _switch_encoder(stack, analysis, relative, pairs):
     "Encoder whose inputs are the common, low and high coefficients `analysis @ frame`, shape (m, frame_length); the last latent is the switch"
@@ -180,20 +201,32 @@ def _switch_encoder(stack, analysis, relative, pairs):
     _energy_units(lstm, common, relative)
     low, high, slot = torch.arange(common, slots), torch.arange(slots, m), torch.arange(slots)
     votes = torch.zeros(2*n)
-    votes[n:n + 4*pairs] = torch.cat([-torch.ones(2*pairs), torch.ones(2*pairs)])
+    votes[n:n + 2*pairs], votes[n + 2*pairs:n + 4*pairs] = -_ENCODER_GAIN, _ENCODER_GAIN
     lstm.weight_ih_l1[2*n:3*n] = torch.cat([torch.eye(n), torch.zeros(n, n)], 1)/_GAIN
-    for units, sign in (low, -1), (high, 1): _gated(lstm, 1, units, sign*_ENCODER_GAIN*votes, units, 1.)
-    _gated(lstm, 1, torch.tensor([m]), 0, 0, 0)  # the switch
-    lstm.weight_ih_l1[2*n + m], lstm.bias_ih_l1[m], lstm.bias_ih_l1[3*n + m] = _ENCODER_GAIN*votes, _OPEN, _OPEN
+    for units, sign in (low, -1), (high, 1): _gated(lstm, 1, units, sign*votes, -sign*_QUIET, units, 1.)
+    switch, levels = torch.tensor([m]), torch.arange(m + 1, m + 1 + len(_LEVELS))
+    _open_units(lstm, 1, switch, votes, -_QUIET)
+    _level_units(lstm, levels, torch.arange(2*pairs, 4*pairs), relative[pairs:])
     for sign in 1, -1:
-        rows = slot + slots*(sign < 0)
+        rows, last = slot + slots*(sign < 0), 2*slots + (sign < 0)
         head.weight[rows, slot] = head.weight[rows[common:], high] = sign/_SMALL
-        head.weight[2*slots + (sign < 0), m] = sign/math.tanh(1)
-        out.weight[slot, rows], out.weight[slots, 2*slots + (sign < 0)] = sign, sign
+        head.weight[last, switch], head.weight[last, levels] = sign/_OPENED, sign*_LEVEL_SHARE/len(_LEVELS)/_OPENED
+        out.weight[slot, rows], out.weight[slots, last] = sign, sign
     head.weight[2*slots + 2:] = _random(n - 2*slots - 2, 2*n)
 
 # %% ../nbs/03f_initialization.ipynb #4b4d3214
-_LIFT = 12.  # bias under the ReLU, in standard deviations of a coefficient
+_SOURCES, _SIGN = 36, 100.  # coefficients whose signs are taken to fill, and how far they are driven into saturation
+_FILL = 0.2  # amplitude of the filling, in that of what was dropped
+_LARGEST = 100.  # amplitude of an open unit that fills or lifts, in standard deviations of a coefficient
+_FILL_GATE = 40.  # weight of the switch in the gates of the filling
+
+def _read_level(lstm, units, latent, lowest, share, fill):
+    "Let the outputs of forward `units` of layer 0 be `fill` times the amplitude whose level input `latent` carries, between `lowest` and `lowest + share`"
+    n, decades = lstm.hidden_size, len(_LEVELS)
+    slope = math.log(10)/2*decades/share
+    at_most = fill*math.sqrt(_LEVELS[-1])/_LARGEST/_OPENED  # where all level units are saturated
+    lstm.weight_ih_l0[3*n + units, latent], lstm.bias_ih_l0[3*n + units] = slope, math.log(at_most) - slope*(lowest + share)
+    lstm.weight_ih_l1[2*n + units] *= _LARGEST*_SMALL
 
 def _switch_decoder(stack, synthesis, pairs):
     "Decoder of what `_switch_encoder` makes; `synthesis` has a column for each coefficient, shape (frame_length, m)"
@@ -202,18 +235,69 @@ def _switch_decoder(stack, synthesis, pairs):
     _clear(stack)
     stack.input.weight.copy_(torch.cat([torch.eye(slots + 1), _random(n - slots - 1, slots + 1)]))
     _pass_through(lstm)
-    low, high, shared, every = torch.arange(common, slots), torch.arange(slots, m), torch.arange(common, slots), torch.arange(m)
-    switch = torch.eye(n)[slots]
-    for units, sign in (low, -1), (high, 1): _gated(lstm, 0, units, sign*_DECODER_GAIN*switch, shared, _SMALL)
     lstm.weight_ih_l1[2*n:3*n] = torch.cat([torch.eye(n), torch.zeros(n, n)], 1)/_GAIN
-    double = min(m, n - m)
-    head.weight[every, every], head.bias[double:m] = 1/_SMALL, _LIFT
-    head.weight[m + every[:double], every[:double]] = -1/_SMALL
+    low, high, every = torch.arange(common, slots), torch.arange(slots, m), torch.arange(m)
+    switch = torch.eye(n)[slots]
+    for units, sign in (low, -1), (high, 1): _gated(lstm, 0, units, sign*_DECODER_GAIN*switch, 0, low, _SMALL)
+    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), min(_SOURCES, common)
+    if sources: _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE), common - sources + torch.arange(pairs)%sources, _SIGN)
+    _open_units(lstm, 0, lift, 0, _SIGN)
+    _read_level(lstm, torch.cat([fill, lift]), slots, -1, _LEVEL_SHARE, _FILL)
+    double = min(m, n - m - 1)  # coefficients with a pair of units; those without are of the high set
+    head.weight[every, every] = 1/_SMALL
+    head.weight[high, fill] = 1/_SMALL
+    head.weight[double:m, lift] = head.weight[m + double, lift] = 1/_SMALL
+    head.weight[m + every[:double]] = -head.weight[every[:double]]
     out.weight[:, :m], out.weight[:, m:m + double] = synthesis, -synthesis[:, :double]
-    out.bias.copy_(-_LIFT*synthesis[:, double:].sum(1))
+    out.weight[:, m + double] = -synthesis[:, double:].sum(1)
+
+# %% ../nbs/03f_initialization.ipynb #c1f11ed1
+_BANDS, _BAND_FILL = 6, 0.5  # latents that are levels, and the amplitude of the filling, in that of what was dropped
+_BAND_SOURCES = 63  # coefficients whose signs are taken
+
+def _filled_encoder(stack, analysis, slots, edges):
+    "Encoder whose latents are the first `slots` coefficients `analysis @ frame` and the levels of bands of the others, which begin at `edges`"
+    lstm, (head, _, _, out), n, slot = stack.lstm, stack.head, stack.lstm.hidden_size, torch.arange(slots)
+    _clear(stack)
+    stack.input.weight.copy_(torch.cat([analysis, _random(n - len(analysis), analysis.shape[1])]))
+    _pass_through(lstm)
+    relative = torch.ones(len(analysis) - slots)
+    _energy_units(lstm, slots, relative)
+    lstm.weight_ih_l1[2*n:3*n] = torch.cat([torch.eye(n), torch.zeros(n, n)], 1)/_GAIN
+    for band, (begin, end) in enumerate(zip(edges, edges[1:])):
+        units = slots + len(_LEVELS)*band + torch.arange(len(_LEVELS))
+        _level_units(lstm, units, torch.arange(2*begin, 2*end), relative[begin:end])
+        for sign in 1, -1:
+            row = 2*(slots + band) + (sign < 0)
+            head.weight[row, units], out.weight[slots + band, row] = sign/len(_LEVELS)/_OPENED, sign
+    for sign in 1, -1:
+        rows = slot + slots*(sign < 0)
+        head.weight[rows, slot], out.weight[slot, rows] = sign/_SMALL, sign
+    used = 2*(slots + len(edges) - 1)
+    head.weight[used:] = _random(n - used, 2*n)
+
+def _filled_decoder(stack, synthesis, slots, edges):
+    "Decoder of what `_filled_encoder` makes; each unit fills two neighbouring coefficients, with opposite signs"
+    lstm, (head, _, _, out), n, bands = stack.lstm, stack.head, stack.lstm.hidden_size, len(edges) - 1
+    _clear(stack)
+    stack.input.weight.copy_(torch.cat([torch.eye(slots + bands), _random(n - slots - bands, slots + bands)]))
+    _pass_through(lstm)
+    lstm.weight_ih_l1[2*n:3*n] = torch.cat([torch.eye(n), torch.zeros(n, n)], 1)/_GAIN
+    slot, sources, filled = torch.arange(slots), min(_BAND_SOURCES, slots), edges[-1]//2
+    for sign in 1, -1:
+        rows = slot + slots*(sign < 0)
+        head.weight[rows, slot], out.weight[:, rows] = sign/_SMALL, sign*synthesis[:, :slots]
+    for band, (begin, end) in enumerate(zip(edges//2, edges[1:]//2)):
+        units, lift, rows, lower = torch.arange(begin, end), torch.tensor([slots + filled + band]), 2*slots + torch.arange(begin, end), 2*slots + filled + band
+        _gated(lstm, 0, slots + units, 0, _OPEN, slots - sources + units%sources, _SIGN)
+        _open_units(lstm, 0, lift, 0, _SIGN)
+        _read_level(lstm, torch.cat([slots + units, lift]), slots + band, 0, 1, _BAND_FILL)
+        head.weight[rows, slots + units] = head.weight[rows, lift] = head.weight[lower, lift] = 1/_SMALL
+        out.weight[:, rows] = synthesis[:, slots + 2*units] - synthesis[:, slots + 2*units + 1]
+        out.weight[:, lower] = -out.weight[:, rows].sum(1)
 
 # %% ../nbs/03f_initialization.ipynb #8c4baac0
-INITS = ('switched', 'mdct', 'pca', 'random')
+INITS = ('switched', 'filled', 'mdct', 'pca', 'random')
 
 def default_init(config, # `ModelConfig`
                 ) -> str: # One of `INITS`; 'fitted' for adaptive models, whose codebooks have to be fitted
@@ -233,8 +317,9 @@ def check_init(config, # `ModelConfig`
     if 2*k > n: raise ModelError(f'--init {init}: hidden_size {n} is too small for latent_size {k}, {2*k} are needed; use --init random')
     if init != 'pca' and (2*config.hop_length > config.frame_length or k > config.hop_length):
         raise ModelError(f'--init {init}: frames of {config.frame_length} samples every {config.hop_length} hold no MDCT of {k} coefficients; use --init pca')
-    if init == 'switched' and not (config.bidirectional and config.n_layers == 2): raise ModelError('--init switched: needs two LSTM layers in both directions; use --init mdct')
-    if init == 'switched' and k < 3: raise ModelError(f'--init switched: latent_size {k} leaves nothing to switch; use --init mdct')
+    if init in ('switched', 'filled') and not (config.bidirectional and config.n_layers == 2): raise ModelError(f'--init {init}: needs two LSTM layers in both directions; use --init mdct')
+    least = dict(switched=3, filled=_BANDS + 1).get(init, 1)
+    if k < least: raise ModelError(f'--init {init}: needs a latent_size of {least} or more, not {k}; use --init mdct')
 
 # %% ../nbs/03f_initialization.ipynb #8c4baac2
 _MOST_RECORDINGS, _MOST_SECONDS = 400, 30  # that take part in choosing coefficients
@@ -244,21 +329,31 @@ def _some(recordings):
     index = np.linspace(0, len(recordings) - 1, min(len(recordings), _MOST_RECORDINGS)).astype(int)
     return [recordings[i] for i in index]
 
-def _start_lapped(model, recordings, moments, switched):
+def _start_lapped(model, recordings, moments, init):
     c, (analysis, synthesis) = model.config, lapped_matrices(model.framing)
-    n, slots = c.hidden_size, c.latent_size - switched
+    n, slots = c.hidden_size, c.latent_size - dict(switched=1, filled=_BANDS).get(init, 0)
     coefficients = [full_mdct(c.hop_length).encode(x[:_MOST_SECONDS*c.sample_rate]) for x in _some(recordings)]
-    sets = choose_sets(coefficients, slots, min(n//4, n - 2*slots, slots) if switched else 0)
+    pairs = min(n//4, n - 2*slots - 1, n - slots - 1 - len(_LEVELS), slots)  # energies, rectifiers and units of the second layer
+    sets = choose_sets(coefficients, slots, max(pairs, 0) if init == 'switched' else 0)
     variance = np.einsum('ij,ik,kj->j', analysis, moments, analysis)/np.trace(moments)*c.frame_length  # of scaled frames
     deviation = np.sqrt(np.maximum(variance, 1e-5*variance.max()))
-    first, last = _tensor((analysis/deviation)[:, sets.order].T), _tensor((synthesis.T*deviation)[:, sets.order])
-    if not len(sets.low):
+    order = sets.order
+    if init == 'filled':
+        others = np.setdiff1d(np.arange(c.hop_length), order)
+        order = np.concatenate([order, others[:max(0, min(len(others), n//2, 2*(n - 2*slots - _BANDS)))//2*2]])
+    first, last = _tensor((analysis/deviation)[:, order].T), _tensor((synthesis.T*deviation)[:, order])
+    if init == 'filled' and len(order) > slots:
+        edges = 2*np.linspace(0, (len(order) - slots)//2, _BANDS + 1).round().astype(int)
+        _filled_encoder(model.encoder, first, slots, edges)
+        _filled_decoder(model.decoder, last, slots, edges)
+    elif not len(sets.low):
         start_linear(model.encoder, first[:c.latent_size], torch.eye(c.latent_size)[:, :len(first)])
         start_linear(model.decoder, torch.eye(c.latent_size)[:len(first)], last)
-        return
-    switched_variance = variance[np.concatenate([sets.low, sets.high])]
-    _switch_encoder(model.encoder, first, _tensor(np.sqrt(switched_variance/switched_variance.mean())), len(sets.low))
-    _switch_decoder(model.decoder, last, len(sets.low))
+    else:
+        switched_variance = variance[np.concatenate([sets.low, sets.high])]
+        relative = np.sqrt(switched_variance/switched_variance.mean())*np.repeat([math.sqrt(_MARGIN), 1], len(sets.low))
+        _switch_encoder(model.encoder, first, _tensor(relative), len(sets.low))
+        _switch_decoder(model.decoder, last, len(sets.low))
 
 @torch.no_grad()
 def initialize(model:SpeechAE, # Untrained, on the CPU; its `input_scale` is that of the recordings' frames
@@ -273,5 +368,5 @@ def initialize(model:SpeechAE, # Untrained, on the CPU; its `input_scale` is tha
     if moments is None: moments = frame_moments(recordings, model.framing)
     if init == 'fitted': model.start(recordings, moments)
     elif init == 'pca': _start_pca(model, moments)
-    else: _start_lapped(model, recordings, moments, init == 'switched')
+    else: _start_lapped(model, recordings, moments, init)
     return model
