@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelError', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'snr_db', 'AutoencoderLoss', 'weights_digest', 'weights_sha256',
-           'build_model', 'open_regular', 'parse_json', 'read_json', 'show_value', 'check_fields']
+           'count_parameters', 'overlapped', 'snr_db', 'mel_bands', 'AutoencoderLoss', 'weights_digest',
+           'weights_sha256', 'build_model', 'open_regular', 'parse_json', 'read_json', 'show_value', 'check_fields']
 
 # %% ../nbs/03_model.ipynb #2c893046
 import hashlib, importlib, json, math, os, stat, struct
@@ -180,7 +180,7 @@ def overlapped(framing, # `Framing` of the model
     if lengths is not None: frames = frames*frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
     return framing.frame(framing.overlap_add(frames))
 
-def snr_db(error:float, # Mean of the loss without the latent penalty
+def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
            share:float, # Mean squared error of the frames over their mean square
            of='waveform', # As for `AutoencoderLoss`
           ) -> float:
@@ -188,11 +188,29 @@ def snr_db(error:float, # Mean of the loss without the latent penalty
     if of == 'waveform': return -10/math.log(10)*error
     return -10*math.log10(share) if share else math.inf
 
+_LOUDNESS, _FAINT = 0.23, 1e-6  # exponent of loudness over power (Zwicker), and the power, 60 dB below the training recordings, below which everything is alike
+
+def mel_bands(framing, # `Framing` of the model
+              count=40, # Bands
+             ) -> torch.Tensor: # Shape (frame_length//2 + 1, count); each column sums to 1
+    "Matrix from power spectra of frames to the mean powers of mel bands"
+    from librosa.filters import mel
+    bands = torch.tensor(mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
+    return bands/bands.sum(0).clamp(min=1e-12)
+
 @dataclass
 class AutoencoderLoss:
-    "Reconstruction error + `latent_weight` times mean squared latents, over real frames"
+    "Reconstruction error + `spectral_weight` times relative error of loudness + `latent_weight` times mean squared latents, over real frames"
     latent_weight: float = 1e-4
     of: str = 'frames' # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for `overlapped` reconstructions
+    spectral_weight: float = 0. # For 'waveform' only
+    bands: torch.Tensor = None # `mel_bands` of the model's framing, if `spectral_weight` is not 0
+
+    def spectral(self, reconstruction, frames, mask): # Scaled frames, shapes (B, T, frame_length), and which are real, shape (B, T)
+        "Mean absolute error of the loudness in mel bands over its mean, for each recording, shape (B,)"
+        spectra, bands = (torch.fft.rfft(x.float()) for x in (frames, reconstruction)), self.bands.to(frames.device)
+        target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS for s in spectra)
+        return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
 
     def __call__(self, reconstruction, # Shape (B, T, frame_length)
                  frames, # Target, same shape
@@ -200,15 +218,17 @@ class AutoencoderLoss:
                  lengths=None, # Real frames of each sequence, shape (B,)
                  input_scale=1., # RMS of the training frames
                  whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
-                ): # (loss, mse, mean squared latent): scalar tensors; those of all shares add up to those of the whole batch
+                ): # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares add up to those of the whole batch
         mask = torch.ones(frames.shape[:2], device=frames.device) if lengths is None else frame_mask(lengths.to(frames.device), frames.shape[1]).float()
         count, recordings = whole or (mask.sum(), len(frames))
         errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
         mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
-        if self.of == 'frames': return mse + self.latent_weight*power, mse, power
+        if self.of == 'frames': return mse + self.latent_weight*power, mse, mse
         energies = (frames/input_scale).square().mean(-1)*mask
         ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
-        return ratio.log().sum()/recordings + self.latent_weight*power, mse, power
+        error, loss = ratio.log().sum()/recordings, self.latent_weight*power
+        if self.spectral_weight: loss = loss + self.spectral_weight*self.spectral(reconstruction/input_scale, frames/input_scale, mask).sum()/recordings
+        return error + loss, mse, error
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @patch
