@@ -46,7 +46,7 @@ def step_scale(model:torch.nn.Module, # Model at the start of its training
         _probe(*run()).backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = .25*2.**-round(math.log2(len(named)))  # steps of all tensors may add up; .25 was chosen empirically
+    share = 2.**(-2 - round(math.log2(len(named))))  # steps of all tensors may add up; a quarter leaves most gradients at the limit where they are clipped
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
     return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}

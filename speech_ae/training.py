@@ -33,7 +33,7 @@ from .denoising import DENOISE_METHODS
 from .distributed import DistributedError, Ranks, launch
 from .initialization import INITS, check_init, default_init, initialize
 from .metrics import measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, overlapped, read_json, snr_db, weights_digest
+from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, mel_bands, overlapped, read_json, snr_db, weights_digest
 from .optimizer import ScaledAdam, step_scale, update_average
 from .page import html_text, loudest
 from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
@@ -59,10 +59,11 @@ class TrainConfig:
     init: str = None # Initialization, one of `speech_ae.initialization.INITS`; `default_init` of the preset if None
     loss: str = 'waveform' # What the loss looks at: 'waveform', overlap-added recordings, or 'frames', one by one
     latent_weight: float = 1e-4 # Weight of the latent L2 penalty
+    spectral_weight: float = None # Weight of the relative error of loudness, see `AutoencoderLoss`; if None, 2, with `init` 'filled' 30, and 0 with random weights, for single frames and for transform-coding presets
     dropout: float = None # Dropout rate, 0 to 0.99; if None, 0.2 with random weights and 0 otherwise
     ema_decay: float = None # Decay of the running average of the weights per step; 0 uses the weights themselves. If None, 0.98, and 0 with random weights and for transform-coding presets
     crop_frames: int = 150 # Frames of a training crop; 0 takes whole recordings
-    precision: str = 'auto' # Of the LSTMs while they train: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it
+    precision: str = 'auto' # Of the LSTMs while they train: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with random weights only
     patience: int = 15 # Epochs without a better validation loss until the run stops; 0 never stops
     seed: int = 42 # Random seed
     denoise: str = 'wiener' # One of `speech_ae.denoising.DENOISE_METHODS`
@@ -105,7 +106,7 @@ def check_config(config:TrainConfig, # With None where the user said nothing
                 ):
     "Raise `TrainingError` for the first setting that makes no sense"
     most = dict(seed=2**63 - 1, crop_frames=10**6)
-    least = dict(epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, seed=0)
+    least = dict(epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, spectral_weight=0, seed=0)
     for name, bound in least.items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= bound): raise TrainingError(f'--{name} {value}: must be at least {bound}')
@@ -119,6 +120,7 @@ def check_config(config:TrainConfig, # With None where the user said nothing
         if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
     if ModelConfig.of(config.preset).kind == 'adaptive':
         if config.precision == 'bfloat16': raise TrainingError(f'--precision bfloat16: --preset {config.preset} has no LSTMs; leave --precision out, or take --preset classic')
+    if config.spectral_weight and config.loss == 'frames': raise TrainingError(f'--spectral_weight {config.spectral_weight}: single frames have no loudness of their own; take --loss waveform, or leave --spectral_weight out')
     if config.denoise not in DENOISE_METHODS: raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
     if config.init is not None: check_init(ModelConfig.of(config.preset), config.init)
 
@@ -132,10 +134,11 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     random = init == 'random'
     gpu, precision = device == 'cuda', config.precision
     batch_size = config.batch_size or (16 if gpu else 8)
-    if precision == 'auto': precision = 'bfloat16' if kind == 'network' and has_bfloat16(device) and (gpu or batch_size > 2) else 'float32'
+    if precision == 'auto': precision = 'bfloat16' if random and has_bfloat16(device) and (gpu or batch_size > 2) else 'float32'
     name = 'sample' if sample else Path(config.data_dir).resolve().name
     return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (3 if kind == 'adaptive' else 15 if sample else 50),
-                   batch_size=batch_size, precision=precision, init=init, dropout=(.2 if random else 0.) if config.dropout is None else config.dropout,
+                   batch_size=batch_size, precision=precision, init=init, spectral_weight=(0. if random or kind == 'adaptive' or config.loss == 'frames' else 30. if init == 'filled' else 2.) if config.spectral_weight is None else config.spectral_weight,
+                   dropout=(.2 if random else 0.) if config.dropout is None else config.dropout,
                    ema_decay=(0. if random or kind == 'adaptive' else .98) if config.ema_decay is None else config.ema_decay)
 
 # %% ../nbs/04_training.ipynb #fbd9fc5a
@@ -158,13 +161,14 @@ class Callback:
 HISTORY_COLUMNS = ('epoch', 'step', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse', 'explained_variance', 'latent_std', 'learning_rate', 'grad_norm', 'train_snr_db', 'valid_snr_db')
 
 WARM_UP, SHORT_RUN = 50, 300 # steps
+_STEP = 0.25  # part of the scales that a step takes; chosen empirically
 
 def step_factor(step:int, # Steps done
                 progress:float, # Share of the run that is done, 0 to 1
                 steps:int, # Steps of the run in total
                ) -> float: # 0 to 1
-    "Factor of the steps: a warm-up, half a cosine down to 0 (Loshchilov and Hutter, 2017), and 1/sqrt(steps) for runs longer than `SHORT_RUN`, in which the noise of the gradients adds up"
-    return min(1., (step + 1)/WARM_UP)*.5*(1 + math.cos(math.pi*min(1., progress)))*min(1., math.sqrt(SHORT_RUN/steps))
+    "Factor of the steps: a warm-up, half a cosine down to 0 (Loshchilov and Hutter, 2017), and 1/steps for runs longer than `SHORT_RUN`, which use them to average over more noise, not to go further"
+    return min(1., (step + 1)/WARM_UP)*.5*(1 + math.cos(math.pi*min(1., progress)))*min(1., SHORT_RUN/steps)
 
 _LONGEST = 6000  # frames, one minute: longer recordings are judged in such pieces, for which memory suffices
 
@@ -190,13 +194,13 @@ class Trainer:
         self.model.card = dict(denoise=config.denoise, level=config.level)
         self.network = self.model  # the same, or a wrapper that averages gradients over processes
         self.average = copy.deepcopy(self.model).eval() if config.ema_decay else None  # of the weights, over the latest steps
-        self.loss_function = AutoencoderLoss(config.latent_weight, of=config.loss)
+        self.loss_function = AutoencoderLoss(config.latent_weight, config.loss, config.spectral_weight or 0., mel_bands(self.framing) if config.spectral_weight else None)
         self.optimizer, self.step_scale = ScaledAdam(self.model.parameters(), lr=config.learning_rate, fused=True), None
         self.optimizer.grad_scale = None
         how = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}  # a logarithm has no relative improvements
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, **how)
         self.epoch, self.step, self.batches_done, self.history, self.stop, self.started = 0, 0, 0, [], '', False
-        self.sums = torch.zeros(5, dtype=torch.float64)  # this epoch: frames, loss, mse, mean squared latent, gradient norm, each weighted by frames
+        self.sums = torch.zeros(5, dtype=torch.float64)  # this epoch: frames, loss, mse, error, gradient norm, each weighted by frames
         self.progress, self.steps = 0., 1  # share of the run that is done, steps in total
         self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
         self.in_a_row = torch.zeros((), device=self.device)  # steps left out since the last good one; from the second on all are
@@ -371,14 +375,14 @@ def train_step(self:Trainer,
               ):
     "One step of the optimizer"
     here = dict(step=self.step, batches_done=self.batches_done, rng=torch_random_state(self.device))
-    loss, mse, power, norm, n_frames = self.in_parts(lambda: self.backward(samples, n_samples, indices, counts), len(samples))
+    loss, mse, error, norm, n_frames = self.in_parts(lambda: self.backward(samples, n_samples, indices, counts), len(samples))
     good = norm < math.inf  # false for nan
     self.in_a_row = torch.where(good & (self.in_a_row < 2), 0., self.in_a_row + 1)
     self.optimizer.found_inf = self.in_a_row.clamp(max=1)
-    self.optimizer.factor = step_factor(self.step, self.progress, self.steps) if self.step_scale else 1.
+    self.optimizer.factor = _STEP*step_factor(self.step, self.progress, self.steps) if self.step_scale else 1.
     self.optimizer.step()
     if self.average: update_average(self.average, self.model, (1 - self.config.ema_decay)*(1 - self.optimizer.found_inf))
-    self.unread.append((torch.stack([loss, mse, power, norm, self.in_a_row]), n_frames, indices, here))
+    self.unread.append((torch.stack([loss, mse, error, norm, self.in_a_row]), n_frames, indices, here))
 
 @patch
 def read(self:Trainer):
@@ -445,11 +449,11 @@ def add_gradients(self:Trainer,
                   piece, # Samples and their lengths
                   whole, # Frames and items of the whole batch
                   factor): # Number of processes, or 0 for a share that does not count
-    "Add a piece's part to the gradients; its part of loss, mse and mean squared latent"
+    "Add a piece's part to the gradients; its part of loss, mse and error"
     frames, lengths, reconstruction, latents = self.run_model(*piece)
-    loss, mse, power = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale, whole=whole)
+    loss, mse, error = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale, whole=whole)
     (loss*(factor + 0*loss.detach())).backward()
-    return loss.detach(), mse.detach(), power.detach()
+    return loss.detach(), mse.detach(), error.detach()
 
 # %% ../nbs/04_training.ipynb #ede61370
 @patch
@@ -459,7 +463,7 @@ def gradients(self:Trainer,
               indices, # Items of the whole batch, of which this may be a share
               counts=True, # Whether this share counts
              ):
-    "Compute the gradients of a batch: (loss, mse, mean squared latent, frames of the whole batch); tensors on the device"
+    "Compute the gradients of a batch: (loss, mse, error, frames of the whole batch); tensors on the device"
     n_frames, pieces, found = sum(self.train_set.n_frames(i) for i in indices), self.pieces(samples, n_samples), []
     self.optimizer.zero_grad()
     for piece in pieces:
@@ -469,9 +473,9 @@ def gradients(self:Trainer,
 
 @patch
 def backward(self:Trainer, samples, n_samples, indices, counts=True): # As for `gradients`
-    "Compute the gradients of a batch and clip them to norm 1: (loss, mse, mean squared latent, gradient norm before clipping, frames of the whole batch)"
-    loss, mse, power, n_frames = self.gradients(samples, n_samples, indices, counts)
-    return loss, mse, power, self.optimizer.clip(1.0), n_frames
+    "Compute the gradients of a batch and clip them to norm 1: (loss, mse, error, gradient norm before clipping, frames of the whole batch)"
+    loss, mse, error, n_frames = self.gradients(samples, n_samples, indices, counts)
+    return loss, mse, error, self.optimizer.clip(1.0), n_frames
 
 # %% ../nbs/04_training.ipynb #7e8f40ce
 @patch
@@ -504,14 +508,13 @@ def halve(self:Trainer, n): # Items of the batch that did not fit
 # %% ../nbs/04_training.ipynb #aab736f5
 @patch
 def judge(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
-    "Sums over validation recordings, on the CPU: (frames, loss, mse, energy, weights of the loss, loss without the latent penalty) and (latents, their squares)"
+    "Sums over validation recordings, on the CPU: (frames, loss, mse, energy, weights of the loss, error, see `AutoencoderLoss`) and (latents, their squares)"
     frames, lengths, reconstruction, latents = self.run_model(samples, n_samples)
     mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
-    loss, mse, power = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
+    loss, mse, error = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
     energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
     count, z = mask.sum(), latents[mask]
     weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count  # a mean over recordings, or over frames
-    error = loss - self.config.latent_weight*power
     return torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(), torch.stack([z.sum(0), z.square().sum(0)]).cpu()
 
 # %% ../nbs/04_training.ipynb #04893e01
@@ -553,8 +556,8 @@ def enter(self:Trainer,
           rate=float('nan'), # Learning rate of the epoch's steps
          ):
     "Add a row to the history; before the first step, nan stands for what only training knows"
-    train_loss, train_mse, power, norm = (self.sums[1:]/self.sums[0]).tolist()
-    train_snr = snr_db(train_loss - self.config.latent_weight*power, train_mse, self.config.loss)
+    train_loss, train_mse, train_error, norm = (self.sums[1:]/self.sums[0]).tolist()
+    train_snr = snr_db(train_error, train_mse, self.config.loss)
     row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate, grad_norm=norm, train_snr_db=train_snr)
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
     self.batches_done, self.sums, self.before = 0, torch.zeros(5, dtype=torch.float64), None
@@ -989,11 +992,11 @@ def state_of(self:Live, trainer, # Whose numbers they are
             ) -> RunState:
     "What is known of the run"
     row, config, done = trainer.history[-1] if trainer.history else {}, trainer.config, trainer.step - self.first
-    steps, gpu, frames, loss, mse, power = config.epochs*self.per_epoch, trainer.device.type == 'cuda', *trainer.sums[:4].tolist()
+    steps, gpu, frames, _, mse, error = config.epochs*self.per_epoch, trainer.device.type == 'cuda', *trainer.sums[:4].tolist()
     shown = {name: row[name] for name in ('valid_snr_db', 'explained_variance') if row}
     return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps, seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
                     learning_rate=trainer.optimizer.param_groups[0]['lr'], **shown,
-                    train_snr_db=snr_db((loss - config.latent_weight*power)/frames, mse/frames, config.loss) if frames else row.get('train_snr_db', math.nan),
+                    train_snr_db=snr_db(error/frames, mse/frames, config.loss) if frames else row.get('train_snr_db', math.nan),
                     linear=self.floors.linear, linear_name=self.floors.linear_name, floor=self.floors.pca, floor_name=self.floors.name,
                     best_epoch=self.stopping.best_epoch, memory=(torch.cuda.max_memory_allocated(trainer.device), torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None, skipped=trainer.skipped, ended=ended)
 
@@ -1413,10 +1416,11 @@ def train(
     init:Param('Initialization (default: switched for classic, mdct for streaming)', str, choices=list(INITS))=None,
     loss:Param('Error of overlap-added recordings, or of single frames', str, choices=['waveform', 'frames'])='waveform',
     latent_weight:float=1e-4, # Weight of the latent L2 penalty
+    spectral_weight:float=None, # Weight of the error of loudness in mel bands (default: 2, 30 with --init filled, 0 with --init random or --loss frames)
     dropout:float=None, # Dropout rate (default: 0.2 with --init random, else 0)
     ema_decay:float=None, # Decay of the running average of the weights per step; 0 uses the weights themselves (default: 0.98, 0 with --init random)
     crop_frames:int=150, # Frames of a training crop, 100.2 a second; 0 takes whole recordings
-    precision:Param('Numbers that the LSTMs train in; auto takes bfloat16 where the hardware has it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
+    precision:Param('Numbers that the LSTMs train in; auto takes bfloat16 with --init random, where the hardware has it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
     patience:int=15, # Stop after so many epochs without a better validation loss; 0 never stops
     seed:int=42, # Random seed
     denoise:Param('Noise suppression before training', str, choices=list(DENOISE_METHODS))='wiener',
