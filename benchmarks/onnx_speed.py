@@ -2,7 +2,7 @@
 
 Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch (eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and cut into chunks
 that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what is still wrong at the seams is measured against the whole recording, for several such margins. Noise is
-relative to what PyTorch gives for the whole recording. The network was begun at PCA (`--init pca`) and trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
+relative to what PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
 measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison. EnCodec's figures are those that its authors published; they are not measured here, and another machine's.
 A transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
 import itertools, os, tempfile
@@ -22,15 +22,15 @@ MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; tho
 PUBLISHED = [dict(name='EnCodec, 24 kHz', times_real_time='about 10, for encoding and for decoding', source='Defossez, Copet, Synnaeve, Adi: High Fidelity Neural Audio Compression (2022); one thread of a laptop; quoted from memory, neither looked up nor measured here')]
 
 def trained(recordings, steps):
-    "classic, begun at PCA and trained a little"
+    "classic with its default initialization, trained a little"
     torch.manual_seed(0)
-    model, batches = initialize(SpeechAE(ModelConfig(dropout=0.), frames_rms(recordings)), recordings, 'pca'), itertools.count()
+    model, batches = initialize(SpeechAE(ModelConfig(dropout=0.), frames_rms(recordings)), recordings), itertools.count()
     long = [x for x in recordings if len(x) >= 33_000]
     def run():
         first = 8*next(batches)
         frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000]) for i in range(first, first + 8)]))
         return model(frames)[0], frames
-    optimizer = ScaledAdam(model.parameters(), lr=1e-3)
+    optimizer = ScaledAdam(model.parameters(), lr=3e-4)
     optimizer.set_scale(step_scale(model, run, 4), model)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -71,9 +71,10 @@ def main():
         random, folder = SpeechAE(ModelConfig(), model.input_scale.item()).eval(), Path(folder)
         facts = {}
         for precision in 'float32', 'int8':
-            write_onnx(model, folder/f'{precision}.onnx', precision=precision, recordings=held_out[:8], least_snr=0)
+            write_onnx(model, folder/f'{precision}.onnx', precision=precision)
             write_onnx(random, folder/f'random_{precision}.onnx', precision=precision, recordings=held_out[:8], least_snr=0)
-            facts[precision] = {name: float(open_export(folder/f'{precision}.onnx').facts[name]) for name in ('largest_error', 'snr_db')}
+            exported = open_export(folder/f'{precision}.onnx')
+            facts[precision] = dict(largest_error=float(exported.facts['largest_error']), snr_db=export_snr(exported, model, recordings=held_out[:8]), in_float32=exported.facts.get('in_float32', ''))
         onnx.save(_int8(onnx_graph(model)), folder/'plain.onnx')
         runs = {'PyTorch': lambda x, lengths: model(x, None if int(lengths.min()) == x.shape[1] else lengths)} | {name: open_export(folder/f'{file}.onnx', threads=1) for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
         runs |= {f'random {precision}': open_export(folder/f'random_{precision}.onnx', threads=1) for precision in ('float32', 'int8')}
@@ -110,6 +111,6 @@ def main():
                             noise_db=min(ratio_db(expected, tasks[name]()), 200.), megabytes=megabytes['adaptive ONNX'] if name == 'ONNX' else None))
     show(rows, ('preset', 'name', 'length', 'chunks', 'cpu', 'wall', 'times_real_time', 'bound_times_real_time', 'share_of_bound', 'noise_db'))
     save(args, 'onnx_speed', 'recordings through classic, and through adaptive, and back on one core, framing and overlap-add included; length in s; the bound is float32 matrix products at the rate measured in the same rounds; noise_db is relative to PyTorch on the whole recording; what is published is quoted, not measured',
-         settings=dict(files=args.files, model='given' if args.model else f'{args.steps} steps from PCA', threads=1, chunks=pieces, margin=MARGIN), basis='cpu', published=PUBLISHED, exports=facts, load_at_end=(load := round(os.getloadavg()[0], 2)), machine_was_busy=max(args.load, load) > 1.5, seams=seams, rows=rows)
+         settings=dict(files=args.files, model='given' if args.model else f'{args.steps} steps from the default initialization', threads=1, chunks=pieces, margin=MARGIN), basis='cpu', published=PUBLISHED, exports=facts, load_at_end=(load := round(os.getloadavg()[0], 2)), machine_was_busy=max(args.load, load) > 1.5, seams=seams, rows=rows)
 
 if __name__ == '__main__': main()

@@ -43,10 +43,10 @@ class _Graph:
         self.constants.append(self.onnx.numpy_helper.from_array(np.array(value, order='C'), name or f'constant_{self.count}'))
         return self.constants[-1].name
 
-    def _add(self, operator, inputs, outputs=1, name=None, **attributes):
+    def _add(self, operator, inputs, outputs=1, name=None, node=None, **attributes):
         self.count += 1
         names = [name] if name else [f'{operator}_{self.count}_{i}' for i in range(outputs)]
-        self.nodes.append(self.onnx.helper.make_node(operator, [x if isinstance(x, str) else self.constant(x) for x in inputs], names, **attributes))
+        self.nodes.append(self.onnx.helper.make_node(operator, [x if isinstance(x, str) else self.constant(x) for x in inputs], names, name=node, **attributes))
         return names[0] if len(names) == 1 else names
 
 # %% ../nbs/04g_exports.ipynb #9ef73356
@@ -73,18 +73,31 @@ def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(
 
 def _widens(half): return half.input.in_features < half.input.out_features
 
+def _lstm_nodes(graph, x, weights, lengths, state, name, int8=None):
+    "One LSTM layer: hidden states (T, D, B, H) and, if all directions are in one node, the last ones; nodes with a name of their own stay in float32"
+    ways = ('forward', 'reverse')[:len(weights[0])]
+    kept = [bool(int8) and f'{name}.{way}' in int8.float32 for way in ways]
+    fine, found = (x, weights[0]) if not int8 or all(kept) else _with_remainder(graph, x, weights[0]), []
+    for rows in [slice(None)] if len(set(kept)) == 1 else [slice(0, 1), slice(1, 2)]:
+        given, ahead = (x, weights[0]) if kept[rows][0] else fine
+        end = '' if len(ways[rows]) == len(ways) else f'.{ways[rows][0]}'
+        constants = [graph.constant(w[rows], f'{name}{end}.{part}') for w, part in zip((ahead, *weights[1:]), ('input', 'hidden', 'bias'))]
+        found.append(graph.LSTM(given, *constants, lengths, *state, outputs=3, node=f'{name}{end}' if kept[rows][0] else None,
+                                direction='bidirectional' if len(ways[rows]) == 2 else ways[rows][0], hidden_size=weights[1].shape[-1]))
+    return found[0] if len(found) == 1 else [graph.Concat(*(states for states, *_ in found), axis=1)]
+
 def _half(graph, half, x, lengths, real, name, int8=None, state=None):
-    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is `_mixings` of LSTMs that will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
-    ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in int8 or ()]
+    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is an `_Int8` if LSTMs will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
+    mixings = int8.mixings[name] if int8 else []
+    ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in mixings]
     state = graph.Split(state, outputs=2*half.lstm.num_layers, axis=0) if state else ['']*2*half.lstm.num_layers
     within_lstm = half.input if int8 and _widens(half) else None
     x = graph.MatMul(x, mix[0]) if within_lstm else _linear(graph, x, half.input, f'{name}.input', mix and mix[0])
     x = graph.Transpose(_blanked(graph, x, real), perm=[1, 0, 2])
     for layer in range(half.lstm.num_layers):
-        ahead, within, bias = _lstm_weights(half.lstm, layer, None if layer else within_lstm)
-        if int8: x, ahead = _with_remainder(graph, x, _unmixed(ahead, int8[layer][1]))
-        weights = [graph.constant(w, f'{name}.lstm.{layer}.{part}') for w, part in ((ahead, 'input'), (within, 'hidden'), (bias, 'bias'))]
-        x, *end = graph.LSTM(x, *weights, lengths, *state[layer::half.lstm.num_layers], outputs=3, direction='bidirectional' if len(ways) == 2 else 'forward', hidden_size=size)
+        ahead, *weights = _lstm_weights(half.lstm, layer, None if layer else within_lstm)
+        if int8: ahead = _unmixed(ahead, mixings[layer][1])
+        x, *end = _lstm_nodes(graph, x, (ahead, *weights), lengths, state[layer::half.lstm.num_layers], f'{name}.lstm.{layer}', int8)
         x, ends = graph.Transpose(x, perm=[0, 2, 1, 3]), [*ends, end]  # (T, B, directions, H)
         if mix[layer + 1:]: x = graph.MatMul(x, mix[layer + 1])
         x = graph.Reshape(x, np.array([0, 0, len(ways)*size]))
@@ -399,8 +412,8 @@ def _network_nodes(graph, model, part, int8):
     lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0), graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
     real = graph.Unsqueeze(graph.Less(position, graph.Unsqueeze(lengths, np.array([1]))), np.array([2]))
     state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'), graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]), axis=0)) if _continues(model, part) else None
-    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8.get('encoder'), state), real, name='latents')
-    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8.get('decoder'), state), scale), real, name='reconstruction')
+    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8, state), real, name='latents')
+    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8, state), scale), real, name='reconstruction')
 
 def _adaptive_nodes(graph, model, part):
     "Nodes of a transform-coding model"
@@ -412,12 +425,12 @@ def _adaptive_nodes(graph, model, part):
 # %% ../nbs/04g_exports.ipynb #0caf18a0
 def onnx_graph(model:SpeechAE, # Of any kind
                part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
-               int8=None, # `_mixings` of each half, for a network's graph that `_int8` will make smaller
+               int8=None, # `_Int8`, for a network's graph that `_int8` will make smaller
               ): # `onnx.ModelProto`
     "A model as an ONNX graph in float32"
     _check(model, part, 'onnx')
     graph, (given, wanted) = _Graph(), PARTS[part]
-    if model.config.kind == 'network': _network_nodes(graph, model, part, int8 or {})
+    if model.config.kind == 'network': _network_nodes(graph, model, part, int8)
     else: _adaptive_nodes(graph, model, part)
     onnx, number = graph.onnx, graph.onnx.TensorProto
     def tensor(name): return onnx.helper.make_tensor_value_info(name, number.FLOAT, ['batch', 'time', model.config.latent_size if name == 'latents' else model.config.frame_length])
@@ -550,12 +563,12 @@ def export_facts(model, to, part, precision, **more) -> dict: # Of strings
 
 # %% ../nbs/04g_exports.ipynb #7a642fab
 def _float16(proto):
-    "The same graph with its weights stored in 16 bits"
+    "The same graph with its weights, but not the few biases, stored in 16 bits"
     onnx = _package('onnx')
     casts = []
     for constant in proto.graph.initializer:
         values = onnx.numpy_helper.to_array(constant)
-        if values.dtype != np.float32 or not values.ndim or constant.name == 'state': continue
+        if values.dtype != np.float32 or not values.ndim or constant.name == 'state' or constant.name.endswith('bias'): continue
         with np.errstate(over='ignore'): short = onnx.numpy_helper.from_array(values.astype(np.float16), f'{constant.name}.float16')
         casts.append(onnx.helper.make_node('Cast', [short.name], [constant.name], to=onnx.TensorProto.FLOAT))
         constant.CopyFrom(short)
@@ -636,16 +649,29 @@ def _with_remainder(graph, x, weight):
     rough = graph.DequantizeLinear(codes, scale, zero)
     return graph.Concat(rough, graph.Mul(graph.Sub(x, rough), np.float32(_FINER)), axis=2), np.concatenate([weight, weight/_FINER], -1)
 
+@dataclass
+class _Int8:
+    "How the LSTMs of a graph are written for 8 bits"
+    mixings: dict # From `_mixings`
+    float32: tuple = () # Directions that stay in float32, such as 'encoder.lstm.1.forward'
+
 def _int8(proto):
-    "The same graph with LSTMs that multiply in 8 bits"
+    "The same graph with LSTMs that multiply in 8 bits, except those with a name"
+    kept = [node.name for node in proto.graph.node if node.op_type == 'LSTM' and node.name]
     onnx, quantization = _package('onnx'), _package('onnxruntime.quantization')
     onnx.helper.set_model_props(proto, {'onnx.quant.pre_process': 'onnxruntime.quant'})  # there is nothing to simplify before
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(logging.getLogger(), 'disabled', True):  # it takes the rounding of remainders for a quantised model
-        quantization.quantize_dynamic(proto, Path(folder)/'int8.onnx', op_types_to_quantize=['LSTM'], per_channel=True)
+        quantization.quantize_dynamic(proto, Path(folder)/'int8.onnx', op_types_to_quantize=['LSTM'], per_channel=True, nodes_to_exclude=kept)
         return onnx.load(Path(folder)/'int8.onnx')
 
 # %% ../nbs/04g_exports.ipynb #a446aac5
-LEAST_SNR = dict(float32=-math.inf, float16=60, int8=40) # In dB
+LEAST_SNR = dict(float32=-math.inf, float16=50, int8=40) # In dB
+
+def _directions(model, part):
+    "Names of the directions of the LSTM layers of a part"
+    halves = [half for half in ('encoder', 'decoder') if part in ('autoencoder', half)]
+    ways = {half: ('forward', 'reverse')[:len(_ways(getattr(model, half).lstm))] for half in halves}
+    return [f'{half}.lstm.{layer}.{way}' for half in halves for layer in range(model.config.n_layers) for way in ways[half]]
 
 @torch.no_grad()
 def _frames_off(exported, model, part, recordings=None):
@@ -663,6 +689,20 @@ def _frames_off(exported, model, part, recordings=None):
 def _only_switched(exported, model, part, error, recordings):
     "Whether an export of a network that differs on noise does so in single frames only, where a switch lies at its threshold"
     return model.config.kind == 'network' and error <= 100*TOLERANCE and _frames_off(exported, model, part, recordings) <= 1/500
+
+_MARGIN = 4 # In dB: recordings in a batch share their scales, which adds noise
+
+def _mixed_precision(model, part, recordings=None, least_snr=None):
+    "An int8 graph, and the names of the directions that stay in float32: the fewest with which the noise is below the limit by a margin, at most half of them"
+    mixings, names, wanted = _mixings(model, part), _directions(model, part), _MARGIN + (LEAST_SNR['int8'] if least_snr is None else least_snr)
+    def graph(kept): return _int8(onnx_graph(model, part, _Int8(mixings, tuple(kept))))
+    def snr(proto): return export_snr(_open_onnx(proto.SerializeToString()), model, part, recordings)
+    if snr(proto := graph(())) >= wanted: return proto, []
+    alone = {name: snr(graph([other for other in names if other != name])) for name in names}
+    order = sorted(names, key=alone.get)
+    for count in range(1, len(names)//2 + 1):
+        if snr(proto := graph(kept := order[:count])) >= wanted: break
+    return proto, kept
 
 def _trusted(exported, model, part, name, precision='float32', recordings=None, least_snr=None):
     "What was found out about an opened export: rows, largest error, signal-to-noise ratio; `ExportError` if it is too far from the original"
@@ -703,12 +743,13 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
     "Write a model as one ONNX file, which has been opened and compared; `ExportError` if it differs"
     _check(model, part, 'onnx', precision)
     onnx, recordings = _package('onnx'), None if recordings is None else list(recordings)
-    proto = onnx_graph(model, part, _mixings(model, part) if precision == 'int8' else None)
-    if precision != 'float32': proto = dict(float16=_float16, int8=_int8)[precision](proto)
+    proto, kept = _mixed_precision(model, part, recordings, least_snr) if precision == 'int8' else (onnx_graph(model, part), [])
+    if precision == 'float16': proto = _float16(proto)
     def save(path, facts):
         if facts: onnx.helper.set_model_props(proto, facts)
         onnx.save(proto, path)
     more = dict(state='what the LSTMs remember, shape (2*layers, recordings, hidden size): an input that may be left out, and the output next_state') if _continues(model, part) else {}
+    if kept: more['in_float32'] = ', '.join(kept)
     return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr, **more)
 
 # %% ../nbs/04g_exports.ipynb #ebec921e

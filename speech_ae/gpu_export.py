@@ -218,6 +218,7 @@ def _tell_export(output, to, rows):
     error, noise = float(facts['largest_error']), float(facts['snr_db'])
     yield f'{show_path(output)}: {facts["part"]}, {to}, {facts["precision"]}, {sum(p.stat().st_size for p in files)/1e6:.1f} MB'
     yield f'compared at {len(rows)} sizes: largest error {f"{error:.2g}" if error else 0} of the largest value; noise {f"{noise:.0f} dB" if noise < 120 else "more than 120 dB"} below speech'
+    if 'in_float32' in facts: yield f'in float32, since 8 bits add too much noise there: {facts["in_float32"]}'
     yield f'use it: {_USE[to].format(show_path(output))}'
 
 @call_parse
