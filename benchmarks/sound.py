@@ -2,6 +2,7 @@
 
 To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then `speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi`, for each preset.
 `--random` names a run of `--preset classic --init random --loss frames`, whose curve is put beside that of the run of `classic` among `--runs`.
+`--filled` names a run of `--preset classic --init filled`, trained and evaluated likewise.
 `--keep` replaces only the presets of these runs. Writes benchmarks/results/sound.json, which notebooks and README read: no paths, no names of files."""
 import argparse, csv, json
 from itertools import accumulate
@@ -42,6 +43,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--runs', required=True, nargs='+', type=Path, help='run folders, trained and evaluated')
     parser.add_argument('--random', type=Path, help='run folder of classic from random weights')
+    parser.add_argument('--filled', type=Path, help='run folder of classic with --init filled')
     parser.add_argument('--keep', action='store_true', help='keep what the file says of other presets')
     parser.add_argument('--output', type=Path, default=here/'results/sound.json')
     args = parser.parse_args()
@@ -51,7 +53,8 @@ def main():
         found = training(run)
         models[found['settings']['preset']] = found | dict(evaluation=evaluation(run))
     environment = {k: v for k, v in json.loads((args.runs[0]/'report.json').read_text())['environment'].items() if k not in ('system', 'peak_memory_mb')}
-    result = dict(models=models, classic_random=training(args.random) if args.random else before.get('classic_random'), environment=environment, cpu=processor())
+    filled = training(args.filled) | dict(evaluation=evaluation(args.filled)) if args.filled else before.get('classic_filled')
+    result = dict(models=models, classic_random=training(args.random) if args.random else before.get('classic_random'), classic_filled=filled, environment=environment, cpu=processor())
     args.output.write_text(json.dumps(result, indent=1) + '\n')
     for preset, model in models.items(): print(f'{preset}: {model["evaluation"]["verdict"]}')
 
