@@ -239,8 +239,8 @@ def _switch_decoder(stack, synthesis, pairs):
     low, high, every = torch.arange(common, slots), torch.arange(slots, m), torch.arange(m)
     switch = torch.eye(n)[slots]
     for units, sign in (low, -1), (high, 1): _gated(lstm, 0, units, sign*_DECODER_GAIN*switch, 0, low, _SMALL)
-    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), min(_SOURCES, common)
-    if sources: _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE), common - sources + torch.arange(pairs)%sources, _SIGN)
+    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), torch.arange(max(0, common - _SOURCES), common or slots)
+    _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE), sources[torch.arange(pairs)%len(sources)], _SIGN)
     _open_units(lstm, 0, lift, 0, _SIGN)
     _read_level(lstm, torch.cat([fill, lift]), slots, -1, _LEVEL_SHARE, _FILL)
     double = min(m, n - m - 1)  # coefficients with a pair of units; those without are of the high set
