@@ -14,7 +14,7 @@ from speech_ae.training import TrainConfig, start_run
 
 here = Path(__file__).resolve().parent
 PARTS = {'default': {},
-         'initialization: a fixed MDCT': dict(init='mdct', spectral_weight=2.),
+         'initialization: a fixed MDCT': dict(init='mdct'),
          'steps of plain Adam': dict(plain=True),
          'no average of the weights': dict(ema_decay=0.),
          'no spectral term': dict(spectral_weight=0.),
