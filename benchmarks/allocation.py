@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from speech_ae.adaptive import Refiner
-from speech_ae.allocation import AdaptiveFloor, Allocation, lapped
-from speech_ae.batches import AudioDataset
-from speech_ae.corpus import bandwidth, split_by_speaker
-from speech_ae.preparation import prepare_corpus
-from speech_ae.quality import measure_recording
+from speech_ae.adaptive.model import Refiner
+from speech_ae.adaptive.allocation import AdaptiveFloor, Allocation, lapped
+from speech_ae.data.batches import AudioDataset
+from speech_ae.data.corpus import bandwidth, split_by_speaker
+from speech_ae.data.preparation import prepare_corpus
+from speech_ae.measure.quality import measure_recording
 from machine import processor
 
 here = Path(__file__).resolve().parent

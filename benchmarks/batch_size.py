@@ -15,8 +15,8 @@ here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 from machine import processor
 from speech_ae.audio import SpeechAEError
-from speech_ae.corpus import describe_split, split_by_speaker
-from speech_ae.preparation import prepare_corpus
+from speech_ae.data.corpus import describe_split, split_by_speaker
+from speech_ae.data.preparation import prepare_corpus
 from speech_ae.training import Callback, TrainConfig, Trainer, complete_config
 
 BASE = dict(batch=16, crop_frames=150, learning_rate=0.001)  # what speech_ae_train takes on a GPU

@@ -6,8 +6,8 @@ The epoch should take at most 1.05 times as long, and reach 90 % of the rate on 
 import copy, tempfile
 from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds, show, take_turns
 import torch
-from speech_ae.initialization import initialize
-from speech_ae.optimizer import ScaledAdam, update_average
+from speech_ae.learner.initialization import initialize
+from speech_ae.learner.optimizer import ScaledAdam, update_average
 from speech_ae.training import Checkpoints, EarlyStopping, Floors, Progress, StopOnSignal, TrainConfig, Trainer, complete_config
 
 def new_trainer(prepared, recordings, preset, batch, device):

@@ -12,7 +12,7 @@ here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 import numpy as np, soundfile as sf
 from machine import processor
-from speech_ae import isolation
+from speech_ae.data import isolation
 from speech_ae.audio import AudioError, read_audio, synth_speech
 
 KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'DOUBLE', 'ULAW', 'IMA_ADPCM', 'MS_ADPCM', 'GSM610')] + [('WAVEX', 'PCM_16'), ('RF64', 'PCM_16')],

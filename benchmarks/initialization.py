@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-import speech_ae.initialization as initialization
+import speech_ae.learner.initialization as initialization
 from machine import processor
 from speech_ae.audio import load_audio
-from speech_ae.corpus import bandwidth
-from speech_ae.evaluation import WIDE_BAND
-from speech_ae.floors import best_linear_floor, full_mdct
-from speech_ae.intervals import paired_interval, speaker_interval
+from speech_ae.data.corpus import bandwidth
+from speech_ae.measure.evaluation import WIDE_BAND
+from speech_ae.baselines import best_linear_floor, full_mdct
+from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.model import ModelConfig, build_model
-from speech_ae.quality import available_metrics, measure_recording
+from speech_ae.measure.quality import available_metrics, measure_recording
 from speech_ae.training import TrainConfig, start_run
 
 here = Path(__file__).resolve().parent

@@ -15,7 +15,8 @@ import filelock, joblib, PIL.Image, safetensors.torch, scipy.signal, torch, torc
 from fastcore.script import _run_cli
 from matplotlib.figure import Figure
 from machine import processor
-from speech_ae import adaptive, floors, training
+from speech_ae import baselines, training
+from speech_ae.adaptive import model as adaptive
 from speech_ae.audio import save_audio, synth_speech
 
 COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from speech_ae.corpus import Source, take_files
-from speech_ae.preparation import prepare_corpus
+from speech_ae.data.corpus import Source, take_files
+from speech_ae.data.preparation import prepare_corpus
 from speech_ae.framing import Framing
-from speech_ae.latents import as_codec, envelope, features, frame_levels, log_mel, mfcc, probe, reconstruction_by_dimensions, shift_consistency, source_of, balanced_interval, variance_spectrum
+from speech_ae.measure.latents import as_codec, envelope, features, frame_levels, log_mel, mfcc, probe, reconstruction_by_dimensions, shift_consistency, source_of, balanced_interval, variance_spectrum
 from speech_ae.metrics import mdct_floor, pca_floor
 from speech_ae.model import SpeechAE
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from timing import corpus, options, row, save, seconds, show, take_turns
 import numpy as np
 import torch
-from speech_ae.batches import AudioDataset, Samples, collate
+from speech_ae.data.batches import AudioDataset, Samples, collate
 from speech_ae.framing import Framing
 
 BATCH, CROP, framing = 8, 150, Framing()

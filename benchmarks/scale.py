@@ -7,12 +7,12 @@ import json, sys, tempfile
 from pathlib import Path
 from timing import in_process, options, save, show, spent
 from preparation import SECONDS, peak_mb, prepared, write_clips
-from speech_ae.batches import AudioDataset, Samples
+from speech_ae.data.batches import AudioDataset, Samples
 
 def child(folder, cache):
     "In a process of its own: seconds of each part, and the largest memory of this process and of a worker"
     from joblib import cpu_count
-    from speech_ae.preparation import prepare_corpus
+    from speech_ae.data.preparation import prepare_corpus
     from timing import quiet
     found = dict(prepare=spent(lambda: prepared(folder, workers=cpu_count(), cache=cache))[0])
     found |= dict(peak_mb=peak_mb(), largest_worker_mb=peak_mb(workers=True))

@@ -8,9 +8,9 @@ from timing import corpus, matrix_rate, options, ratio, row, save, seconds, show
 import numpy as np
 import torch
 from torch import nn
-from speech_ae.initialization import initialize
+from speech_ae.learner.initialization import initialize
 from speech_ae.model import ModelConfig, SpeechAE, count_parameters, overlapped
-from speech_ae.optimizer import update_average
+from speech_ae.learner.optimizer import update_average
 from speech_ae.training import TrainConfig, Trainer, complete_config
 
 CROP = 150

@@ -15,7 +15,7 @@ import torch
 from speech_ae.audio import save_audio, synth_speech
 from speech_ae.metrics import si_sdr
 from speech_ae.model import SpeechAE
-from speech_ae.streaming import Stream, look_ahead
+from speech_ae.deploy.streaming import Stream, look_ahead
 from speech_ae.training import TrainConfig, start_run
 
 CHUNKS = (10, 20, 40, 100) # In ms
@@ -73,7 +73,7 @@ def speed(args, model, sound):
         size, times, out = round(rate*ms/1000), {name: [] for name in SECONDS}, {}
         for i in range(args.rounds):
             for name in list(SECONDS)[::1 if i % 2 else -1]:
-                with mock.patch('speech_ae.streaming._FEW', 0) if 'nn.LSTM' in name else contextlib.nullcontext():
+                with mock.patch('speech_ae.deploy.streaming._FEW', 0) if 'nn.LSTM' in name else contextlib.nullcontext():
                     found, out[name] = timed(competitor(name, model), sound[:round(max(2, SECONDS[name]*(.1 if args.quick else 1))*rate)], size)
                 times[name].append(found[len(found)//10:])  # without the first chunks
         for name, rounds in times.items():

@@ -1,7 +1,7 @@
 """What the benchmarks of speed share: options, rounds that take turns, medians, tables and JSON.
 
 Seconds are medians over rounds in which all competitors take turns, so that a slow minute of the machine is everybody's. `wall` is what a clock on the wall says, `cpu` the processor time of this process and
-of those that it started and that have ended or, as `speech_ae.isolation` keeps them, wait for the next recording. Ratios are medians of the ratios within a round, of `cpu` where one process works on the CPU, which other programs on the machine disturb less, and of `wall` on a
+of those that it started and that have ended or, as `speech_ae.data.isolation` keeps them, wait for the next recording. Ratios are medians of the ratios within a round, of `cpu` where one process works on the CPU, which other programs on the machine disturb less, and of `wall` on a
 GPU and where several processes work at once; each result says which."""
 import argparse, io, json, os, subprocess, sys, time, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -31,7 +31,7 @@ def options(doc, **more):
 def cpu_seconds():
     try: import resource
     except ImportError: return time.process_time()  # Windows: without the others
-    ended, isolation = resource.getrusage(resource.RUSAGE_CHILDREN), sys.modules.get('speech_ae.isolation')
+    ended, isolation = resource.getrusage(resource.RUSAGE_CHILDREN), sys.modules.get('speech_ae.data.isolation')
     waiting = [p.process.pid for p in isolation._idle] if isolation and sys.platform == 'linux' else []
     return time.process_time() + ended.ru_utime + ended.ru_stime + sum(time.clock_gettime(~pid << 3 | 2) for pid in waiting)  # the clock that clock_getcpuclockid(3) gives
 
@@ -115,8 +115,8 @@ def in_process(script, words, **env):
 def corpus(args, folder, max_files, denoise='none'):
     "A prepared corpus with its split, in a temporary folder; synthetic speech where there are no recordings"
     from speech_ae.audio import save_audio, synth_speech
-    from speech_ae.corpus import split_by_speaker
-    from speech_ae.preparation import prepare_corpus
+    from speech_ae.data.corpus import split_by_speaker
+    from speech_ae.data.preparation import prepare_corpus
     data = args.data_dir
     if data is None:
         data = Path(folder)/'synthetic'

@@ -17,14 +17,14 @@ import torch
 from fastcore.script import Param, call_parse, is_cli
 import speech_ae
 from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
-from .batches import AudioDataset, collate
-from .checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
-from .commands import command
-from .corpus import split_by_speaker
-from .exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
+from .data.batches import AudioDataset, collate
+from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
+from .common.commands import command
+from .data.corpus import split_by_speaker
+from .deploy.exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
-from .preparation import prepare_corpus
-from .report import environment
+from .data.preparation import prepare_corpus
+from .learner.report import environment
 from .training import TrainConfig, Trainer, check_config, complete_config, pick_device
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
@@ -347,7 +347,7 @@ exit $status
 '''
 
 # %% ../nbs/05_gpu_export.ipynb #931b0f0d
-_TORCHRUN = "python -c 'from speech_ae.distributed import torchrun; torchrun()' --nproc-per-node="
+_TORCHRUN = "python -c 'from speech_ae.learner.distributed import torchrun; torchrun()' --nproc-per-node="
 _SRUN = 'srun --kill-on-bad-exit=0 --wait=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} ' # newer versions of srun do not take it from sbatch
 _MEET = ' --nnodes="$SLURM_NNODES" --rdzv-backend=c10d --rdzv-endpoint="$SLURMD_NODENAME:$((20000 + SLURM_JOB_ID % 10000))" --rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastcore.basics import patch
 from .audio import SpeechAEError, atomic_path, show_path
 from .framing import Framing
-from .page import html_text
+from .common.page import html_text
 
 # %% ../nbs/03_model.ipynb #807c7c6b
 class ModelError(SpeechAEError):
@@ -251,20 +251,20 @@ def reconstruct(self:SpeechAE,
 def encode_file(self:SpeechAE,
                 path, # Recording
                 output=None, # .npz file to write; none if None
-                **how, # See [05a_inference](05a_inference.html)
+                **how, # See [inference](deploy/inference.html)
                ) -> dict:
     "Latents of a recording"
-    importlib.import_module('speech_ae.inference')
+    importlib.import_module('speech_ae.deploy.inference')
     return self.encode_file(path, output, **how)
 
 @patch
 def decode_file(self:SpeechAE,
                 latents, # .npz file of latents, or what `encode_file` gives
                 output=None, # Recording to write; none if None
-                **how, # See [05a_inference](05a_inference.html)
+                **how, # See [inference](deploy/inference.html)
                ) -> np.ndarray: # Samples, shape (n,), float32
     "A recording from its latents"
-    importlib.import_module('speech_ae.inference')
+    importlib.import_module('speech_ae.deploy.inference')
     return self.decode_file(latents, output, **how)
 
 # %% ../nbs/03_model.ipynb #870c352a
@@ -320,7 +320,7 @@ def save_pretrained(self:SpeechAE,
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #c0011d00
-_KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive', 'AdaptiveAE')}
+_KINDS = {'network': ('speech_ae.model', 'SpeechAE'), 'adaptive': ('speech_ae.adaptive.model', 'AdaptiveAE')}
 
 def build_model(config:ModelConfig, # What to build
                 input_scale=1., # RMS of the unpadded training frames

@@ -24,21 +24,21 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
 from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, show_path
-from .batches import AudioDataset, Samples
-from .checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
-from .checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, write_file, write_json, write_table
-from .commands import Interrupted, command, show_duration
-from .corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
+from .data.batches import AudioDataset, Samples
+from .learner.checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
+from .learner.checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, write_file, write_json, write_table
+from .common.commands import Interrupted, command, show_duration
+from .data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
-from .distributed import DistributedError, Ranks, launch
-from .initialization import INITS, check_init, default_init, initialize
+from .learner.distributed import DistributedError, Ranks, launch
+from .learner.initialization import INITS, check_init, default_init, initialize
 from .metrics import measure, pca_floor
 from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, mel_bands, overlapped, read_json, snr_db, weights_digest
-from .optimizer import ScaledAdam, step_scale, update_average
-from .page import html_text, loudest
-from .panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
-from .preparation import Corpus, prepare_corpus
-from .report import environment, fit_best_linear, is_collapsed, middle_recording, quality_table, save_examples, short_report, verdict, write_report
+from .learner.optimizer import ScaledAdam, step_scale, update_average
+from .common.page import html_text, loudest
+from .learner.panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
+from .data.preparation import Corpus, prepare_corpus
+from .learner.report import environment, fit_best_linear, is_collapsed, middle_recording, quality_table, save_examples, short_report, verdict, write_report
 
 # %% ../nbs/04_training.ipynb #21b698ca
 class NonFiniteStep(TrainingError):
@@ -56,7 +56,7 @@ class TrainConfig:
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
     max_files: int = None # Use only so many recordings, taken in turn from languages and speakers
     preset: str = 'classic' # Key of `speech_ae.model.PRESETS`
-    init: str = None # Initialization, one of `speech_ae.initialization.INITS`; `default_init` of the preset if None
+    init: str = None # Initialization, one of `speech_ae.learner.initialization.INITS`; `default_init` of the preset if None
     loss: str = 'waveform' # What the loss looks at: 'waveform', overlap-added recordings, or 'frames', one by one
     latent_weight: float = 1e-4 # Weight of the latent L2 penalty
     spectral_weight: float = None # Weight of the relative error of loudness, see `AutoencoderLoss`; if None, 2, with `init` 'filled' 30, and 0 with random weights, for single frames and for transform-coding presets

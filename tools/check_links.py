@@ -1,29 +1,25 @@
-"""Do links lead somewhere? `python tools/check_links.py [--fix]` or `python tools/check_links.py --site FOLDER`
+"""Do links lead somewhere? `python tools/check_links.py` or `python tools/check_links.py --site FOLDER`
 
 Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml. A page of the site is named after its notebook without the
-number (`01_framing.ipynb` becomes `framing.html`), so one notebook links to another by its file name, `01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and Quarto makes
-the page's address of it. --fix writes such links. External addresses are judged by their form only, and those of this repository by git_url, branch and what is in the tree.
+number (`01_framing.ipynb` becomes `framing.html`), so one notebook links to another by its relative path, `../01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and Quarto makes
+the page's address of it. External addresses are judged by their form only, and those of this repository by git_url, branch and what is in the tree.
 With --site: the links of a folder of pages, as Quarto or tools/build_pages.py writes it.
 First of all, dead links that are planted have to be found. Exit status 1 if there is a dead link."""
-import argparse, ast, json, os, re, sys, tempfile
-from configparser import ConfigParser
+import argparse, ast, json, os, re, shutil, sys, tempfile
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import yaml
+from tree import notebooks, root, settings
 
-root = Path(__file__).resolve().parent.parent
 TARGET = re.compile(r'\]\(\s*<?([^\s)>]+)|^\s{0,3}\[[^\]]+\]:\s*(\S+)|<(https?://[^\s>]+)>|<(?:a|img|source|audio|iframe)\b[^>]*?\s(?:href|src)=["\']([^"\']+)', re.MULTILINE)
 CODE = re.compile(r'^ {0,3}(```+|~~~+).*?^ {0,3}\1\s*$|(?<!`)(`+)(?!`).*?(?<!`)\2(?!`)', re.MULTILINE | re.DOTALL)
 
-def settings(folder):
-    "settings.ini as a dictionary"
-    config = ConfigParser(interpolation=None, delimiters=['='])
-    config.read(folder/'settings.ini', encoding='utf-8')
-    return dict(config['DEFAULT'])
-
-def page(name): return re.sub(r'^\d+[a-zA-Z0-9]*_', '', name.lower()).removesuffix('.ipynb') + '.html'   # as nbdev names it
+def page(name):
+    "The page of a notebook, as nbdev names it"
+    folder, file = os.path.split(name)
+    return os.path.join(folder, re.sub(r'^\d+[a-zA-Z0-9]*_', '', file.lower()).removesuffix('.ipynb') + '.html')
 
 def links(text): return [unescape(next(filter(None, match))) for match in TARGET.findall(CODE.sub('', text))]
 
@@ -68,7 +64,7 @@ class Tree:
     def __init__(self, folder):
         self.folder, self.config = folder, settings(folder)
         self.nbs = folder/self.config['nbs_path']
-        self.notebooks = {path.name: json.loads(path.read_text(encoding='utf-8')) for path in sorted(self.nbs.glob('[!_.]*.ipynb'))}
+        self.notebooks = {path.relative_to(self.nbs).as_posix(): json.loads(path.read_text(encoding='utf-8')) for path in notebooks(folder)}
         self.pages = {}
         for name in self.notebooks: self.pages.setdefault(page(name), name)
 
@@ -102,16 +98,11 @@ class Tree:
         "What is wrong with a link of notebook `name`"
         path, _, anchor = unquote(link).partition('#')
         if not path: return None if anchor in self.anchors(name) else 'is no heading of this notebook'
+        path = os.path.normpath(os.path.join(os.path.dirname(name), path))
         if path in self.notebooks: return f'#{anchor} is no heading there' if anchor and anchor not in self.anchors(path) else None
-        if other := self.moved(path): return f'is the page {page(other)} on the site, and no file in Jupyter: write {other}'
+        if path in self.pages: return f'is a page of the site, and no file in Jupyter: link to {self.pages[path]}'
         if not (self.nbs/path).exists(): return 'does not exist'
-        if os.path.relpath(self.nbs/path, self.nbs).startswith('..'): return f"is not on the site: write {self.config['git_url']}/blob/{self.config['branch']}/..."
-
-    def moved(self, path):
-        "The notebook that is meant by the name of a page"
-        if not path.endswith('.html'): return
-        name = path.removesuffix('.html') + '.ipynb'
-        return name if name in self.notebooks else self.pages.get(path)
+        if path.startswith('..'): return f"is not on the site: write {self.config['git_url']}/blob/{self.config['branch']}/..."
 
     def in_file(self, link, path):
         "What is wrong with a link of a Markdown file"
@@ -151,21 +142,6 @@ class Tree:
         if not listed: return
         for name in self.notebooks:
             if listed.count(name) != 1: yield '_quarto.yml sidebar', name, f'stands there {listed.count(name)} times, not once'
-
-    def fix(self):
-        "Write links to pages as links to notebooks; returns how many"
-        count = 0
-        def mend(match):
-            nonlocal count
-            other = self.moved(match[2])
-            if not other: return match[0]
-            count += 1
-            return match[1] + other
-        for name, notebook in self.notebooks.items():
-            for cell in notebook['cells']:
-                if cell['cell_type'] == 'markdown': cell['source'] = re.sub(r'(\]\()([\w.-]+\.html)(?=[)#])', mend, ''.join(cell['source'])).splitlines(keepends=True)
-            (self.nbs/name).write_text(json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + '\n', encoding='utf-8')
-        return count
 
 def walk(value, place=()):
     "(keys on the way, leaf) of nested dictionaries and lists"
@@ -225,7 +201,11 @@ def self_test():
         for link in bad: assert [where for where, *_ in found(link)] == ['nbs/01_one.ipynb cell b'], f'not found: {link}'
         assert found('', readme='[a](nbs/01_one.html)') and found('', readme='[a](#nothing)') and found('', readme='[a](02_two.ipynb)')
         assert found('', sidebar=['01_one.ipynb']) and found('', sidebar=['01_one.ipynb', '02_two.ipynb', '03_three.ipynb']) and found('', sidebar=['01_one.ipynb', '02_two.ipynb', '02_two.ipynb'])
-        assert found('[a](02_two.html#measure) [a](two.html)') and Tree(folder).fix() == 2 and not list(Tree(folder).dead())
+        (folder/'nbs/more').mkdir()
+        for link, alive in {'[a](../02_two.ipynb#measure)': True, '![a](../picture.png)': True, '[a](02_two.ipynb)': False, '[a](../nothing.ipynb)': False}.items():
+            (folder/'nbs/more/three.ipynb').write_text(json.dumps(dict(cells=[cell('e', '# Three'), cell('f', link)])))
+            assert alive != bool(found('', sidebar=['01_one.ipynb', '02_two.ipynb', 'more/three.ipynb'])), f'judged wrongly in a folder: {link}'
+        shutil.rmtree(folder/'nbs/more')
         (folder/'index.html').write_text('<a href="two.html#x">a</a><a href="https://us.github.io/ours/two.html">a</a><a href="#">a</a><img src="nbs/picture.png"><a href="https://example.org">a</a>')
         (folder/'two.html').write_text('<h1 id="x">Two</h1>')
         assert not list(dead_on_site(folder, settings(folder))), list(dead_on_site(folder, settings(folder)))
@@ -235,11 +215,9 @@ def self_test():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--fix', action='store_true', help='write links to pages as links to notebooks')
     parser.add_argument('--site', type=Path, help='look at the pages in this folder instead')
     args = parser.parse_args()
     self_test()
-    if args.fix: print(f'{Tree(root).fix()} links written')
     dead = sorted(set(dead_on_site(args.site, settings(root)) if args.site else Tree(root).dead()))
     for where, link, problem in dead: print(f'{where}: {link} {problem}')
     if dead: sys.exit(f'{len(dead)} dead links')

@@ -65,7 +65,7 @@ def code_of(path):
 
 def sources(folder):
     "Modules, notebooks, tools and benchmarks"
-    return sorted(path for pattern in ('speech_ae/*.py', 'nbs/[!_.]*.ipynb', 'tools/*.py', 'benchmarks/*.py') for path in folder.glob(pattern) if path.name not in ('_modidx.py', Path(__file__).name))
+    return sorted(path for pattern in ('speech_ae/**/*.py', 'nbs/**/[!_.]*.ipynb', 'tools/*.py', 'benchmarks/*.py') for path in folder.glob(pattern) if path.name not in ('_modidx.py', Path(__file__).name))
 
 def check_words(folder, allowed=ALLOWED):
     "Lines that say which words open a hole, and which exceptions nobody needs any more"

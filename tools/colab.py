@@ -1,23 +1,16 @@
 """Give every notebook a Colab badge and an install cell: `python tools/colab.py [--check]`
 
 The badge stands right after the title, the install cell right after the badge: hidden in the documentation, and it does nothing outside Colab. There it fetches
-a checkout, installs it with the extras that the notebook's own cells need, and goes to `nbs`, so that files beside the notebooks are where they are at home.
+a checkout, installs it with the extras that the notebook's own cells need, and goes to the notebook's folder, so that files beside the notebooks are where they are at home.
 Addresses come from `git_url` and `branch` in settings.ini, ids from the name of the notebook; a second run changes nothing."""
 import argparse, ast, json, os, re, sys, tempfile
-from configparser import ConfigParser
 from hashlib import sha256
 from pathlib import Path
 from unittest import mock
 
-root = Path(__file__).resolve().parent.parent
+from tree import notebooks, root, settings
 IMPORT_NAMES = {'scikit-learn': 'sklearn', 'visqol-python': 'visqol'}   # where a package is not imported by its own name
 WORDS = {'sample_corpus': 'espeakng_loader', "'stoi'": 'pystoi', "'onnx'": 'onnx'}   # what needs a package although no cell of the notebook imports it
-
-def settings(folder=root):
-    "settings.ini as a dictionary"
-    config = ConfigParser(interpolation=None, delimiters=['='])
-    config.read(folder/'settings.ini', encoding='utf-8')
-    return dict(config['DEFAULT'])
 
 def packages(requirements):
     "The names by which the packages of a line of requirements are imported"
@@ -53,14 +46,15 @@ def badge(name, config):
     address = f"{config['git_url'].removeprefix('https://github.com/')}/blob/{config['branch']}/{config['nbs_path']}/{name}"
     return f'[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{address})'
 
-def install(cells, config):
-    "The install cell of a notebook; where a checkout is around the notebook already, there is nothing to do"
+def install(name, cells, config):
+    "The install cell of notebook `name`; where a checkout is around the notebook already, there is nothing to do"
+    folder = (Path(config['nbs_path'])/name).parent.as_posix()
     wanted = ','.join(needed_extras(cells, config))
     return f"""#| hide
-if 'google.colab' in str(get_ipython()) and not get_ipython().getoutput('ls ../settings.ini 2> /dev/null'):
+if 'google.colab' in str(get_ipython()) and not get_ipython().getoutput('ls {'../'*(folder.count('/') + 1)}settings.ini 2> /dev/null'):
     !git clone -q --depth 1 --branch {config['branch']} {config['git_url']} {config['repo']}
     !pip install -q './{config['repo']}{f'[{wanted}]' if wanted else ''}'
-    %cd -q {config['repo']}/{config['nbs_path']}"""
+    %cd -q {config['repo']}/{folder}"""
 
 def is_badge(cell): return cell['cell_type'] == 'markdown' and ''.join(cell['source']).startswith('[![Open in Colab](')
 def is_install(cell): return cell['cell_type'] == 'code' and ''.join(cell['source']).startswith("#| hide\nif 'google.colab' in str(get_ipython())")
@@ -75,7 +69,7 @@ def with_colab(name, cells, config):
     rest = [cell for cell in cells if not is_badge(cell) and not is_install(cell)]
     if not rest or not ''.join(rest[0]['source']).startswith('# '): raise ValueError(f'{name}: the first cell is no title (`# Title`)')
     ids = [next((cell['id'] for cell in cells if found(cell)), sha256(f'{name} {kind}'.encode()).hexdigest()[:8]) for kind, found in (('badge', is_badge), ('install', is_install))]
-    return [rest[0], make_cell('markdown', badge(name, config), ids[0]), make_cell('code', install(rest, config), ids[1]), *rest[1:]]
+    return [rest[0], make_cell('markdown', badge(name, config), ids[0]), make_cell('code', install(name, rest, config), ids[1]), *rest[1:]]
 
 def differences(name, cells, config):
     "What `--check` says of a notebook"
@@ -93,7 +87,7 @@ def run_cell(source, colab, times=1):
     with tempfile.TemporaryDirectory() as temporary:
         folder, before = Path(temporary).resolve(), Path.cwd()
         (folder/'content').mkdir()
-        for name, work in ('git', 'for to; do :; done; mkdir -p "$to/nbs"; touch "$to/settings.ini"'), ('pip', ':'):
+        for name, work in ('git', 'for to; do :; done; mkdir -p "$to/nbs/more"; touch "$to/settings.ini"'), ('pip', ':'):
             (folder/name).write_text(f'#!/bin/sh\necho {name} "$@" >> "{folder}/calls"\n{work}\n')
             (folder/name).chmod(0o755)
         try:
@@ -124,6 +118,8 @@ def self_test():
     assert run_cell(source, colab=False) == ([], 'content')
     calls = ['git clone -q --depth 1 --branch main https://github.com/us/ours ours', 'pip install -q ./ours[dev,probe]']
     assert run_cell(source, colab=True) == run_cell(source, colab=True, times=2) == (calls, 'content/ours/nbs')
+    source = ''.join(with_colab('more/one.ipynb', cells, config)[2]['source'])
+    assert run_cell(source, colab=True) == run_cell(source, colab=True, times=2) == (calls, 'content/ours/nbs/more')
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -133,14 +129,15 @@ def main():
     if args.check: self_test()
     if not config['git_url'].startswith('https://github.com/'): sys.exit(f"settings.ini: git_url = {config['git_url']}: Colab opens notebooks of https://github.com/USER/REPOSITORY only")
     lines = []
-    for path in sorted((root/config['nbs_path']).glob('[!_.]*.ipynb')):
-        try: notebook = json.loads(text := path.read_text(encoding='utf-8')); found = list(differences(path.name, notebook['cells'], config))
+    for path in notebooks():
+        name = path.relative_to(root/config['nbs_path']).as_posix()
+        try: notebook = json.loads(text := path.read_text(encoding='utf-8')); found = list(differences(name, notebook['cells'], config))
         except ValueError as error: sys.exit(str(error))
         lines += [f'{path.relative_to(root).as_posix()} {line}' for line in found]
         if args.check: continue
-        notebook['cells'] = with_colab(path.name, notebook['cells'], config)
+        notebook['cells'] = with_colab(name, notebook['cells'], config)
         changed = json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
-        if changed != text: path.write_text(changed, encoding='utf-8'); print(f'{path.name}: extras {needed_extras(notebook["cells"], config) or "none"}')
+        if changed != text: path.write_text(changed, encoding='utf-8'); print(f'{name}: extras {needed_extras(notebook["cells"], config) or "none"}')
     if args.check and lines: sys.exit('\n'.join([*lines, 'python tools/colab.py mends that']))
 
 if __name__ == '__main__': main()

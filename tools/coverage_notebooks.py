@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from symtable import symtable
 
-root = Path(__file__).resolve().parent.parent
+from tree import notebooks as all_notebooks, root
 library = root/'speech_ae'
 settings = """[run]
 data_file = {folder}/data
@@ -64,10 +64,10 @@ def measure(notebooks, flags, folder):
 def table(data):
     "Rows of module, lines, covered lines, percent, ranges missing; the last one is the sum"
     rows = []
-    for path in sorted(library.glob('*.py')):
+    for path in sorted(library.rglob('*.py')):
         if path.name.startswith('_'): continue
         _, lines, _, missing, ranges = data.analysis2(str(path))
-        rows.append(dict(module=path.stem, lines=len(lines), covered=len(lines) - len(missing), missing=ranges))
+        rows.append(dict(module='.'.join(path.relative_to(library).with_suffix('').parts), lines=len(lines), covered=len(lines) - len(missing), missing=ranges))
     rows.append(dict(module='all', lines=sum(row['lines'] for row in rows), covered=sum(row['covered'] for row in rows), missing=''))
     return [row | dict(percent=round(100*row['covered']/max(row['lines'], 1), 1)) for row in rows]
 
@@ -79,13 +79,13 @@ def main():
     parser.add_argument('--json', type=Path, help='file to write the table to')
     parser.add_argument('--inside', action='store_true', help=argparse.SUPPRESS)   # the process that coverage watches
     args = parser.parse_args()
-    notebooks = [path.resolve() for path in args.notebooks] or sorted((root/'nbs').glob('[!_.]*.ipynb'))
+    notebooks = [path.resolve() for path in args.notebooks] or all_notebooks()
     if args.inside: sys.exit(not run(notebooks[0], args.flags.split()))
     with tempfile.TemporaryDirectory() as folder:
         failed, data = measure(notebooks, args.flags, Path(folder))
         rows = table(data)
-    print(f"\n{'module':16} {'lines':>6} {'covered':>7}      %  missing")
-    for row in rows: print(f"{row['module']:16} {row['lines']:6} {row['covered']:7} {row['percent']:6.1f}  {row['missing']}")
+    print(f"\n{'module':24} {'lines':>6} {'covered':>7}      %  missing")
+    for row in rows: print(f"{row['module']:24} {row['lines']:6} {row['covered']:7} {row['percent']:6.1f}  {row['missing']}")
     if args.json: args.json.write_text(json.dumps(rows, indent=1) + '\n')
     if failed: sys.exit(f"failed: {', '.join(failed)}")
     if rows[-1]['percent'] < args.fail_under: sys.exit(f"{rows[-1]['percent']} % of the library is executed, less than {args.fail_under:g} %")

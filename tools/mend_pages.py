@@ -31,7 +31,7 @@ def mend_notebook(path):
 
 def main():
     self_test()
-    paths = sorted((Path(sys.argv[1]) if len(sys.argv) > 1 else root/'_proc').glob('*.ipynb'))
+    paths = sorted((Path(sys.argv[1]) if len(sys.argv) > 1 else root/'_proc').rglob('*.ipynb'))
     if not paths: sys.exit('no processed notebooks: nbdev_proc_nbs makes them')
     print(f'{sum(map(mend_notebook, paths))} of {len(paths)} notebooks mended')
 

@@ -4,7 +4,7 @@ Without names, all notebooks. Cells that nbdev_test skips keep the outputs they 
 import argparse, os, subprocess, sys
 from pathlib import Path
 
-root = Path(__file__).resolve().parent.parent
+from tree import notebooks, root
 os.environ['MATPLOTLIBRC'] = str(root/'nbs')   # read when matplotlib is imported, which importing execnb does
 
 def code_cells(nb): return [o for o in nb.cells if o.cell_type == 'code']
@@ -36,7 +36,7 @@ def run(fn, flags):
         for cell, ran in zip(code_cells(nb), code_cells(executed[0])): cell.outputs = ran.outputs
         write_nb(nb, fn)
         nbdev_clean(str(fn))
-    print(f"{'ok    ' if ok else 'FAILED'} {fn.name}  {seconds:.0f} s  {fn.stat().st_size/1024:.0f} KB", flush=True)
+    print(f"{'ok    ' if ok else 'FAILED'} {fn.relative_to(root/'nbs')}  {seconds:.0f} s  {fn.stat().st_size/1024:.0f} KB", flush=True)
     return ok
 
 def main():
@@ -44,7 +44,7 @@ def main():
     parser.add_argument('notebooks', nargs='*', type=Path)
     parser.add_argument('--flags', default='', help='flags (of tst_flags) whose cells run too, separated by spaces')
     args = parser.parse_args()
-    names = [o.resolve() for o in args.notebooks] or sorted((root/'nbs').glob('[!_.]*.ipynb'))
+    names = [o.resolve() for o in args.notebooks] or notebooks()
     os.chdir(root/'nbs')
     if len(names) == 1: sys.exit(not run(names[0], args.flags.split()))
     commands = [[sys.executable, os.path.abspath(__file__), str(name), '--flags', args.flags] for name in names]   # a fresh process for every notebook

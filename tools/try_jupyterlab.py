@@ -1,6 +1,6 @@
 """Run notebooks in JupyterLab as a person would, in a browser: `python tools/try_jupyterlab.py [--screenshots DIR] [NOTEBOOK ...]`
 
-Without names, nbs/06_explore.ipynb. A copy of this tree is opened in JupyterLab and Chromium; every cell is run, and must end without an error. A notebook whose cells make sliders must react to them:
+Without names, nbs/explore.ipynb. A copy of this tree is opened in JupyterLab and Chromium; every cell is run, and must end without an error. A notebook whose cells make sliders must react to them:
 each slider that stands above a picture is moved, the picture has to change, and a player has to be there. Needs `pip install jupyterlab playwright` and Chromium or Google Chrome.
 Exit status 0 if all went well or something needed is absent, which is said; 1 with one line if not."""
 import argparse, contextlib, json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
@@ -173,7 +173,7 @@ def self_test(browser, address, folder, scratch):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('notebooks', nargs='*', type=Path, default=[root/'nbs/06_explore.ipynb'])
+    parser.add_argument('notebooks', nargs='*', type=Path, default=[root/'nbs/explore.ipynb'])
     parser.add_argument('--screenshots', type=Path, help='folder for pictures of what was seen')
     parser.add_argument('--seconds', type=float, default=900, help='most that the cells of one notebook may take')
     args = parser.parse_args()

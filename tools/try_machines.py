@@ -11,7 +11,7 @@ that a notebook prints although it passes. The exit status is 1 if a notebook of
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 
-root = Path(__file__).resolve().parent.parent
+from tree import notebooks, root
 results = root/'benchmarks/results/machines.json'
 sys.path.insert(0, str(root/'benchmarks'))
 from machine import processor
@@ -61,7 +61,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--environments', type=Path, help='folder with the virtual environments')
     parser.add_argument('--settings', nargs='*', default=list(SETTINGS), choices=SETTINGS)
-    parser.add_argument('--notebooks', nargs='*', default=sorted(p.stem for p in (root/'nbs').glob('[!_.]*.ipynb')))
+    parser.add_argument('--notebooks', nargs='*', default=[p.relative_to(root/'nbs').with_suffix('').as_posix() for p in notebooks()])
     parser.add_argument('--seconds', type=int, default=1500, help='time limit of a notebook')
     parser.add_argument('--show', action='store_true', help='only print the table')
     args = parser.parse_args()
