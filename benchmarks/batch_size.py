@@ -14,7 +14,7 @@ import torch
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 from machine import processor
-from speech_ae.audio import SpeechAEError
+from speech_ae.common.files import SpeechAEError
 from speech_ae.data.corpus import describe_split, split_by_speaker
 from speech_ae.data.preparation import prepare_corpus
 from speech_ae.training import Callback, TrainConfig, Trainer, complete_config

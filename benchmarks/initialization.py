@@ -15,7 +15,8 @@ from speech_ae.data.corpus import bandwidth
 from speech_ae.measure.evaluation import WIDE_BAND
 from speech_ae.baselines import best_linear_floor, full_mdct
 from speech_ae.measure.intervals import paired_interval, speaker_interval
-from speech_ae.model import ModelConfig, build_model
+from speech_ae.model import ModelConfig
+from speech_ae.adaptive.model import build_model
 from speech_ae.measure.quality import available_metrics, measure_recording
 from speech_ae.training import TrainConfig, start_run
 

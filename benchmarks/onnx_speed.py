@@ -13,7 +13,8 @@ import onnx
 import torch
 from speech_ae.deploy.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
 from speech_ae.learner.initialization import initialize
-from speech_ae.model import ModelConfig, SpeechAE, build_model, frames_rms
+from speech_ae.model import ModelConfig, SpeechAE, frames_rms
+from speech_ae.adaptive.model import build_model
 from speech_ae.learner.optimizer import ScaledAdam, step_scale
 
 CHUNKS = {60: 16, 180: 32} # Of recordings of so many seconds

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from .audio import SpeechAEError, load_audio, plot_spectrogram, show_path, synth_speech
+from .audio import load_audio, plot_spectrogram, synth_speech
+from .common.files import SpeechAEError, show_path
 from .data.corpus import Source, check_corpus, exclude_recording, list_sources, read_excluded, take_files
 from .denoising import DENOISE_METHODS, denoise, normalize_level
 from .framing import Framing

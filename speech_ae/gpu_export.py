@@ -16,13 +16,15 @@ from types import SimpleNamespace
 import torch
 from fastcore.script import Param, call_parse, is_cli
 import speech_ae
-from .audio import SpeechAEError, atomic_path, find_audio, save_audio, show_path, synth_speech
+from .audio import find_audio, save_audio, synth_speech
+from .common.files import SpeechAEError, atomic_path, show_path
 from .data.batches import AudioDataset, collate
 from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
 from .common.commands import command
 from .data.corpus import split_by_speaker
 from .deploy.exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
+from .adaptive.model import load_pretrained
 from .data.preparation import prepare_corpus
 from .learner.report import environment
 from .training import TrainConfig, Trainer, check_config, complete_config, pick_device
@@ -185,7 +187,7 @@ _ENDINGS = dict(safetensors='', onnx='.onnx', torchscript='.pt', torch_export='.
 
 def _original(model):
     "A copy of a model, or the model in a folder, on the CPU in evaluation mode"
-    return copy.deepcopy(model).cpu().eval() if isinstance(model, SpeechAE) else SpeechAE.from_pretrained(model)
+    return copy.deepcopy(model).cpu().eval() if isinstance(model, SpeechAE) else load_pretrained(model)
 
 def export_model(model, # `SpeechAE`, run folder or model folder
                  to, # A key of `FORMATS`

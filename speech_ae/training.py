@@ -23,17 +23,21 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
-from .audio import SpeechAEError, can_hold_sample_corpus, load_audio, make_sample_corpus, show_path
+from .audio import load_audio
+from .common.files import SpeechAEError, show_path
+from .data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
 from .data.batches import AudioDataset, Samples
-from .learner.checkpoints import CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state
-from .learner.checkpoints import room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, write_file, write_json, write_table
+from .learner.checkpoints import check_optimizer, check_tensors, CHECKPOINT_FORMAT, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state, room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, TrainingError, write_file, write_json, write_table
 from .common.commands import Interrupted, command, show_duration
 from .data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .denoising import DENOISE_METHODS
 from .learner.distributed import DistributedError, Ranks, launch
 from .learner.initialization import INITS, check_init, default_init, initialize
 from .metrics import measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, SpeechAE, build_model, check_fields, count_parameters, frame_mask, mel_bands, overlapped, read_json, snr_db, weights_digest
+from .model import PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped, snr_db
+from .adaptive.model import build_model, load_pretrained
+from .common.untrusted import check_fields, read_json
+from .common.weights import weights_digest
 from .learner.optimizer import ScaledAdam, step_scale, update_average
 from .common.page import html_text, loudest
 from .learner.panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
@@ -1066,7 +1070,7 @@ class Report(Callback):
 
     def after_fit(self, trainer):
         folder = trainer.config.run_dir
-        model = SpeechAE.from_pretrained(folder).to(trainer.device)
+        model = load_pretrained(folder).to(trainer.device)
         train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, crop_frames=_LONGEST, framing=model.framing) for split in ('train', 'valid'))
         best = next(row for row in trainer.history if row['epoch'] == self.stopping.best_epoch)
         example = save_examples(folder, model, valid)
@@ -1393,7 +1397,7 @@ def _train_in_processes(settings, given, resume, processes):
     config = TrainConfig(**settings)
     folder = Path(resume).parent if resume not in (None, 'auto') and not config.output_dir else complete_config(config).run_dir
     words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume else [])
-    try: launch(words, processes)
+    try: launch(words, processes, ('-m', 'speech_ae.training'))
     except DistributedError as e:
         if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on' if (folder/'last.pt').exists() else f'{e}; the same command goes on', e.status) from None
         raise

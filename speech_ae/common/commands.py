@@ -9,7 +9,7 @@ __all__ = ['Interrupted', 'command', 'show_duration', 'progress']
 import sys, time
 from contextlib import contextmanager
 from fastcore.script import is_cli
-from ..audio import SpeechAEError, show_path
+from .files import SpeechAEError, show_path
 
 # %% ../../nbs/common/commands.ipynb #bb441a75
 class Interrupted(SpeechAEError):

@@ -14,7 +14,7 @@ from base64 import b64encode
 from dataclasses import dataclass
 from html.parser import HTMLParser
 import numpy as np
-from ..audio import atomic_path, show_path
+from .files import atomic_path, show_path
 
 # %% ../../nbs/common/page.ipynb #9309dda5
 def html_text(value, # Anything with a `str`

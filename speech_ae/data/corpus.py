@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
-from ..audio import AUDIO_EXTENSIONS, SpeechAEError, AudioError, _read_recording, atomic_path, find_audio, show_path
+from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
+from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.commands import progress
 from .isolation import Isolated
 

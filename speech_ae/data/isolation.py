@@ -8,7 +8,8 @@ __all__ = ['Isolated']
 # %% ../../nbs/data/isolation.ipynb #a442029c
 import importlib, json, os, signal, subprocess, sys
 import numpy as np
-from ..audio import AudioError, SpeechAEError, show_path
+from ..audio import AudioError
+from ..common.files import SpeechAEError, show_path
 
 # %% ../../nbs/data/isolation.ipynb #6b2ef91a
 def _write(pipe, values):

@@ -19,8 +19,11 @@ import torch
 from torch import nn
 from fastcore.basics import patch
 from ..adaptive.allocation import CODEBOOK_SIZE, _FLOOR, Allocation, _cosines, _distances
-from ..audio import SpeechAEError, atomic_path, show_path, synth_speech
-from ..model import SpeechAE, _turn, frame_mask, frames_rms, parse_json, read_json, weights_sha256
+from ..audio import synth_speech
+from ..common.files import SpeechAEError, atomic_path, show_path
+from ..model import SpeechAE, _turn, frame_mask, frames_rms, weights_sha256
+from ..adaptive.model import load_pretrained
+from ..common.untrusted import parse_json, read_json
 
 # %% ../../nbs/deploy/exports.ipynb #ff3f2e0c
 class ExportError(SpeechAEError):
@@ -845,7 +848,7 @@ def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
 
 # %% ../../nbs/deploy/exports.ipynb #96096468
 def _open_folder(path):
-    model, table = SpeechAE.from_pretrained(path), Path(path)/'export.json'
+    model, table = load_pretrained(path), Path(path)/'export.json'
     def run(x, lengths):
         with torch.no_grad(): return model(x.masked_fill(~frame_mask(lengths, x.shape[1]).unsqueeze(-1), 0), lengths)
     return Exported(read_json(table, error=ExportError) if os.path.lexists(table) else {}, run)

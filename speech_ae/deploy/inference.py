@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_pieces', 'batch_pieces', 'encode_recordings',
-           'encode_recording', 'decode_recordings', 'decode_latents', 'save_latents', 'Outcome', 'encode_files',
-           'decode_files', 'encode_cli', 'decode_cli']
+           'encode_recording', 'decode_recordings', 'decode_latents', 'save_latents', 'encode_file', 'decode_file',
+           'Outcome', 'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
 
 # %% ../../nbs/deploy/inference.ipynb #bbf24f98
 import csv, math, os, queue, threading, time
@@ -19,14 +19,16 @@ from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
 from ..adaptive.model import AdaptiveAE
 from ..adaptive.allocation import unlapped
-from ..audio import AudioError, SpeechAEError, atomic_path, save_audio, show_path
+from ..audio import AudioError, save_audio
+from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.commands import command, progress, show_duration
 from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
 from ..denoising import DENOISE_METHODS
 from ..measure.evaluation import Subject, _Preparation, open_subject
 from ..data.isolation import Isolated
 from ..measure.latents import LatentsError, read_latents
-from ..model import SpeechAE, check_fields, weights_sha256
+from ..model import SpeechAE, weights_sha256
+from ..common.untrusted import check_fields
 from ..data.preparation import _prepare_apart, _stop_on_signal
 
 # %% ../../nbs/deploy/inference.ipynb #fc222296
@@ -297,8 +299,7 @@ def _pack(model, latents, length, language, speaker, digest):
     "What a file of latents holds"
     return dict(latents=latents, times=model.framing.times(len(latents)), length=length, sample_rate=model.config.sample_rate, language=language, speaker=speaker, model_sha256=digest)
 
-@patch
-def encode_file(self:SpeechAE,
+def encode_file(model:SpeechAE,
                 path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3, up to an hour
                 output=None, # .npz file to write; none if None
                 *, as_is=False, # Neither suppress noise nor set the level, as the model's card says
@@ -307,11 +308,11 @@ def encode_file(self:SpeechAE,
                 **how, # See `encode_recording`
                ) -> dict: # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz), 'language', 'speaker', 'model_sha256'
     "Latents of a recording, prepared as those that the model was trained on; `AudioError` says what is wrong with it"
-    with Isolated(_READER) as read: prepared = _prepare(Path(path), _settings(self, as_is), read)
+    with Isolated(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
     if prepared.values is None: raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_source(Path(path).name, Path(path).resolve().parent.name), prepared.samples
     prepared.values = None
-    found = _pack(self, encode_recording(self, samples, **how), len(samples), named.language if language is None else language, named.speaker if speaker is None else speaker, weights_sha256(self))
+    found = _pack(self, encode_recording(model, samples, **how), len(samples), named.language if language is None else language, named.speaker if speaker is None else speaker, weights_sha256(model))
     if output is not None: save_latents(output, found)
     return found
 
@@ -325,8 +326,7 @@ def _check_fit(model, found, name, digest, any_model=False):
     if found['sample_rate'] != config.sample_rate: refuse(f'made at {found["sample_rate"]} Hz, but this model works at {config.sample_rate} Hz')
     if int(model.framing.n_frames(found['length'])) != len(latents): refuse(f'{len(latents)} frames, but its {found["length"]} samples would have {int(model.framing.n_frames(found["length"]))}')
 
-@patch
-def decode_file(self:SpeechAE,
+def decode_file(model:SpeechAE,
                 latents, # .npz file of latents, or what `encode_file` gives
                 output=None, # File to write: .wav, .flac, .ogg or .mp3; none if None
                 *, any_model=False, # Decode what another model has encoded, if it has as many numbers per frame
@@ -334,10 +334,10 @@ def decode_file(self:SpeechAE,
                ) -> np.ndarray: # Samples, shape (length,), float32, as long as the recording
     "A recording from its latents; `InferenceError` if another model made them, `LatentsError` if the file is none"
     found, name = (latents, 'latents') if isinstance(latents, dict) else (read_latents(latents), show_path(latents))
-    _check_fit(self, found, name, weights_sha256(self), any_model)
-    samples = decode_latents(self, found['latents'].astype(np.float32, copy=False), found['length'], **how)
+    _check_fit(model, found, name, weights_sha256(model), any_model)
+    samples = decode_latents(model, found['latents'].astype(np.float32, copy=False), found['length'], **how)
     del found
-    if output is not None: save_audio(output, samples, self.config.sample_rate)
+    if output is not None: save_audio(output, samples, model.config.sample_rate)
     return samples
 
 # %% ../../nbs/deploy/inference.ipynb #e61d1507

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from fastcore.script import Param, call_parse, is_cli
 from .. import __version__
-from ..audio import SpeechAEError, load_audio, save_audio, show_path
+from ..audio import load_audio, save_audio
+from ..common.files import SpeechAEError, show_path
 from ..common.commands import command, show_duration
 from ..measure.evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
 from ..data.isolation import Isolated
-from ..model import SpeechAE, count_parameters, open_regular, read_json, weights_sha256
+from ..model import SpeechAE, count_parameters, weights_sha256
+from ..adaptive.model import load_pretrained
+from ..common.untrusted import open_regular, read_json
 from ..common.page import count_text, number_text
 from ..measure.quality import METRICS, SI_SDR_CEILING
 from ..training import TrainConfig
@@ -181,8 +184,8 @@ def _what(facts):
             f'It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} trainable parameters.')
 
 def _use(facts, place):
-    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\nfrom speech_ae.deploy.sharing import load_model\n\nmodel = load_model({place!r})\nfound = model.encode_file('recording.wav')\n"
-            "print(found['latents'].shape)  # frames, numbers per frame\nsamples = model.decode_file(found, 'again.wav')\n```\n\n"
+    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\nfrom speech_ae.deploy.sharing import load_model\n\nmodel = load_model({place!r})\nfound = encode_file(model, 'recording.wav')\n"
+            "print(found['latents'].shape)  # frames, numbers per frame\nsamples = decode_file(model, found, 'again.wav')\n```\n\n"
             'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a recording as those of the training were: ' + _prepared(facts) + '.')
 
 def _prepared(facts):
@@ -505,14 +508,14 @@ def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`
     "A model from disk or from the Hugging Face Hub; nothing that comes with it is executed"
     if Path(name).is_dir() or not isinstance(name, str):
         if revision is not None: raise ShareError(f'{show_path(name)}: a folder, which has no revisions; leave revision out')
-        return SpeechAE.from_pretrained(name)
+        return load_pretrained(name)
     if not is_hub_name(name): raise ShareError(f'{one_line(name)}: neither a folder nor a name on the Hub, which is user/name')
     hub = _hub()
     if not local_files_only: _check_sizes(hub, name, revision)
     with _asking(f'{name} (no folder here)'): folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*_FILES], local_files_only=local_files_only, library_name='speech_ae', library_version=__version__))
     for file in _FILES[:2]:
         if not (folder/file).exists(): raise ShareError(f'{name}: not a model of speech_ae ({file} is missing)')
-    return SpeechAE.from_pretrained(folder)
+    return load_pretrained(folder)
 
 # %% ../../nbs/deploy/sharing.ipynb #a6c3fc21
 def check_upload(shared:SharedFolder, # From `model_folder`

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import nn
-from ..audio import SpeechAEError
+from ..common.files import SpeechAEError
 from ..framing import Framing, _add_at_hops
 from ..model import SpeechAE
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import torch
-from ..audio import SpeechAEError, atomic_path, show_path
-from ..model import weights_digest
+from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.weights import weights_digest
 
 # %% ../../nbs/learner/checkpoints.ipynb #451b2601
 class TrainingError(SpeechAEError):

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from fastcore.basics import patch
-from ..audio import SpeechAEError
+from ..common.files import SpeechAEError
 
 # %% ../../nbs/learner/distributed.ipynb #495e4862
 class DistributedError(SpeechAEError):
@@ -255,8 +255,8 @@ def _passing_on(process):
 # %% ../../nbs/learner/distributed.ipynb #3be027af
 def launch(arguments, # Words of the program's command line
            processes:int, # On this machine: one for each GPU
-           *, program=('-m', 'speech_ae.training'), # What each of them runs: a module, or the path of a script
-           machines=('--standalone',), # What torchrun must know to find the other machines, if there are any
+           program, # What each of them runs: the path of a script as [path], or ['-m', module]
+           *, machines=('--standalone',), # What torchrun must know to find the other machines, if there are any
           ):
     "Run a program in several processes and show what it prints; `DistributedError` with the cause if it fails, `KeyboardInterrupt` once it has saved itself and stopped"
     if processes < 1: raise DistributedError(f'{processes} processes: a run needs at least 1')

@@ -13,9 +13,12 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..audio import SpeechAEError, load_audio, show_path
+from ..audio import load_audio
+from ..common.files import SpeechAEError, show_path
 from ..common.commands import show_duration
-from ..model import SpeechAE, open_regular, read_json
+from ..model import SpeechAE
+from ..adaptive.model import load_pretrained
+from ..common.untrusted import open_regular, read_json
 from ..common.page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
 
 # %% ../../nbs/learner/panel.ipynb #125b195e
@@ -299,7 +302,7 @@ class Run:
     def report(self) -> dict: return read_json(self.folder/'report.json', 2**24, RunError) if (self.folder/'report.json').exists() else {}  # empty until the run has ended
 
     @cached_property
-    def model(self) -> SpeechAE: return SpeechAE.from_pretrained(self.folder)  # the best so far
+    def model(self) -> SpeechAE: return load_pretrained(self.folder)  # the best so far
 
     @property
     def best(self) -> dict: return min((row for row in self.history if not math.isnan(row['valid_loss'])), key=lambda row: row['valid_loss'], default=None)  # row of the best epoch

@@ -11,7 +11,8 @@ import errno, math, os, platform, sys
 from pathlib import Path
 import numpy as np
 import torch
-from ..audio import save_audio, show_path
+from ..audio import save_audio
+from ..common.files import show_path
 from ..data.batches import AudioDataset
 from .checkpoints import room_for, write_file, write_json
 from ..common.commands import show_duration

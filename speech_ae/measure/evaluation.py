@@ -20,7 +20,8 @@ import numpy as np
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
 from .. import __version__
-from ..audio import SpeechAEError, read_audio, show_path
+from ..audio import read_audio
+from ..common.files import SpeechAEError, show_path
 from ..data.batches import AudioDataset
 from ..learner.checkpoints import plain_json, write_json
 from ..common.commands import command, progress
@@ -30,7 +31,9 @@ from ..baselines import best_linear_floor, low_pass_floor, noise_filled_floor, q
 from .intervals import Interval, speaker_interval
 from ..data.isolation import Isolated
 from ..metrics import mdct_floor, pca_floor
-from ..model import SpeechAE, check_fields, count_parameters, open_regular, read_json, show_value
+from ..model import count_parameters
+from ..adaptive.model import load_pretrained
+from ..common.untrusted import check_fields, open_regular, read_json, show_value
 from .outside_codecs import missing_codecs, outside_codecs
 from ..common.page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
                             number_text, player, scatter_chart, settings_list, tile_list, write_text)
@@ -115,7 +118,7 @@ def open_subject(model, # Run folder, model folder, or an object with `reconstru
     if not isinstance(model, (str, os.PathLike)): return Subject(model, getattr(model, 'name', type(model).__name__))
     folder = Path(model)
     if not folder.is_dir(): raise EvaluationError(f'--model {show_path(folder)}: no such folder; give a run folder or a model folder')
-    loaded, is_run = SpeechAE.from_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
+    loaded, is_run = load_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
     source = folder/'model' if is_run else folder
     check_fields({k: loaded.card[k] for k in ('denoise', 'level') if k in loaded.card}, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), f'{show_path(source/"config.json")}: card', EvaluationError)
     digest, config = hashlib.sha256((source/'model.safetensors').read_bytes()).hexdigest(), None

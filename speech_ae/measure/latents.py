@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..audio import SpeechAEError, read_audio, show_path
+from ..audio import read_audio
+from ..common.files import SpeechAEError, show_path
 from .evaluation import ModelCoder
 from ..framing import Framing
 from .intervals import resampled_ends
 from ..metrics import measure
-from ..model import open_regular, show_value
+from ..common.untrusted import open_regular, show_value
 
 # %% ../../nbs/measure/latents.ipynb #1f837769
 class LatentsError(SpeechAEError):

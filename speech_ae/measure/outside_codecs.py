@@ -17,7 +17,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 from scipy.signal import correlate, resample_poly
-from ..audio import SpeechAEError
+from ..common.files import SpeechAEError
 
 # %% ../../nbs/measure/outside_codecs.ipynb #40ee706e
 class CodecError(SpeechAEError):

@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import soxr
 from scipy.fft import rfft
-from ..audio import SpeechAEError, show_path
+from ..common.files import SpeechAEError, show_path
 from ..data.corpus import bandwidth as recording_bandwidth
 from ..framing import Framing
 from ..metrics import si_sdr
