@@ -10,9 +10,7 @@ import torch
 from joblib import Parallel, delayed
 import speech_ae.learner.initialization as initialization
 from machine import processor
-from speech_ae.audio import load_audio
-from speech_ae.data.corpus import bandwidth
-from speech_ae.measure.evaluation import WIDE_BAND
+from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
 from speech_ae.baselines import best_linear_floor, full_mdct
 from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.model import ModelConfig
@@ -65,7 +63,7 @@ def main():
         trainer = start_run(TrainConfig(data_dir=args.data_dir, output_dir=folder, init='random', device='cpu'))
         (train, speakers), (unseen, who) = (([s[i] for i in range(len(s))], [s.corpus.recordings[crop[0]].speaker for crop in s.crops]) for s in (trainer.whole, trainer.valid_set))
         scale, moments, files = trainer.measured_scale(), trainer.moments, [trainer.valid_set.file(i) for i in range(len(unseen))]
-    wide = [i for i, file in enumerate(files) if round(bandwidth(load_audio(Path(args.data_dir)/file), 22_050), -2) >= WIDE_BAND]
+    wide = [i for i, file in enumerate(files) if read_recorded(Path(args.data_dir)/file)[1]['bandwidth'] >= WIDE_BAND]
     wide = [i for place, i in enumerate(wide) if [who[j] for j in wide[:place]].count(who[i]) < args.per_speaker]
     unseen, who = [unseen[i] for i in wide], [who[i] for i in wide]
     def measure(reconstruct):

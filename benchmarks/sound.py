@@ -1,6 +1,7 @@
 """How the presets sound, from runs that `speech_ae_evaluate` has measured: `python benchmarks/sound.py --runs runs/adaptive runs/adaptive-25 ... --random runs/classic_random`
 
 To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then `speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi`, for each preset.
+Runs of `classic` of other sizes, `--latent_size 50`, are listed with the size behind the preset, as `classic-50`.
 `--random` names a run of `--preset classic --init random --loss frames`, whose curve is put beside that of the run of `classic` among `--runs`.
 `--filled` names a run of `--preset classic --init filled`, trained and evaluated likewise.
 `--keep` replaces only the presets of these runs. Writes benchmarks/results/sound.json, which notebooks and README read: no paths, no names of files."""
@@ -36,7 +37,7 @@ def curve(run):
 def training(run):
     "Settings and outcome of a run"
     report = json.loads((run/'report.json').read_text())
-    settings = {k: report['config'][k] for k in ('preset', 'init', 'loss', 'epochs', 'batch_size', 'learning_rate', 'precision', 'crop_frames', 'seed', 'denoise', 'level') if k in report['config']}
+    settings = {k: report['config'][k] for k in ('preset', 'latent_size', 'init', 'loss', 'epochs', 'batch_size', 'learning_rate', 'precision', 'crop_frames', 'seed', 'denoise', 'level') if k in report['config']}
     return dict(settings=settings, parameters=report['parameters'], seconds=report['seconds'], best_epoch=report['best_epoch'], split=report['split'], floor=round(report['floor'], 5), quality=report['quality'], curve=curve(run))
 
 def main():
@@ -51,7 +52,8 @@ def main():
     models = before.get('models', {})
     for run in args.runs:
         found = training(run)
-        models[found['settings']['preset']] = found | dict(evaluation=evaluation(run))
+        settings = found['settings']
+        models[settings['preset'] + (f'-{settings["latent_size"]}' if settings.get('latent_size') else '')] = found | dict(evaluation=evaluation(run))
     environment = {k: v for k, v in json.loads((args.runs[0]/'report.json').read_text())['environment'].items() if k not in ('system', 'peak_memory_mb')}
     filled = training(args.filled) | dict(evaluation=evaluation(args.filled)) if args.filled else before.get('classic_filled')
     result = dict(models=models, classic_random=training(args.random) if args.random else before.get('classic_random'), classic_filled=filled, environment=environment, cpu=processor())

@@ -49,6 +49,8 @@ class NonFiniteStep(TrainingError):
     "Two steps in a row whose loss or gradient is not finite; the trainer is where it was before the first"
 
 # %% ../nbs/04_training.ipynb #bee2da9d
+_OF_MODEL = ('latent_size', 'hidden_size', 'n_layers', 'dropout')  # settings that are also those of a `ModelConfig`
+
 @dataclass(frozen=True)
 class TrainConfig:
     "All settings of a run"
@@ -60,6 +62,9 @@ class TrainConfig:
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
     max_files: int = None # Use only so many recordings, taken in turn from languages and speakers
     preset: str = 'classic' # Key of `speech_ae.model.PRESETS`
+    latent_size: int = None # Latent size, at most hidden_size/2 unless `init` is 'random'; that of the preset if None
+    hidden_size: int = None # Width of the LSTMs in each direction; that of the preset if None
+    n_layers: int = None # LSTM layers in the encoder, and in the decoder; that of the preset if None
     init: str = None # Initialization, one of `speech_ae.learner.initialization.INITS`; `default_init` of the preset if None
     loss: str = 'waveform' # What the loss looks at: 'waveform', overlap-added recordings, or 'frames', one by one
     latent_weight: float = 1e-4 # Weight of the latent L2 penalty
@@ -77,6 +82,11 @@ class TrainConfig:
     keep_checkpoints: int = 5 # Checkpoints of every fifth epoch that are kept, the newest; 0 keeps all
     max_bad: int = None # Recordings that may be unusable; max(3, 5 % of the files) if None
     cache_dir: str = None # Folder for prepared corpora; ~/.cache/speech_ae if None
+
+    @property
+    def model_config(self):
+        "The `ModelConfig` of the preset with the sizes that were asked for"
+        return ModelConfig.of(self.preset, **{name: value for name in _OF_MODEL if (value := getattr(self, name)) is not None})
 
     @property
     def run_dir(self): return Path(self.output_dir)
@@ -109,8 +119,8 @@ def has_bfloat16(device:str, # 'cuda', 'cpu' or 'mps'
 def check_config(config:TrainConfig, # With None where the user said nothing
                 ):
     "Raise `TrainingError` for the first setting that makes no sense"
-    most = dict(seed=2**63 - 1, crop_frames=10**6)
-    least = dict(epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, spectral_weight=0, seed=0)
+    most = dict(seed=2**63 - 1, crop_frames=10**6, latent_size=4096, hidden_size=4096, n_layers=16)
+    least = dict(latent_size=1, hidden_size=1, n_layers=1, epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, spectral_weight=0, seed=0)
     for name, bound in least.items():
         value = getattr(config, name)
         if value is not None and not (math.isfinite(value) and value >= bound): raise TrainingError(f'--{name} {value}: must be at least {bound}')
@@ -122,18 +132,21 @@ def check_config(config:TrainConfig, # With None where the user said nothing
         if not 0 <= (getattr(config, name) or 0) <= below: raise TrainingError(f'--{name} {getattr(config, name)}: must lie between 0 and {below}')
     for name, choices in ('device', ('auto', 'cuda', 'cpu', 'mps')), ('loss', ('waveform', 'frames')), ('precision', ('auto', 'float32', 'bfloat16')):
         if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
-    if ModelConfig.of(config.preset).kind == 'adaptive':
+    model_config = config.model_config
+    if model_config.kind == 'adaptive':
+        for name in _OF_MODEL[:3]:
+            if getattr(config, name) is not None: raise TrainingError(f'--{name} {getattr(config, name)}: only for LSTM autoencoders; the transform-coding presets are {", ".join(p for p in PRESETS if PRESETS[p]["kind"] == "adaptive")}')
         if config.precision == 'bfloat16': raise TrainingError(f'--precision bfloat16: --preset {config.preset} has no LSTMs; leave --precision out, or take --preset classic')
     if config.spectral_weight and config.loss == 'frames': raise TrainingError(f'--spectral_weight {config.spectral_weight}: single frames have no loudness of their own; take --loss waveform, or leave --spectral_weight out')
     if config.denoise not in DENOISE_METHODS: raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
-    if config.init is not None: check_init(ModelConfig.of(config.preset), config.init)
+    check_init(model_config, config.init or default_init(model_config))
 
 def complete_config(config:TrainConfig, # With None where the user said nothing
                    ) -> TrainConfig: # With every default filled in that depends on device or corpus
     "Fill in what depends on the device and the corpus"
     check_config(config)
     sample = config.data_dir == 'sample' and not Path('sample').is_dir()
-    model_config, device = ModelConfig.of(config.preset), pick_device(config.device).type
+    model_config, device = config.model_config, pick_device(config.device).type
     kind, init = model_config.kind, config.init or default_init(model_config)
     random = init == 'random'
     gpu, precision = device == 'cuda', config.precision
@@ -181,14 +194,14 @@ class Trainer:
     def __init__(self, config:TrainConfig, # Complete, see `complete_config`
                  corpus:Corpus,
                  recordings, # The corpus's recordings with their split
-                 model_config:ModelConfig=None, # That of `config.preset` if None
+                 model_config:ModelConfig=None, # `config.model_config` if None
                  callbacks=(), # `Callback` objects, called in this order
                  ranks=Ranks(), # The processes of this run
                  input_scale:float=None): # RMS of the training frames; measured if None
         self.config, self.corpus, self.recordings, self.callbacks, self.ranks = config, corpus, recordings, list(callbacks), ranks
         self.device = pick_device(config.device)
         seed_everything(config.seed)
-        model_config = model_config or ModelConfig.of(config.preset, dropout=config.dropout)
+        model_config = model_config or config.model_config
         data = dict(corpus=corpus, recordings=recordings, framing=model_config.framing, seed=config.seed)
         self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames, **data), AudioDataset(split='valid', crop_frames=_LONGEST, **data)
         self.whole, self.samples = AudioDataset(split='train', **data), Samples(corpus, self.device)
@@ -1181,7 +1194,7 @@ def _save_config(config, data_dir, new=False):
 
 # %% ../nbs/04_training.ipynb #3df3ebf8
 def start_run(config:TrainConfig, # As the user gave it
-              model_config:ModelConfig=None, # That of the preset if None
+              model_config:ModelConfig=None, # `config.model_config` if None
               ranks=Ranks(), # The processes of the run
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
@@ -1355,7 +1368,7 @@ def _settle(path:Path, # The checkpoint that the run goes on from
 # %% ../nbs/04_training.ipynb #27baf8a5
 def resume_run(config:TrainConfig, # What the user gave; the rest is read from the run
                checkpoint='auto', # Checkpoint file, or 'auto' for the newest intact one in the run folder
-               model_config:ModelConfig=None, # That of the preset if None
+               model_config:ModelConfig=None, # `config.model_config` if None
                given=None, # Names of the settings that the user gave; those that differ from the default if None
                ranks=Ranks(), # The processes of the run, as many as before or not
               ) -> Trainer: # Ready to `fit`
@@ -1417,6 +1430,9 @@ def train(
     device:Param('Where to compute; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     max_files:int=None, # Use only so many recordings, taken in turn from languages and speakers
     preset:Param('Model to train: classic, an LSTM autoencoder; streaming, the same in one direction; or a transform-coding model', str, choices=list(PRESETS))='classic',
+    latent_size:int=None, # Latent size (default: that of the preset, 100)
+    hidden_size:int=None, # Width of the LSTMs in each direction (default: that of the preset, 256)
+    n_layers:int=None, # LSTM layers in encoder and decoder (default: that of the preset, 2)
     init:Param('Initialization (default: switched for classic, mdct for streaming)', str, choices=list(INITS))=None,
     loss:Param('Error of overlap-added recordings, or of single frames', str, choices=['waveform', 'frames'])='waveform',
     latent_weight:float=1e-4, # Weight of the latent L2 penalty

@@ -304,7 +304,7 @@ def default_init(config, # `ModelConfig`
                 ) -> str: # One of `INITS`; 'fitted' for adaptive models, whose codebooks have to be fitted
     "The initialization that is used unless another is asked for"
     if config.kind != 'network': return 'fitted'
-    return 'switched' if config.bidirectional else 'mdct'
+    return 'switched' if config.bidirectional and config.n_layers == 2 else 'mdct'
 
 def check_init(config, # `ModelConfig`
                init:str, # One of `INITS`, or 'fitted'
