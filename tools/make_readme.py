@@ -2,7 +2,6 @@
 
 Nothing is executed: the saved outputs are shown. Pictures go to README_files/; sound is left out (GitHub does not play it)."""
 import argparse, base64, os, re, sys
-from pathlib import Path
 from nbdev import processors as p
 from nbdev.frontmatter import FrontmatterProc
 from nbdev.process import NBProcessor

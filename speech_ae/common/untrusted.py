@@ -69,7 +69,8 @@ def refused(words, # That the message contains
     if sys.platform == 'linux': resource.setrlimit(resource.RLIMIT_AS, (int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize() + megabytes*2**20, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try: yield
-    except error as e: assert words in str(e), str(e)
+    except error as e:
+        if words not in str(e): raise AssertionError(f'{words!r} is not in the message: {e}') from e
     else: raise AssertionError(f'accepted, where this was expected: {words}')
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)

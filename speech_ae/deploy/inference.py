@@ -312,7 +312,7 @@ def encode_file(model:SpeechAE,
     if prepared.values is None: raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_source(Path(path).name, Path(path).resolve().parent.name), prepared.samples
     prepared.values = None
-    found = _pack(self, encode_recording(model, samples, **how), len(samples), named.language if language is None else language, named.speaker if speaker is None else speaker, weights_sha256(model))
+    found = _pack(model, encode_recording(model, samples, **how), len(samples), named.language if language is None else language, named.speaker if speaker is None else speaker, weights_sha256(model))
     if output is not None: save_latents(output, found)
     return found
 
