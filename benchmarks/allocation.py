@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from speech_ae.adaptive.model import Refiner
 from speech_ae.adaptive.allocation import AdaptiveFloor, Allocation, lapped
+from speech_ae.adaptive.model import Refiner
 from speech_ae.data.batches import AudioDataset
 from speech_ae.data.corpus import bandwidth, split_by_speaker
 from speech_ae.data.preparation import prepare_corpus

@@ -13,10 +13,10 @@ import numpy as np
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 from machine import processor
+from speech_ae.baselines import (LatentQuantizer, Quantized, coefficient_moments, klt_floor, lapped_floor, low_pass_floor, mean_snr, noise_filled_floor, quantized,
+                                 set_apart, switched_klt_floor)
 from speech_ae.data.corpus import bandwidth, split_by_speaker
 from speech_ae.data.preparation import prepare_corpus
-from speech_ae.baselines import (LatentQuantizer, Quantized, coefficient_moments, klt_floor, lapped_floor, low_pass_floor, mean_snr, noise_filled_floor, quantized,
-                              set_apart, switched_klt_floor)
 from speech_ae.measure.intervals import speaker_means
 from speech_ae.metrics import frame_moments, mdct_floor, pca_floor, si_sdr
 

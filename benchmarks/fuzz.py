@@ -12,8 +12,8 @@ here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 import numpy as np, soundfile as sf
 from machine import processor
-from speech_ae.data import isolation
 from speech_ae.audio import AudioError, read_audio, synth_speech
+from speech_ae.data import isolation
 
 KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'DOUBLE', 'ULAW', 'IMA_ADPCM', 'MS_ADPCM', 'GSM610')] + [('WAVEX', 'PCM_16'), ('RF64', 'PCM_16')],
          '.flac': [('FLAC', 'PCM_16'), ('FLAC', 'PCM_24'), ('FLAC', 'long')], '.ogg': [('OGG', 'VORBIS'), ('OGG', 'OPUS')], '.mp3': [('MP3', 'MPEG_LAYER_III'), ('MP3', 'stereo'), ('MP3', 'tagged')]}

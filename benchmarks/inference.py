@@ -8,9 +8,9 @@ from timing import corpus, matrix_rate, options, row, save, seconds, show, take_
 import numpy as np
 import torch
 from torch.nn.functional import linear
+from speech_ae.adaptive.model import build_model
 from speech_ae.learner.initialization import initialize
 from speech_ae.model import ModelConfig
-from speech_ae.adaptive.model import build_model
 
 CASES = (1, 1.5), (1, 5), (1, 60), (16, 5)
 

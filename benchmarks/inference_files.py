@@ -8,11 +8,11 @@ from pathlib import Path
 from timing import corpus, in_process, options, ratio, row, save, seconds, show, take_turns
 import numpy as np
 import torch
-from speech_ae.measure.evaluation import ModelCoder
+from speech_ae.adaptive.model import build_model
 from speech_ae.deploy.inference import decode_latents, decode_recordings, encode_recording, encode_recordings
 from speech_ae.learner.initialization import initialize
+from speech_ae.measure.evaluation import ModelCoder
 from speech_ae.model import ModelConfig, SpeechAE
-from speech_ae.adaptive.model import build_model
 
 RATE, SEAM_SECONDS, CONTEXTS = 22_050, 3., (.03, .05, .1, .2, .3, .5, .75, 1., 1.5, 2.)
 

@@ -10,12 +10,12 @@ import torch
 from joblib import Parallel, delayed
 import speech_ae.learner.initialization as initialization
 from machine import processor
-from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
-from speech_ae.baselines import best_linear_floor, full_mdct
-from speech_ae.measure.intervals import paired_interval, speaker_interval
-from speech_ae.model import ModelConfig
 from speech_ae.adaptive.model import build_model
+from speech_ae.baselines import best_linear_floor, full_mdct
+from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
+from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.measure.quality import available_metrics, measure_recording
+from speech_ae.model import ModelConfig
 from speech_ae.training import TrainConfig, start_run
 
 here = Path(__file__).resolve().parent

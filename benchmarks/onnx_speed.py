@@ -11,11 +11,11 @@ from timing import corpus, matrix_rate, options, row, save, seconds, show, take_
 import numpy as np
 import onnx
 import torch
+from speech_ae.adaptive.model import build_model
 from speech_ae.deploy.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
 from speech_ae.learner.initialization import initialize
-from speech_ae.model import ModelConfig, SpeechAE, frames_rms
-from speech_ae.adaptive.model import build_model
 from speech_ae.learner.optimizer import ScaledAdam, step_scale
+from speech_ae.model import ModelConfig, SpeechAE, frames_rms
 
 CHUNKS = {60: 16, 180: 32} # Of recordings of so many seconds
 MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; those of the timed runs

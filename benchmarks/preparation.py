@@ -9,8 +9,8 @@ from timing import options, quiet, row, save, seconds, show, take_turns, in_proc
 import numpy as np
 import soundfile as sf
 import soxr
-from speech_ae.data import isolation
 from speech_ae.audio import find_audio, load_audio, save_audio, synth_speech
+from speech_ae.data import isolation
 from speech_ae.data.preparation import prepare_corpus
 
 RATE, SECONDS, TARGETS = 44_100, 5, dict(none=350, wiener=200)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 from speech_ae.learner.initialization import initialize
-from speech_ae.model import ModelConfig, SpeechAE, count_parameters, overlapped
 from speech_ae.learner.optimizer import update_average
+from speech_ae.model import ModelConfig, SpeechAE, count_parameters, overlapped
 from speech_ae.training import TrainConfig, Trainer, complete_config
 
 CROP = 150

@@ -13,9 +13,9 @@ from timing import options, save, show
 import numpy as np
 import torch
 from speech_ae.audio import save_audio, synth_speech
+from speech_ae.deploy.streaming import Stream, look_ahead
 from speech_ae.metrics import si_sdr
 from speech_ae.model import SpeechAE
-from speech_ae.deploy.streaming import Stream, look_ahead
 from speech_ae.training import TrainConfig, start_run
 
 CHUNKS = (10, 20, 40, 100) # In ms

@@ -16,17 +16,17 @@ from types import SimpleNamespace
 import torch
 from fastcore.script import Param, call_parse, is_cli
 import speech_ae
+from .adaptive.model import load_pretrained
 from .audio import find_audio, save_audio, synth_speech
+from .common.commands import command
 from .common.files import SpeechAEError, atomic_path, show_path
 from .data.batches import AudioDataset, collate
-from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
-from .common.commands import command
 from .data.corpus import split_by_speaker
-from .deploy.exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
-from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
-from .adaptive.model import load_pretrained
 from .data.preparation import prepare_corpus
+from .deploy.exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
+from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
 from .learner.report import environment
+from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
 from .training import TrainConfig, Trainer, check_config, complete_config, pick_device
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e

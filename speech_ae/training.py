@@ -23,26 +23,26 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from fastcore.script import Param, call_parse, is_cli
-from .audio import load_audio
-from .common.files import SpeechAEError, show_path
-from .data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
-from .data.batches import AudioDataset, Samples
-from .learner.checkpoints import check_optimizer, check_tensors, CHECKPOINT_FORMAT, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state, room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, TrainingError, write_file, write_json, write_table
-from .common.commands import Interrupted, command, show_duration
-from .data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
-from .denoising import DENOISE_METHODS
-from .learner.distributed import DistributedError, Ranks, launch
-from .learner.initialization import INITS, check_init, default_init, initialize
-from .metrics import measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped, snr_db
 from .adaptive.model import build_model, load_pretrained
+from .audio import load_audio
+from .common.commands import Interrupted, command, show_duration
+from .common.files import SpeechAEError, show_path
+from .common.page import html_text, loudest
 from .common.untrusted import check_fields, read_json
 from .common.weights import weights_digest
-from .learner.optimizer import ScaledAdam, step_scale, update_average
-from .common.page import html_text, loudest
-from .learner.panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
+from .data.batches import AudioDataset, Samples
+from .data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
 from .data.preparation import Corpus, prepare_corpus
+from .data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
+from .denoising import DENOISE_METHODS
+from .learner.checkpoints import check_optimizer, check_tensors, CHECKPOINT_FORMAT, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state, room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, TrainingError, write_file, write_json, write_table
+from .learner.distributed import DistributedError, Ranks, launch
+from .learner.initialization import INITS, check_init, default_init, initialize
+from .learner.optimizer import ScaledAdam, step_scale, update_average
+from .learner.panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
 from .learner.report import environment, fit_best_linear, is_collapsed, middle_recording, quality_table, save_examples, short_report, verdict, write_report
+from .metrics import measure, pca_floor
+from .model import PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped, snr_db
 
 # %% ../nbs/04_training.ipynb #21b698ca
 class NonFiniteStep(TrainingError):

@@ -9,8 +9,8 @@ __all__ = ['AudioDataset', 'collate', 'Samples']
 import numpy as np
 from fastcore.basics import patch
 from .corpus import Recording
-from ..framing import Framing
 from .preparation import Corpus
+from ..framing import Framing
 
 # %% ../../nbs/data/batches.ipynb #7894da39
 def _cut(n_frames, crop_frames, shift):

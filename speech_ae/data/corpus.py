@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
 from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
-from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.commands import progress
+from ..common.files import SpeechAEError, atomic_path, show_path
 from .isolation import Isolated
 
 # %% ../../nbs/data/corpus.ipynb #20bb20a9

@@ -14,11 +14,11 @@ import numpy as np
 import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
-from ..common.files import SpeechAEError, show_path
 from ..common.commands import Interrupted, command, progress, show_duration
+from ..common.files import SpeechAEError, show_path
 from .corpus import CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources, stop_if_bad, take_files, write_rows
-from ..denoising import DENOISE_METHODS, denoise, normalize_level
 from .isolation import Isolated
+from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
 # %% ../../nbs/data/preparation.ipynb #fcced70f
 def _to_values(samples, settings):

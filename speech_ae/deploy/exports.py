@@ -19,11 +19,11 @@ import torch
 from torch import nn
 from fastcore.basics import patch
 from ..adaptive.allocation import CODEBOOK_SIZE, _FLOOR, Allocation, _cosines, _distances
+from ..adaptive.model import load_pretrained
 from ..audio import synth_speech
 from ..common.files import SpeechAEError, atomic_path, show_path
-from ..model import SpeechAE, _turn, frame_mask, frames_rms, weights_sha256
-from ..adaptive.model import load_pretrained
 from ..common.untrusted import parse_json, read_json
+from ..model import SpeechAE, _turn, frame_mask, frames_rms, weights_sha256
 
 # %% ../../nbs/deploy/exports.ipynb #ff3f2e0c
 class ExportError(SpeechAEError):

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
-from ..adaptive.model import AdaptiveAE
 from ..adaptive.allocation import unlapped
+from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
-from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.commands import command, progress, show_duration
+from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.untrusted import check_fields
 from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
+from ..data.isolation import Isolated
+from ..data.preparation import _prepare_apart, _stop_on_signal
 from ..denoising import DENOISE_METHODS
 from ..measure.evaluation import Subject, _Preparation, open_subject
-from ..data.isolation import Isolated
 from ..measure.latents import LatentsError, read_latents
 from ..model import SpeechAE, weights_sha256
-from ..common.untrusted import check_fields
-from ..data.preparation import _prepare_apart, _stop_on_signal
 
 # %% ../../nbs/deploy/inference.ipynb #fc222296
 class InferenceError(SpeechAEError):

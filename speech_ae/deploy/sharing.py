@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from fastcore.script import Param, call_parse, is_cli
 from .. import __version__
-from ..audio import load_audio, save_audio
-from ..common.files import SpeechAEError, show_path
-from ..common.commands import command, show_duration
-from ..measure.evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
-from ..data.isolation import Isolated
-from ..model import SpeechAE, count_parameters, weights_sha256
 from ..adaptive.model import load_pretrained
-from ..common.untrusted import open_regular, read_json
+from ..audio import load_audio, save_audio
+from ..common.commands import command, show_duration
+from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, number_text
+from ..common.untrusted import open_regular, read_json
+from ..data.isolation import Isolated
+from ..measure.evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
 from ..measure.quality import METRICS, SI_SDR_CEILING
+from ..model import SpeechAE, count_parameters, weights_sha256
 from ..training import TrainConfig
 
 # %% ../../nbs/deploy/sharing.ipynb #5c08087c

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ..baselines import LEAST_ERROR, full_mdct
+from ..common.weights import ModelError
 from ..metrics import frame_moments, mdct_matrix
 from ..model import RecurrentStack, SpeechAE
-from ..common.weights import ModelError
 
 # %% ../../nbs/learner/initialization.ipynb #f51609ef
 _INPUT_GATE, _FORGET_GATE, _OUTPUT_GATE = 1., -1., 1.  # biases, before the sigmoid

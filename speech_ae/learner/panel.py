@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..audio import load_audio
-from ..common.files import SpeechAEError, show_path
-from ..common.commands import show_duration
-from ..model import SpeechAE
 from ..adaptive.model import load_pretrained
-from ..common.untrusted import open_regular, read_json
+from ..audio import load_audio
+from ..common.commands import show_duration
+from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
+from ..common.untrusted import open_regular, read_json
+from ..model import SpeechAE
 
 # %% ../../nbs/learner/panel.ipynb #125b195e
 def _draw_epochs(axes, history, curves, lines):

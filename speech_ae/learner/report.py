@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..audio import save_audio
+from ..baselines import best_linear_floor
+from ..common.commands import show_duration
 from ..common.files import show_path
 from ..data.batches import AudioDataset
 from .checkpoints import room_for, write_file, write_json
-from ..common.commands import show_duration
-from ..baselines import best_linear_floor
 from ..metrics import mdct_floor, measure, pca_floor
 from ..model import SpeechAE
 

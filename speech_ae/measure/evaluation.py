@@ -20,26 +20,26 @@ import numpy as np
 from fastcore.basics import patch
 from fastcore.script import Param, call_parse, is_cli
 from .. import __version__
+from ..adaptive.model import load_pretrained
 from ..audio import read_audio
-from ..common.files import SpeechAEError, show_path
-from ..data.batches import AudioDataset
-from ..learner.checkpoints import plain_json, write_json
-from ..common.commands import command, progress
-from ..data.corpus import Recording, bandwidth, describe_split, read_rows, take_files, write_rows
-from ..denoising import DENOISE_METHODS, normalize_level
 from ..baselines import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
-from .intervals import Interval, speaker_interval
+from ..common.commands import command, progress
+from ..common.files import SpeechAEError, show_path
+from ..common.page import bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text
+from ..common.page import line_chart, loudest, mark_table, mean_cell, navigation, number_text, player, scatter_chart, settings_list, tile_list, write_text
+from ..common.untrusted import check_fields, open_regular, read_json, show_value
+from ..data.batches import AudioDataset
+from ..data.corpus import Recording, bandwidth, describe_split, read_rows, take_files, write_rows
 from ..data.isolation import Isolated
+from ..data.preparation import Corpus, prepare_corpus
+from ..denoising import DENOISE_METHODS, normalize_level
+from ..learner.checkpoints import plain_json, write_json
+from ..learner.report import environment
+from .intervals import Interval, speaker_interval
+from .outside_codecs import missing_codecs, outside_codecs
+from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
 from ..metrics import mdct_floor, pca_floor
 from ..model import count_parameters
-from ..adaptive.model import load_pretrained
-from ..common.untrusted import check_fields, open_regular, read_json, show_value
-from .outside_codecs import missing_codecs, outside_codecs
-from ..common.page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text, line_chart, loudest, mark_table, mean_cell, navigation,
-                            number_text, player, scatter_chart, settings_list, tile_list, write_text)
-from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
-from ..data.preparation import Corpus, prepare_corpus
-from ..learner.report import environment
 from ..training import HISTORY_COLUMNS, TrainConfig, check_config, pick_device
 
 # %% ../../nbs/measure/evaluation.ipynb #37d48a15

@@ -15,11 +15,11 @@ import numpy as np
 from fastcore.basics import patch
 from ..audio import read_audio
 from ..common.files import SpeechAEError, show_path
-from .evaluation import ModelCoder
+from ..common.untrusted import open_regular, show_value
 from ..framing import Framing
+from .evaluation import ModelCoder
 from .intervals import resampled_ends
 from ..metrics import measure
-from ..common.untrusted import open_regular, show_value
 
 # %% ../../nbs/measure/latents.ipynb #1f837769
 class LatentsError(SpeechAEError):
