@@ -82,7 +82,7 @@ class LappedFloor(Floor):
     "Linear codes that read three MDCT frames and write on three"
     analysis: np.ndarray # Shape (3, n, k), float32: from frames t - 1, t, t + 1 to code t
     synthesis: np.ndarray # Shape (3, k, n), float32: from code t to frames t - 1, t, t + 1
-    history: list = field(default_factory=list, repr=False) # Of the training: mean SNR in dB on the recordings fitted and on those held in, a pair each step
+    history: list = field(default_factory=list, repr=False) # Mean SNR in dB on the recordings fitted and on those held in, a pair each step
 
     @property
     def name(self): return f'lapped-{self.analysis.shape[2]}'
@@ -163,7 +163,7 @@ def _kept_out(basis, moments):
 # %% ../nbs/baselines.ipynb #900af770
 def set_apart(n, # Recordings
               groups=None, # A label for each, such as its speaker; those of one label stay together. Each its own if None
-              share=0.2, # Of the recordings, at least one and not all
+              share=0.2, # Share of the recordings, at least one and not all
               seed=0, # Decides which
              ) -> np.ndarray: # Shape (n,), bool: True for those set apart
     "Choose recordings, or whole groups of them, that take no part in fitting"
@@ -221,9 +221,9 @@ def _gather(train, groups, share, most, hop_length):
 def lapped_floor(train, # Samples, each shape (n,), float32, to fit on
                  k=100, # Numbers per frame
                  groups=None, # Labels of the recordings, such as speakers, which count alike and stay together when a share is set apart; each recording its own if None
-                 share=0.2, # Of the recordings, set apart to choose start and step
-                 steps=40, # Of the optimizer, each over all recordings
-                 max_recordings=400, # Of those used, spread evenly over `train`; each takes a megabyte of memory
+                 share=0.2, # Share of the recordings, set apart to choose start and step
+                 steps=40, # Optimizer steps, each over all recordings
+                 max_recordings=400, # Most recordings used, spread evenly over `train`; each takes a megabyte of memory
                  hop_length=220, # Samples from one frame to the next, and coefficients in full
                 ) -> LappedFloor:
     "A linear code of three MDCT frames at a time, trained on the mean over recordings of the relative error in decibels"
@@ -265,7 +265,7 @@ class BestLinearFloor(Floor):
 def best_linear_floor(train, # Samples, each shape (n,), float32
                       k=100, # Numbers per frame
                       groups=None, # Labels of the recordings, such as speakers, which count alike and stay together when a share is set apart
-                      share=0.2, # Of the recordings, set apart to choose
+                      share=0.2, # Share of the recordings, set apart to choose
                       hop_length=220, # Samples from one frame to the next, and coefficients in full
                      ) -> BestLinearFloor:
     "Fit low-pass, MDCT, KLT and lapped floors, and take the one that does best on recordings it was not fitted on"
@@ -328,9 +328,9 @@ def _choose(c, bases, block=2048):
 def switched_klt_floor(train, # Samples, each shape (n,), float32, to fit on
                        k=100, # Numbers per frame, the index among them
                        classes=64, # Bases
-                       rounds=4, # Of choosing for each frame and refitting
+                       rounds=4, # Rounds of choosing for each frame and refitting
                        max_frames=100_000, # Used for fitting, chosen at random
-                       seed=0, # Of that choice and of the first classes
+                       seed=0, # Random seed of that choice and of the first classes
                        hop_length=220, # Samples from one frame to the next, and coefficients in full
                       ) -> SwitchedKLTFloor:
     "Bases of `k - 1` numbers and an index that says which"
@@ -351,7 +351,7 @@ class NoiseFilledFloor(Floor):
     edges: np.ndarray # First coefficient of each band, and the end of the last: shape (bands + 1,), int
     shape: np.ndarray # Amplitude of the noise relative to its band's, shape (n - edges[0],), float32
     gain: float = 0.125 # Amplitude of the noise relative to what it stands for
-    seed: int = 0 # Of the noise
+    seed: int = 0 # Random seed of the noise
 
     @property
     def name(self): return f'noise-filled-{self.edges[0] + len(self.edges) - 1}'
@@ -385,7 +385,7 @@ def noise_filled_floor(train, # Samples, each shape (n,), float32, or their `coe
                        k=25, # Numbers per frame
                        bands=None, # How many of them are energies; a quarter, at most 12, if None
                        gain=0.125, # Amplitude of the noise relative to what it stands for
-                       seed=0, # Of the noise
+                       seed=0, # Random seed of the noise
                        hop_length=220, # Samples from one frame to the next, and coefficients in full
                       ) -> NoiseFilledFloor:
     "The lowest `k - bands` MDCT coefficients and `bands` energies of noise above them"
@@ -405,7 +405,7 @@ class LatentQuantizer:
     bits: int # Per number, 2 to 16
     center: np.ndarray # Value in the middle of the range, shape (k,), float64
     scale: np.ndarray # Where the steps begin to grow, shape (k,), float64; inf for a dimension of equal steps
-    step: np.ndarray # Of the companded value, shape (k,), float64
+    step: np.ndarray # Step of the companded value, shape (k,), float64
     middle: np.ndarray # Whole number that stands for the centre, shape (k,), int
     top: np.ndarray # Largest whole number, shape (k,), int
 
@@ -428,7 +428,7 @@ class LatentQuantizer:
 # %% ../nbs/baselines.ipynb #2b7cc09f
 @patch(cls_method=True)
 def fit(cls:LatentQuantizer,
-        codes, # Of the training recordings: an array (..., k), or a list of arrays (T, k)
+        codes, # Codes of the training recordings: an array (..., k), or a list of arrays (T, k)
         bits:int=8, # Per number, 2 to 16
         spread=0.5, # Scale in standard deviations of the codes
         margin=2., # Range, in multiples of the largest distance from the centre in `codes`

@@ -32,7 +32,7 @@ class View:
     text: str # Plain text
     picture: bytes = b'' # WebP, from `picture_bytes`
     sounds: dict = field(default_factory=dict) # Name -> samples, shape (n,)
-    sample_rate: int = 22_050 # Of all sounds, in Hz
+    sample_rate: int = 22_050 # Sample rate of all sounds in Hz
     numbers: dict = field(default_factory=dict) # What was measured, by name
     alt: str = 'picture' # What the picture shows, for those who cannot see it
 
@@ -55,8 +55,8 @@ def _player(name, samples, sample_rate):
     return f'<label>{html_text(name)}, {len(samples)/sample_rate:.1f} s<br><audio controls preload="auto" aria-label="{html_text(name)}" src="{sound}" style="height:36px;width:300px"></audio></label>'
 
 # %% ../nbs/explore.ipynb #41d214f8
-def new_figure(rows=1, # Of axes
-               columns=1, # Of axes
+def new_figure(rows=1, # Rows of axes
+               columns=1, # Columns of axes
                size=(9, 3), # Width and height in inches, of which one has 80 pixels
                **how, # For `Figure.subplots`, such as height_ratios
               ): # (figure, axes): an array of shape (rows, columns)
@@ -105,7 +105,7 @@ def excerpt(samples, # Samples, shape (n,)
 
 # %% ../nbs/explore.ipynb #647e4ba3
 def listen(recording, # Path, samples (n,), or {name: path or samples}, of which the first decides the stretch
-           sample_rate=22_050, # Of samples, and of what is shown, in Hz
+           sample_rate=22_050, # Sample rate of the samples and of what is shown, in Hz
            seconds=2., # Length of the stretch, 2 at most
            start=None, # Where it begins, in seconds; the loudest stretch if None
           ) -> View:
@@ -201,7 +201,7 @@ def quiet_and_loud(samples, # Samples, shape (n,)
 def add_rumble(clean, # Samples, shape (n,)
                snr_db=5., # Power of the speech over that of the noise, in dB
                sample_rate=22_050, # In Hz
-               seed=0, # Of the noise
+               seed=0, # Random seed of the noise
               ) -> np.ndarray: # Samples, shape (n,), float32
     "Speech with the noise of a room: strong at low frequencies, with some hiss"
     from scipy.signal import lfilter
@@ -231,8 +231,8 @@ def denoising_view(recording, # Samples, shape (n,)
 # %% ../nbs/explore.ipynb #6e5b328c
 def explore_denoising(recording=None, # Path or samples (n,) of what is to be denoised; if None, noise is added to `clean`
                       clean=None, # Path or samples (n,) of the same without noise, if there is such; synthetic speech if both are None
-                      sample_rate=22_050, # Of samples, in Hz
-                      seconds=10., # Of longer recordings the loudest stretch of this length is taken
+                      sample_rate=22_050, # Sample rate in Hz
+                      seconds=10., # Longest duration in seconds; of longer recordings the loudest part is taken
                      ) -> Panel: # Controls: 'method', 'strength' and, where noise is added, 'snr_db'
     "Try the denoisers: sliders, spectrograms before and after, what was gained, and both to listen to"
     if recording is None and clean is None: clean = synth_speech(seed=1, seconds=3., sample_rate=sample_rate)
@@ -290,7 +290,7 @@ def framing_view(samples, # Samples, shape (n,)
 
 # %% ../nbs/explore.ipynb #d71688a0
 def explore_framing(recording=None, # Path or samples (n,); synthetic speech if None
-                    sample_rate=22_050, # Of samples, in Hz
+                    sample_rate=22_050, # Sample rate in Hz
                    ) -> Panel: # Controls: 'frame_length', 'hop_length', 'window' and 'start'
     "Try frame lengths, hops and windows, drawn over the waveform"
     samples = synth_speech(seed=1, seconds=2., sample_rate=sample_rate) if recording is None else _load(recording, sample_rate)
@@ -333,7 +333,7 @@ def stretch_latents(latents, # Shape (T, k), T > 0
 
 def mix_latents(first, # Shape (T1, k)
                 second, # Shape (T2, k)
-                share=.5, # Of the second, 0 to 1
+                share=.5, # Share of the second, 0 to 1
                 how='stretch', # 'stretch': the second to the frames of the first; 'crop': both to the shorter
                ) -> np.ndarray: # Shape (T, k)
     "Latents between those of two recordings"
@@ -396,7 +396,7 @@ def latents_view(model, # `SpeechAE` of any kind
                  gain=1., # Factor on it
                  offset=0., # Added to it, in its standard deviations
                  other:Clip=None, # Second recording
-                 share=0., # Of the second, 0 to 1
+                 share=0., # Share of the second, 0 to 1
                  how='stretch', # As for `mix_latents`
                 ) -> View: # `numbers`: change_db, change_hz and, where two are mixed, from_mix_db
     "A recording decoded from its latents, as they are and changed, and the latents as a picture"
@@ -419,7 +419,7 @@ def latents_view(model, # `SpeechAE` of any kind
 def explore_latents(model, # Run folder, model folder, or `SpeechAE`
                     recording=None, # Path or samples (n,) at the model's sample rate; synthetic speech if None
                     other=None, # The same, of a second one to mix with; synthetic speech if None
-                    seconds=2., # Of longer recordings the loudest stretch of this length is taken
+                    seconds=2., # Longest duration in seconds; of longer recordings the loudest part is taken
                    ) -> Panel: # Controls: 'dimension', 'gain', 'offset' and, for networks, 'share' and 'how'
     "Change a number of the latents, or go from one recording to another, and hear what it does"
     from speech_ae.measure.evaluation import open_subject

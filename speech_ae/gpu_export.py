@@ -267,7 +267,7 @@ def _repack_wheel(distribution, package, folder):
 
 # %% ../nbs/05_gpu_export.ipynb #6eb4809b
 def build_wheel(folder, # Existing folder that gets the wheel
-               ) -> Path: # Of the wheel
+               ) -> Path: # Path of the wheel
     "A wheel of this package, from its source tree or from where it is installed; `ExportError` if neither works"
     wheel, why = _pip_wheel(Path(folder))
     if wheel: return wheel
@@ -287,7 +287,7 @@ def pinned_requirements(wheel, # Wheel whose dependencies are asked for
 def training_command(data_dir, # Folder of recordings on the other machine; relative ones lie in the job's folder
                      epochs, # In total
                      batch_size, # Crops in a batch
-                     learning_rate, # Of Adam, at the start
+                     learning_rate, # Initial learning rate of Adam
                      device, # 'auto', 'cuda', 'cpu' or 'mps'
                      preset='classic', # Key of `speech_ae.model.PRESETS`
                     ) -> list[str]: # Words of the command; the last is the run folder
@@ -359,7 +359,7 @@ def _starter(gpus, nodes):
     return f'{_TORCHRUN}{gpus} --standalone' if nodes == 1 else f'{_SRUN}{_TORCHRUN}{gpus}{_MEET}'
 
 def sbatch_script(command, # Words of `training_command`
-                  gpus=1, # Of each machine; a process for each
+                  gpus=1, # GPUs per machine, with one process each
                   nodes=1, # Machines
                  ) -> str:
     "The batch script of a Slurm job"
@@ -485,12 +485,12 @@ def make_job_bundle(to, # 'slurm' or 'colab'
                     data_dir='data/raw', # Folder of recordings on the other machine; relative ones lie in the job's folder
                     epochs=50, # In total
                     batch_size=16, # Crops in a batch, of all GPUs together
-                    learning_rate=0.001, # Of Adam, at the start
+                    learning_rate=0.001, # Initial learning rate of Adam
                     device='cuda', # 'auto', 'cuda', 'cpu' or 'mps'
                     preset='classic', # Key of `speech_ae.model.PRESETS`
-                    gpus=1, # Of each machine, for 'slurm'
+                    gpus=1, # GPUs per machine, for 'slurm'
                     nodes=1, # Machines, for 'slurm'
-                   ) -> Path: # Of the folder; the same as a ZIP file lies beside it
+                   ) -> Path: # Path of the folder; a ZIP file of it lies beside it
     "Pack a training job for a machine with a GPU: wheel, versions, script or notebook, README"
     if to not in ('slurm', 'colab'): raise ExportError(f'--to {to}: no such machine; choose from slurm, colab')
     output = Path(output or f'job_{to}')

@@ -148,7 +148,7 @@ class SpeechAE(nn.Module):
         self.card = {}  # whatever a run wants to tell about this model, kept in config.json
 
     @classmethod
-    def of(cls, config:ModelConfig, # Of this class's `kind`
+    def of(cls, config:ModelConfig, # Configuration of this class's `kind`
            input_scale=1.): # RMS of the unpadded training frames
         "A new model; `ModelError` if the configuration is of another kind or impossible"
         if config.kind != cls.kind: raise ModelError(f'preset {config.preset}: a model of kind {config.kind!r}, {cls.__name__} is of kind {cls.kind!r}; use build_model and load_pretrained of speech_ae.adaptive.model, which take every kind')

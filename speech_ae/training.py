@@ -58,7 +58,7 @@ class TrainConfig:
     output_dir: str = None # Run folder; runs/<name of the data folder> if None
     epochs: int = None # Epochs in total; if None, 50, on the sample corpus 15, and 3 for transform-coding presets
     batch_size: int = None # Crops in a batch; 16 on a GPU and 8 on a CPU if None
-    learning_rate: float = 0.001 # Of Adam, at the start
+    learning_rate: float = 0.001 # Initial learning rate of Adam
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
     max_files: int = None # Use only so many recordings, taken in turn from languages and speakers
     preset: str = 'classic' # Key of `speech_ae.model.PRESETS`
@@ -72,7 +72,7 @@ class TrainConfig:
     dropout: float = None # Dropout rate, 0 to 0.99; if None, 0.2 with random weights and 0 otherwise
     ema_decay: float = None # Decay of the running average of the weights per step; 0 uses the weights themselves. If None, 0.98, and 0 with random weights and for transform-coding presets
     crop_frames: int = 150 # Frames of a training crop; 0 takes whole recordings
-    precision: str = 'auto' # Of the LSTMs while they train: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with random weights only
+    precision: str = 'auto' # Precision of the LSTMs in training: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with random weights only
     patience: int = 15 # Epochs without a better validation loss until the run stops; 0 never stops
     seed: int = 42 # Random seed
     denoise: str = 'wiener' # One of `speech_ae.denoising.DENOISE_METHODS`
@@ -236,7 +236,7 @@ class Trainer:
         if died: raise TrainingError('a process that loads data has died; what was saved before is whole: --resume goes on, with --workers 0 if it happens again')
         raise TrainingError(f'{show_path(file)}: cannot be read ({why}); what was saved before is whole: --resume goes on')
 
-    def moments_of(self, dataset): # Of whole recordings
+    def moments_of(self, dataset): # Dataset of whole recordings
         "Second moments of its frames, see `frame_moments`; each process sums its part"
         total = torch.zeros((self.framing.frame_length,)*2, dtype=torch.float64, device=self.device)
         with closing(self.load(dataset, self.ranks.part(dataset.batches(16, shuffle=False)))) as loaded:

@@ -64,8 +64,8 @@ def _distances(energies, # Shape (..., width)
 
 # %% ../../nbs/adaptive/allocation.ipynb #e83a3947
 def fit_codebook(energies, # Squared coefficients of one band, relative to the recording's average, shape (n, width), torch float32
-                 iterations=15, # Of the Lloyd algorithm
-                 seed=0): # Of the random start
+                 iterations=15, # Iterations of the Lloyd algorithm
+                 seed=0): # Random seed of the random start
     "256 expected spectra, shape (256, width), the quietest first"
     generator = torch.Generator().manual_seed(seed)
     size = min(CODEBOOK_SIZE, -(-len(energies)//8))  # of a short corpus, fewer spectra can be learned
@@ -238,7 +238,7 @@ def loudness(values, # Shape (B, N, block), zero where dropped
 @patch
 def fill(self:Allocation, values, keep, real, # As from `read`
          level=None, # `loudness` of the recordings, shape (B, 1, 1), if these are only pieces of them
-         noise=None, # Of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
+         noise=None, # Noise of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
         ): # Values with noise where they were dropped
     "Noise of `noise_fill` times the expected size in place of what is missing; the same noise at every call"
     if not self.noise_fill: return values
@@ -260,7 +260,7 @@ def decode(self:Allocation, latents, # Shape (B, T, k)
 @torch.no_grad()
 def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), float32
         most=60_000, # Blocks to fit on, drawn at random
-        seed=0, # Of the draw and of the codebooks' start
+        seed=0, # Random seed of the draw and of the codebooks' start
        ) -> Allocation:
     "Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are kept after each recording"
     generator, share, kept, held, power, count = torch.Generator().manual_seed(seed), 1., [], 0, 0., 0

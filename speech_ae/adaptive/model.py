@@ -44,7 +44,7 @@ class AdaptiveAE(SpeechAE):
     "Speech autoencoder by adaptive allocation, with a `Refiner` after it"
     kind = 'adaptive'
     positive = ('input_scale', 'allocation.codebook', 'allocation.level')  # expected energies are divided by, and their logarithm is taken
-    def __init__(self, config:ModelConfig=None, # Of kind 'adaptive'; the preset 'adaptive' if None
+    def __init__(self, config:ModelConfig=None, # Configuration of kind 'adaptive'; the preset 'adaptive' if None
                  input_scale=1.): # RMS of the unpadded training frames
         nn.Module.__init__(self)
         self.config = config or ModelConfig.of('adaptive')
@@ -105,9 +105,9 @@ def start(self:AdaptiveAE,
 # %% ../../nbs/adaptive/model.ipynb #0a11ed01
 _CLASSES = {cls.kind: cls for cls in (SpeechAE, AdaptiveAE)}
 
-def build_model(config:ModelConfig, # Of any kind
+def build_model(config:ModelConfig, # Configuration of any kind
                 input_scale=1., # RMS of the unpadded training frames
-               ) -> SpeechAE: # Of the class that `config.kind` calls for
+               ) -> SpeechAE: # Model of the class that `config.kind` calls for
     "A new model of any preset; `ModelError` if there is none of that configuration"
     if config.kind not in _CLASSES: raise ModelError(f'kind {config.kind!r}: unknown; choose from {", ".join(_CLASSES)}')
     return _CLASSES[config.kind].of(config, input_scale)
@@ -124,7 +124,7 @@ _CURVE, _MOST = 1.5, 24.  # where steps begin to grow, and the largest value
 @patch
 def quantize_latents(self:AdaptiveAE,
                      latents, # Shape (B, T, latent_size), NumPy or torch
-                     bits=8, # Of each coefficient, 2 or more; indices always have 8, and so has the gain of a recording
+                     bits=8, # Bits per coefficient, 2 or more; indices always have 8, and so has the gain of a recording
                     ): # Same shape and type: the value that each quantised number stands for
     "Latents as numbers of `bits` bits would store them"
     if bits < 2: raise ValueError(f'bits={bits}: must be at least 2')
@@ -139,8 +139,8 @@ def quantize_latents(self:AdaptiveAE,
     return result.numpy() if isinstance(latents, np.ndarray) else result
 
 @patch
-def payload_bits(self:AdaptiveAE, n_frames, # Of one recording
-                 bits=8, # Of each coefficient
+def payload_bits(self:AdaptiveAE, n_frames, # Frames of one recording
+                 bits=8, # Bits per coefficient
                 ) -> int:
     "How many bits one recording's quantised latents take"
     indices = -(-n_frames//2)*self.allocation.n_bands

@@ -32,7 +32,7 @@ def number_text(value, # A number, nan or None
     return text.replace('-', '−') if float(text) else text.lstrip('-')
 
 def count_text(n, # How many
-               what, # Of what, in the singular
+               what, # Name of the things counted, in the singular
               ) -> str: # Such as '2 speakers'
     "A number of things in words"
     return f'{n:,} {what}' + ('' if n == 1 else 's')
@@ -84,7 +84,7 @@ details{margin:14px 0}summary{cursor:pointer}
 class Preview:
     "A page, or a piece of one, to be seen in a notebook"
     body: str # HTML
-    height: int = 300 # Of the frame, in pixels
+    height: int = 300 # Height of the frame in pixels
 
     def _repr_html_(self):
         page = self.body if self.body.startswith('<!doctype') else f'<!doctype html><style>{STYLE}body{{padding:12px}}</style>{self.body}'
@@ -206,7 +206,7 @@ def color_key(label, # Plain text
     return f'<span class={named}>{html_text(label)}</span>'
 
 def bar_table(bars, # {name of the place, HTML: [(mean, low, high) for each of `names`]}; nan where there is none
-              names, # Of the bars, plain text: one, or two
+              names, # Names of the bars, plain text: one, or two
               digits=1, # Decimals of the numbers
              ) -> str: # HTML
     "Bars for each place from zero, and the numbers beside them"
@@ -238,7 +238,7 @@ def line_chart(title, # Plain text
                xs, # Where the values are, increasing, such as epochs
                lines, # (label, values, class) each: one value for each x, nan or None where it is not known, or a single number for a level; class 'm', 'f' or 's', with ' d' dashed
                log=False, # Whether the vertical axis is logarithmic
-               unit='', # Of the values, with a space before it
+               unit='', # Unit of the values, with a space before it
               ) -> str: # HTML
     "Curves over a common axis"
     def scale(v): return math.nan if v is None or math.isnan(v) else math.log10(max(v, 1e-12)) if log else v
@@ -280,7 +280,7 @@ def _dots(placed):
 # %% ../../nbs/common/page.ipynb #a79a7a9b
 def loudest(samples, # Samples, shape (n,)
             n, # How many to keep
-           ) -> slice: # Of at most n samples
+           ) -> slice: # Slice of at most n samples
     "The stretch with the most energy"
     if len(samples) <= n: return slice(0, len(samples))
     energy = np.concatenate([[0], np.cumsum(samples.astype(np.float64)**2)])

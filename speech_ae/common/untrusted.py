@@ -37,7 +37,7 @@ def _once(pairs):
 def _no_number(word): raise ValueError(f'{word} is no number')
 
 def parse_json(content:bytes, # UTF-8
-               name, # Of the file, for the message
+               name, # Name of the file, for the message
                error=SpeechAEError, # Class of the error
               ) -> dict:
     "A JSON object; `error` if there is something else, something that is no JSON, or a key twice"
@@ -99,7 +99,7 @@ def _show_allowed(kind, allowed):
 def check_fields(values, # What a JSON file says of them
                  cls, # Dataclass that is to be made of them
                  allowed:dict, # Field -> choices, or the least and the most; without an entry, all values of its type
-                 name, # Of the file, for the message
+                 name, # Name of the file, for the message
                  error=SpeechAEError, # Class of the error
                 ) -> object: # An instance of `cls`
     "A dataclass from JSON that may come from anyone; `error` names the field, what was found, and what is allowed"

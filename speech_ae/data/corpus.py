@@ -251,7 +251,7 @@ def read_rows(path, # CSV file written by `write_rows`
     with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: return list(csv.DictReader(f))
 
 # %% ../../nbs/data/corpus.ipynb #cdd4a088
-def stop_if_bad(findings:list[Finding], # Of the whole corpus
+def stop_if_bad(findings:list[Finding], # Findings of the whole corpus
                 n_files:int, # Recordings that were looked at
                 max_bad:int=None, # Errors allowed; max(3, 5 % of the files) if None
                 listed=None, # File that holds all findings, to be named when there are many
@@ -298,7 +298,7 @@ class Recording:
     language: str # First folder of `file`, or the name of the corpus folder, or what metadata.csv says
     speaker: str # See `Source`
     seconds: float # Length as prepared
-    sha256: str # Of the file's bytes, 64 hexadecimal digits
+    sha256: str # SHA-256 of the file's bytes, 64 hexadecimal digits
     start: int = 0 # First sample in the prepared file
     n_samples: int = 0 # Length as prepared, in samples
     gain: float = 1. # Prepared 16-bit value times gain = sample

@@ -426,7 +426,7 @@ def _adaptive_nodes(graph, model, part):
     if 'reconstruction' in wanted: steps.decode('latents', known, name='reconstruction')
 
 # %% ../../nbs/deploy/exports.ipynb #0caf18a0
-def onnx_graph(model:SpeechAE, # Of any kind
+def onnx_graph(model:SpeechAE, # Model of any kind
                part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                int8=None, # `_Int8`, for a network's graph that `_int8` will make smaller
               ): # `onnx.ModelProto`
@@ -470,7 +470,7 @@ def _open_onnx(path, threads=None):
 def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0].split('. ')[0]
 
 # %% ../../nbs/deploy/exports.ipynb #4109869a
-TOLERANCE = 1e-4 # Of exports in float32
+TOLERANCE = 1e-4 # Largest relative error of float32 exports
 SHAPES = tuple((batch, frames) for frames in (1, 37, 500, 3000) for batch in (1, 3))
 
 def _eager(model, part, x, lengths=None):
@@ -557,7 +557,7 @@ def export_snr(exported:Exported, # From `open_export`
 # %% ../../nbs/deploy/exports.ipynb #6c1201a3
 FORMAT_VERSION = 1
 
-def export_facts(model, to, part, precision, **more) -> dict: # Of strings
+def export_facts(model, to, part, precision, **more) -> dict: # Facts as strings
     "What an exported file says about itself"
     c = model.config
     facts = dict(library='speech_ae', format_version=FORMAT_VERSION, format=to, part=part, precision=precision, preset=c.preset, sample_rate=c.sample_rate, frame_length=c.frame_length, hop_length=c.hop_length, window=c.window,
@@ -868,7 +868,7 @@ def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
 
 # %% ../../nbs/deploy/exports.ipynb #659ed47b
 def open_export(path, # `.onnx`, `.pt2`, `.pt`, or a model folder
-                threads=None, # Of onnxruntime; as many as PyTorch uses if None
+                threads=None, # Threads of onnxruntime; as many as PyTorch uses if None
                ) -> Exported:
     "Open an exported file by its own runtime. To open a `.pt2` or `.pt` is to run it: never do this with one that you have not made yourself."
     path = Path(path)

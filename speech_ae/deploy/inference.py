@@ -59,7 +59,7 @@ def cut_pieces(counts, # Frames of each recording
     return found
 
 # %% ../../nbs/deploy/inference.ipynb #ffa32339
-def batch_pieces(pieces:list[Piece], # Of any recordings
+def batch_pieces(pieces:list[Piece], # Pieces of any recordings
                  most:int, # Frames of a batch, padding included; a longer piece comes alone
                 ): # Lists of pieces
     "Batches of pieces of similar length, the longest first"
@@ -271,7 +271,7 @@ class _Prepared:
     "A recording that is ready for a model"
     values: np.ndarray # 16 bits; None if it is left out
     gain: float # A value times this is a sample
-    sha256: str # Of the file; '' if it could not be read
+    sha256: str # SHA-256 of the file; '' if it could not be read
     problem: str # What was found, '' if nothing
     detail: str # The same in words
 
@@ -346,10 +346,10 @@ class Outcome:
     "One row of `encode_report.csv` or `decode_report.csv`"
     file: str # POSIX path of the input, relative to its folder
     output: str = '' # POSIX path relative to the output folder; '' if there is none
-    seconds: float = 0. # Of sound
+    seconds: float = 0. # Duration in seconds
     problem: str = '' # What was found; with an output it is a warning
     detail: str = '' # The same in words
-    sha256: str = '' # Of the input
+    sha256: str = '' # SHA-256 of the input
     made_with: str = '' # Model and settings
     output_sha256: str = ''
 
@@ -567,7 +567,7 @@ _FORMATS = 'wav', 'flac', 'ogg', 'mp3'
 def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  model, # Run folder, model folder, or `SpeechAE`: the one that encoded them
                  output_dir=None, # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
-                 *, format='wav', # Of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
+                 *, format='wav', # Format of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
                  any_model=False, # Decode what another model has encoded, if it has as many numbers per frame
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`

@@ -59,7 +59,7 @@ _LANGUAGES = ('assamese/as/asm bengali/bn/ben bangla/bn/ben bodo/brx/brx dogri/d
               'uyghur/ug/uig uzbek/uz/uzb vietnamese/vi/vie welsh/cy/cym wolof/wo/wol xhosa/xh/xho yoruba/yo/yor zulu/zu/zul')
 LANGUAGE_CODES = {name: entry.split('/')[1] for entry in _LANGUAGES.split() for name in entry.split('/')}
 
-def language_code(name, # Of a language, or of a folder
+def language_code(name, # Name of a language or of a folder
                  ) -> str: # ISO 639-1, or 639-3 where there is none; '' if it is not known
     "The code of a language by its English name or by a code of two or three letters, with or without a country"
     key = re.sub(r'(?<=^..)[-_][a-z]{2}$|(?<=^...)[-_][a-z]{2}$', '', str(name).strip().casefold())
@@ -74,8 +74,8 @@ LICENSES = tuple('''apache-2.0 mit openrail bigscience-openrail-m creativeml-ope
 @dataclass(frozen=True)
 class Licences:
     "Under what a model may be used; `ShareError` if it is not said, or said in words that the Hub does not know"
-    license: str = None # Of the weights, one of `LICENSES`
-    data_license: str = None # Of the recordings it was trained on: one of `LICENSES`, or other words
+    license: str = None # License of the weights, one of `LICENSES`
+    data_license: str = None # License of the recordings it was trained on: one of `LICENSES`, or other words
     license_name: str = None # With license 'other'
     license_link: str = None # With license 'other', https://...
 
@@ -122,9 +122,9 @@ class RunFacts:
     "What a folder says about the model in it"
     model: SpeechAE # With `denoise` and `level` as its card, nothing else
     folder: Path
-    sha256: str # Of its weights as they are shared
+    sha256: str # SHA-256 of its weights as they are shared
     config: TrainConfig = None # None if there is no run
-    report: dict = None # Of the training; None if there is none
+    report: dict = None # Training report; None if there is none
     split: list = () # A dict of language, speaker, seconds and split for each recording
     files: frozenset = frozenset() # Names of the recordings, which must not be shared
     evaluation: Evaluation = None # None if there is none
@@ -301,7 +301,7 @@ def model_index(facts:RunFacts, # From `read_run`
 
 def card_facts(facts:RunFacts, # From `read_run`
                title, # As for `model_index`
-               licences:Licences, # Of weights and recordings
+               licences:Licences, # Licenses of weights and recordings
                datasets=(), # As for `model_index`
               ) -> dict: # For `front_matter`
     "What the Hub can search for"
@@ -316,7 +316,7 @@ def _title(facts):
     return f'Speech autoencoder {facts.model.config.preset}' + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names else '')
 
 def model_card(facts:RunFacts, # From `read_run`
-               licences:Licences, # Of weights and recordings
+               licences:Licences, # Licenses of weights and recordings
                title=None, # One line; made of languages and preset if None
                place='path/to/this/folder', # What the code in the card loads: a folder, or a name on the Hub
                datasets=(), # Names on the Hub of the data it was trained on
@@ -335,8 +335,8 @@ EXTRAS = dict(curves='`curves.png`: ![loss and explained variance during trainin
 # %% ../../nbs/deploy/sharing.ipynb #bad9c908
 _PICTURE = (b'IHDR', b'PLTE', b'tRNS', b'pHYs', b'IDAT', b'IEND')  # parts of a PNG that are not remarks
 
-def plain_png(content:bytes, # Of the file
-              name, # Of the file, for the message
+def plain_png(content:bytes, # Content of the file
+              name, # Name of the file, for the message
              ) -> bytes:
     "A PNG without remarks, dates and whatever else programs leave there"
     kept, place, kind = [content[:8]], 8, b''
@@ -377,7 +377,7 @@ def _names(content, words): # Also where Markdown has put its backslashes
     return [word for word in words if os.fsencode(word) in content or os.fsencode(word.replace('\\', '')) in content.replace(b'\\', b'')]
 
 def check_private(folder, # Folder that is to be shared
-                  facts:RunFacts, # Of the run it was made from
+                  facts:RunFacts, # Facts of the run it was made from
                  ):
     "Raise `ShareError` if a file names a folder of this machine, or a text names a recording"
     recordings = [*facts.files, *{Path(file).name for file in facts.files} - {'recording.wav', 'again.wav', 'example.wav'}]
@@ -414,8 +414,8 @@ def _replace_folder(output, temporary, source):
 # %% ../../nbs/deploy/sharing.ipynb #ec61a963
 def model_folder(run, # Run folder or model folder
                  output=None, # Folder to make; one that was made here before is replaced; <run>/hub if None
-                 license=None, # Of the weights, one of `LICENSES`; 'unknown' cannot be uploaded
-                 data_license=None, # Of the recordings: one of `LICENSES`, or other words; 'unknown' cannot be uploaded
+                 license=None, # License of the weights, one of `LICENSES`; 'unknown' cannot be uploaded
+                 data_license=None, # License of the recordings: one of `LICENSES`, or other words; 'unknown' cannot be uploaded
                  *, license_name=None, # See `Licences`
                  license_link=None, # See `Licences`
                  title=None, # See `model_card`
@@ -553,11 +553,11 @@ def share_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     to:str=None, # Name on the Hub: user/name
     output:str=None, # Folder to make (default: <run>/hub); one that was made by this command is replaced
-    license:str=None, # Of the weights, as the Hub calls it, such as cc-by-4.0; unknown makes the folder, but it cannot be uploaded
-    data_license:str=None, # Of the recordings, in the same words or in others
+    license:str=None, # License of the weights, as the Hub calls it, such as cc-by-4.0; unknown makes the folder, but it cannot be uploaded
+    data_license:str=None, # License of the recordings, in the same words or in others
     license_name:str=None, # With --license other
     license_link:str=None, # With --license other, https://...
-    title:str=None, # Of the card (default: made of preset and languages)
+    title:str=None, # Title of the card (default: made of preset and languages)
     datasets:Param('Names on the Hub of the data it was trained on', str, nargs='+')=None,
     notes:str=None, # File of Markdown of your own, which becomes a section of the card
     extras:Param(f'What else to put there: {", ".join(EXTRAS)} (default: curves); an example is a voice: ask its owner first', str, nargs='*', choices=list(EXTRAS))=None,

@@ -21,20 +21,20 @@ def _silent_start(framing):
     taper = np.abs(framing._taper)
     return int(np.argmax(taper > 1e-9*taper.max()))
 
-def frames_ready(framing:Framing, # Of the model
+def frames_ready(framing:Framing, # Framing of the model
                  n_samples:int, # Samples heard so far
                 ) -> int: # Frames that can be encoded
     "Frames that lie within the samples heard so far, and the zeros before them"
     return max(0, (n_samples + framing.frame_length//2 - framing.frame_length)//framing.hop_length + 1)
 
-def samples_ready(framing:Framing, # Of the model
+def samples_ready(framing:Framing, # Framing of the model
                   n_frames:int, # Frames decoded so far
                  ) -> int: # Samples that are certain
     "Samples to which no later frame adds anything"
     return max(0, n_frames*framing.hop_length - framing.frame_length//2 + _silent_start(framing))
 
 # %% ../../nbs/deploy/streaming.ipynb #82191e5f
-def look_ahead(framing:Framing, # Of the model
+def look_ahead(framing:Framing, # Framing of the model
               ) -> int: # In samples
     "Output sample `n` is certain once input sample `n + look_ahead(framing)` has been heard, for most `n` sooner"
     return framing.frame_length - 1 - _silent_start(framing)
@@ -103,7 +103,7 @@ def _live(method):
 # %% ../../nbs/deploy/streaming.ipynb #5a7a240d
 class StreamEncoder:
     "Latents of sound that is still being heard"
-    def __init__(self, model:SpeechAE): # Of the preset 'streaming', or another with `bidirectional=False`; any number of streams may share it
+    def __init__(self, model:SpeechAE): # Model of the preset 'streaming', or another with `bidirectional=False`; any number of streams may share it
         _check_streams(model)
         self.model = model
         self.reset()
@@ -114,7 +114,7 @@ class StreamEncoder:
         self.waiting = self.model.input_scale.new_zeros(self.model.framing.frame_length//2)  # samples from which the next frame begins
 
     @_live
-    def push(self, samples, # Of any number, shape (n,), floats, full scale = 1, at the model's sample rate
+    def push(self, samples, # Samples, any number, shape (n,), floats, full scale = 1, at the model's sample rate
             ) -> np.ndarray: # Shape (T, latent_size), float32, T >= 0
         "Latents of the frames that these samples complete"
         samples, framing = _chunk(samples, self.waiting), self.model.framing

@@ -209,7 +209,7 @@ def _heed_one_signal():
         first(number, frame)
     if first: api._terminate_process_handler = receive
 
-def torchrun(words=None, # Of its command line; those of this process if None
+def torchrun(words=None, # Arguments of its command line; those of this process if None
              tied=False, # Whether to stop the run when the program dies that started it
             ):
     "PyTorch's torchrun, ending with the status of the process that failed first, and passing on SIGUSR1"

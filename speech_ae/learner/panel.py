@@ -72,9 +72,9 @@ def small_png(content:bytes, # PNG of a line drawing
 
 # %% ../../nbs/learner/panel.ipynb #cd7875cd
 def sound_bytes(samples, # Samples, shape (n,), n >= 1, float, full scale = 1; cut there
-                sample_rate=22_050, # Of the samples, in Hz
+                sample_rate=22_050, # Sample rate in Hz
                 seconds=1., # What is kept: the loudest stretch of this length
-                bits=11, # Of each sample
+                bits=11, # Bits per sample
                 rate=16_000, # In Hz, of the result
                ) -> bytes: # FLAC
     "A short clip for a notebook"
@@ -99,7 +99,7 @@ class RunState:
     valid_snr_db: float = math.nan # Reconstruction SNR on the validation recordings, last epoch
     linear: float = None # SNR of the best linear transform there
     linear_name: str = 'best linear' # Its name
-    explained_variance: float = math.nan # Of the validation frames, last epoch
+    explained_variance: float = math.nan # Explained variance of the validation frames in the last epoch
     floor: float = math.nan # Explained variance of the floor
     floor_name: str = 'PCA-100' # What to call it
     best_epoch: int = 0 # With the smallest validation loss
@@ -146,7 +146,7 @@ def _mailbox(kernel):
 class BusyListener:
     "Hands over messages for one widget while a cell keeps the kernel busy; all others wait, as they would without it"
     def __init__(self, kernel, # That executes the cell, `get_ipython().kernel`
-                 comm_id:str, # Of the widget, `widget.comm.comm_id`
+                 comm_id:str, # Comm id of the widget, `widget.comm.comm_id`
                  heard): # Function that gets the `data` of a message
         self.session, self.comm_id, self.heard, self.kept = kernel.session, comm_id, heard, []
         self.stream = _mailbox(kernel)

@@ -21,14 +21,14 @@ from ..metrics import mdct_floor, measure, pca_floor
 from ..model import SpeechAE
 
 # %% ../../nbs/learner/report.ipynb #0417b3ac
-def is_collapsed(explained_variance, # Of the validation frames, 1 is perfect
+def is_collapsed(explained_variance, # Explained variance of the validation frames; 1 is perfect
                  latent_std, # Mean standard deviation of a latent over the validation frames
                 ) -> bool:
     "Whether the model outputs little more than silence or its latents say nothing"
     return not (explained_variance >= 0.05 and latent_std >= 1e-3)
 
 # %% ../../nbs/learner/report.ipynb #655321f6
-def verdict(explained_variance, # Of the validation frames, 1 is perfect
+def verdict(explained_variance, # Explained variance of the validation frames; 1 is perfect
             latent_std, # Mean standard deviation of a latent over the validation frames
             step, # Optimizer steps done
             floor, # Explained variance of the baseline
@@ -96,7 +96,7 @@ def environment(device:torch.device, # Where the run computes
                 device=torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type, threads=torch.get_num_threads(), peak_memory_mb=peak and round(peak))
 
 # %% ../../nbs/learner/report.ipynb #4fb42254
-def middle_recording(dataset:AudioDataset, # Of whole recordings
+def middle_recording(dataset:AudioDataset, # Dataset of whole recordings
                     ) -> int: # Item of the dataset
     "The recording of median length"
     return sorted(range(len(dataset)), key=lambda i: dataset.crops[i][2])[len(dataset)//2]

@@ -68,7 +68,7 @@ class Subject:
     "A model and what is known of its training"
     model: object # Its `reconstruct` takes samples (n,) and returns samples (n,)
     name: str # For the report
-    sha256: str = '' # Of its weights; '' if it was not read from a folder
+    sha256: str = '' # SHA-256 of its weights; '' if it was not read from a folder
     folder: Path = None # Run folder; None if there is none
     config: TrainConfig = None # Settings of the run; None if there is none
 
@@ -226,7 +226,7 @@ def find_material(subject:Subject, # What is evaluated
 WIDE_BAND = 8000  # Hz
 
 def read_recorded(path, # Recording
-                  sample_rate=22_050, # Of the samples returned, in Hz
+                  sample_rate=22_050, # Sample rate of the samples returned, in Hz
                   level=-20., # RMS in dBFS; None leaves it as it is
                   n_samples:int=None, # How many to return; all if None
                   read=read_audio, # What reads it: this, or `Isolated(read_audio)`
@@ -338,7 +338,7 @@ def few_minutes(train, # Sequence of samples, (n,) each
 def make_rows(subject:Subject, # What is evaluated
               material:Material, # Its recordings
               kinds=None, # Keys of `ROWS`; all if None
-              bits=8, # Of the rounded rows; 0 leaves them out
+              bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
              ) -> tuple[list[Row], list[dict]]: # Rows, and those left out: dicts of name and reason
     "The rows of an evaluation"
     kinds = [kinds] if isinstance(kinds, str) else kinds
@@ -923,8 +923,8 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              max_minutes_per_speaker=2., # At most so much of one voice, see `choose_recordings`
              max_files=None, # At most so many recordings, in turn from languages and speakers
              cache_dir=None, # For prepared corpora; that of the run, or ~/.cache/speech_ae if None
-             seed=0, # Of the choice of recordings and the draws of speakers
-             bits=8, # Of the rows with rounded codes; 0 leaves them out
+             seed=0, # Random seed of the choice of recordings and the draws of speakers
+             bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
              workers=1, # Processes that compute metrics
              device='auto', # Where the model computes
              more_rows=(), # `Row` objects of your own
@@ -1154,8 +1154,8 @@ def evaluate_cli(
     max_minutes_per_speaker:float=2., # Measure at most so much of one voice
     max_files:int=None, # Measure at most so many recordings, in turn from languages and speakers
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
-    seed:int=0, # Of the choice of recordings and of the margins
-    bits:int=8, # Of the rows with rounded codes; 0 leaves them out
+    seed:int=0, # Random seed of the choice of recordings and of the margins
+    bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows
     workers:int=1, # Processes that compute metrics
     device:Param('Where the model computes; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     compare:Param('Compare these evaluated runs instead', str, nargs='+')=None,

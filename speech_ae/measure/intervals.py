@@ -49,10 +49,10 @@ def _strata(languages):
 
 # %% ../../nbs/measure/intervals.ipynb #190d035f
 def resampled_ends(groups, # Means of the speakers of each group, arrays of two or more
-                   weights, # Of the groups, same length, together 1
+                   weights, # Weights of the groups, same length, adding up to 1
                    resamples=2000, # Draws of speakers
                    confidence=.95, # Share of such intervals that hold the true mean
-                   seed=0, # Of the draws
+                   seed=0, # Random seed
                   ) -> tuple[float, float]: # Lower and upper end
     "Ends of an interval for a weighted mean of groups, speakers resampled within their group: Rao and Wu (1988), doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789"
     from scipy.stats import norm, t
@@ -67,7 +67,7 @@ def speaker_interval(values, # One for each recording, nan where there is none
                      languages=None, # Same length; all one language if None
                      resamples=2000, # Draws of speakers
                      confidence=.95, # Share of such intervals that hold the true mean
-                     seed=0, # Of the draws
+                     seed=0, # Random seed
                      fewest=8, # Speakers below which the range is given instead
                     ) -> Interval:
     "Mean over speakers with an interval from speakers resampled within language, as in `resampled_ends`"
@@ -80,11 +80,11 @@ def speaker_interval(values, # One for each recording, nan where there is none
     return Interval(float(x.mean()), *ends, len(x), files, 'interval')
 
 # %% ../../nbs/measure/intervals.ipynb #30ad2c70
-def paired_interval(values, # Of one method, one for each recording
-                    others, # Of another method on the same recordings
+def paired_interval(values, # Values of one method, one per recording
+                    others, # Values of another method on the same recordings
                     speakers, # Whose recordings they are
                     languages=None, # As for `speaker_interval`
                     **kwargs, # More of `speaker_interval`
-                   ) -> Interval: # Of values - others
+                   ) -> Interval: # Interval of values - others
     "How much larger `values` are than `others`, as a mean over speakers"
     return speaker_interval(np.asarray(values, dtype=float) - np.asarray(others, dtype=float), speakers, languages, **kwargs)

@@ -36,7 +36,7 @@ def as_codec(model, # A `SpeechAE`, or something that has `encode(samples)` and 
 @dataclass(repr=False)
 class LatentSpectrum:
     "How the variance of codes is spread over directions"
-    mean: np.ndarray # Of each latent, shape (k,)
+    mean: np.ndarray # Mean of each latent, shape (k,)
     deviations: np.ndarray # Standard deviation of each latent, shape (k,)
     eigenvalues: np.ndarray # Variance along each principal direction, falling, shape (k,)
     directions: np.ndarray # Principal directions as orthonormal columns, shape (k, k)
@@ -60,7 +60,7 @@ class LatentSpectrum:
 # %% ../../nbs/measure/latents.ipynb #a2f2aa41
 @patch
 def needed(self:LatentSpectrum,
-           share=.99, # Of the variance, 0 to 1
+           share=.99, # Share of the variance, 0 to 1
           ) -> int: # 0 to k
     "The fewest principal directions that hold a share of the variance"
     total = np.cumsum(self.eigenvalues)
@@ -87,7 +87,7 @@ def variance_spectrum(codes, # Shape (T, k), or a list of such, one a recording;
 # %% ../../nbs/measure/latents.ipynb #ecf35d4b
 def reconstruction_by_dimensions(codec, # Has `encode(samples)` and `decode(codes, length)`
                                  recordings, # List of samples, each shape (n,), float32
-                                 spectrum:LatentSpectrum, # Of the codes of training recordings
+                                 spectrum:LatentSpectrum, # Spectrum of the codes of training recordings
                                  counts=None, # Numbers of principal directions kept; about ten from 1 to k if None
                                 ) -> list[dict]: # One per count: 'dimensions', 'explained_db', and what `measure` gives
     "Quality of the reconstruction when only the first principal directions of the codes are kept"
@@ -189,7 +189,7 @@ def _mel_triangles(n_coefficients, sample_rate, n_mels):
 
 # %% ../../nbs/measure/latents.ipynb #7032fb7d
 def envelope(model, # Transform-coding model, its codec, or an `AdaptiveFloor`
-             latents, # Of one recording, shape (T, k), float, or what `read_latents` gives
+             latents, # Latents of one recording, shape (T, k), float, or what `read_latents` gives
              rate=50, # Rows a second, at most one per block of two frames
              *, n_mels=80, # Bands, up to half the sample rate
              width=None, # Length of the windows in seconds; 4/rate if None
@@ -296,7 +296,7 @@ def balanced_interval(values, # A number per recording: right or wrong, or the d
                      labels, # Label of each recording
                      speakers, # Speaker of each recording
                      draws=2000, # Bootstrap samples
-                     seed=0, # Of the draws
+                     seed=0, # Random seed
                     ) -> tuple[float, float, float]: # Mean over labels of the mean over their speakers; lower and upper end of a 95 % interval, or range over fewer than eight speakers
     "Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as in `resampled_ends`"
     values, labels, speakers = np.asarray(values, dtype=float), np.asarray(labels), np.asarray(speakers)
@@ -341,7 +341,7 @@ def probe(features_by_recording, # List of arrays, one a recording, each shape (
           folds=5, # Parts of the cross-validation; fewer where a label has fewer groups
           repeats=1, # Cross-validations, each with other folds; scores are averaged
           strength=.01, # C of scikit-learn's LogisticRegression: smaller is smoother
-          seed=0, # Of folds, shuffling and interval
+          seed=0, # Random seed of folds, shuffling and interval
          ) -> dict: # 'accuracy', 'balanced_accuracy' with 'low' and 'high', 'row_accuracy', 'shuffled', 'chance', 'majority', counts, 'right' of each recording; with levels also 'quiet', 'quiet_low', 'quiet_high', 'quiet_right'
     "Linear probe with groups kept apart, beside chance, shuffled labels and, given levels, the quietest rows alone"
     labels, groups = np.asarray(labels), np.asarray(groups)
@@ -364,7 +364,7 @@ def probe(features_by_recording, # List of arrays, one a recording, each shape (
 # %% ../../nbs/measure/latents.ipynb #29c5880c
 def plot_spectrum(eigenvalues, # Variance along each principal direction, falling, shape (k,)
                   rows, # From `reconstruction_by_dimensions`
-                  label='', # Of the lines
+                  label='', # Label of the lines
                   axes=None, # Two Matplotlib axes; new ones if None
                  ):
     "Draw variances, relative to the largest, and SI-SDR against the number of directions; returns the two axes"
@@ -431,7 +431,7 @@ def _read_members(f, expected, most_bytes, name):
 
 def read_arrays(path, # An .npz file
                 expected:dict, # Name of an array -> kinds of its NumPy type, such as 'f' or 'iu', and number of its axes
-                most_bytes=2**28, # Of all arrays together
+                most_bytes=2**28, # Most bytes of all arrays together
                ) -> dict: # Arrays by name
     "Read plain arrays from a file that may come from anyone; `LatentsError` says what is wrong with it. Nothing in it is executed."
     name = show_path(path)
@@ -458,7 +458,7 @@ def _check_latents(found, name):
 
 # %% ../../nbs/measure/latents.ipynb #9b1fa110
 def read_latents(path, # An .npz file of latents
-                 most_bytes=2**28, # Of all arrays together; an hour of 100 numbers a frame takes half of it
+                 most_bytes=2**28, # Most bytes of all arrays together; an hour of 100 values per frame takes half of it
                 ) -> dict: # 'latents' (T, k) and 'times' (T,), in seconds, as they are; 'length' (samples) and 'sample_rate' (Hz), int; 'language', 'speaker' and 'model_sha256', str
     "Read the latents of a recording; `LatentsError` says what is wrong with the file. Nothing in it is executed."
     found = read_arrays(path, _LATENTS, most_bytes)
