@@ -140,7 +140,7 @@ def _run_check(name, at, rows):
 # %% ../nbs/05_gpu_export.ipynb #8f0ec502
 def check_system(data_dir=None, # Folder of recordings, of which eight are tried; synthetic ones if None
                  device='auto', # 'auto', 'cuda', 'cpu' or 'mps'
-                 output='check.json', # File for the result; None writes none
+                 output='check.json', # JSON file for the result; None writes none
                 ) -> dict: # 'passed', 'checks' (rows of check, passed, detail, seconds), 'data_dir', 'environment'
     "Try the six things a training run needs, print a line for each, write the result as JSON"
     rows = []
@@ -156,11 +156,11 @@ def check_system(data_dir=None, # Folder of recordings, of which eight are tried
 # %% ../nbs/05_gpu_export.ipynb #02ee10a6
 @call_parse
 def check_system_cli(
-    data_dir:str=None, # Folder of recordings, of which eight are tried (default: synthetic recordings, made for the check)
-    device:Param('Where to compute; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
-    output:str='check.json', # File for the result
+    data_dir:str=None, # Folder of recordings, of which eight are used (default: synthetic recordings)
+    device:Param('Device; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    output:str='check.json', # JSON file for the result
 ):
-    "Try what a training run needs: system, model creation, dataset, dataloader, training step, checkpoint"
+    "Check that this machine can train: system, model creation, dataset, dataloader, training step, checkpoint"
     with command(check_system_cli): report = check_system(data_dir, device, output)
     if is_cli(check_system_cli): raise SystemExit(0 if report['passed'] else 1)
     return report
@@ -228,10 +228,10 @@ def export_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     to:Param('Format; torchscript is a legacy format', str, choices=list(FORMATS))='safetensors',
     part:Param('What to export; safetensors holds the whole autoencoder', str, choices=list(PARTS))='autoencoder',
-    precision:Param('Of the weights; float16 and int8 for onnx', str, choices=list(PRECISIONS))='float32',
-    output:str=None, # File or folder to make (default: speech_ae_model or speech_ae_PART, with .onnx, .pt or .pt2)
+    precision:Param('Precision of the weights; float16 and int8 only for onnx', str, choices=list(PRECISIONS))='float32',
+    output:str=None, # Output file or folder (default: speech_ae_model or speech_ae_PART, with .onnx, .pt or .pt2)
 ):
-    "Export a trained model and compare the export with the original"
+    "Export a trained model and compare the export with it"
     output = Path(output or f'speech_ae_{"model" if part == "autoencoder" else part}{_ENDINGS[to]}')
     with command(export_cli):
         rows = export_model(model, to, output, part, precision)
@@ -484,7 +484,7 @@ def make_job_bundle(to, # 'slurm' or 'colab'
                     output=None, # Folder to make; job_slurm or job_colab if None
                     data_dir='data/raw', # Folder of recordings on the other machine; relative ones lie in the job's folder
                     epochs=50, # In total
-                    batch_size=16, # Crops in a batch, of all GPUs together
+                    batch_size=16, # Batch size in crops, over all GPUs
                     learning_rate=0.001, # Initial learning rate of Adam
                     device='cuda', # 'auto', 'cuda', 'cpu' or 'mps'
                     preset='classic', # Key of `speech_ae.model.PRESETS`
@@ -507,12 +507,12 @@ def make_job_bundle(to, # 'slurm' or 'colab'
 @call_parse
 def bundle_cli(
     to:Param('Kind of machine', str, choices=['slurm', 'colab'], required=True)=None,
-    data_dir:str='data/raw', # Folder of recordings on that machine; relative ones lie in the job's folder
-    output:str=None, # Folder to make (default: job_slurm or job_colab)
+    data_dir:str='data/raw', # Folder of recordings on that machine; relative paths start from the folder of the job
+    output:str=None, # Output folder (default: job_slurm or job_colab)
     epochs:int=50, # Epochs in total
-    batch_size:int=16, # Crops in a batch, of all GPUs together
-    learning_rate:float=0.001, # Learning rate of Adam at the start
-    device:Param('Where to compute', str, choices=['auto', 'cuda', 'cpu', 'mps'])='cuda',
+    batch_size:int=16, # Batch size in crops, over all GPUs
+    learning_rate:float=0.001, # Initial learning rate of Adam
+    device:Param('Device', str, choices=['auto', 'cuda', 'cpu', 'mps'])='cuda',
     preset:Param('Model to train', str, choices=list(PRESETS))='classic',
     gpus:int=1, # GPUs of each machine, with --to slurm
     nodes:int=1, # Machines, with --to slurm

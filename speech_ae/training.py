@@ -56,31 +56,31 @@ class TrainConfig:
     "All settings of a run"
     data_dir: str = 'sample' # Corpus folder; 'sample' is the built-in sample corpus
     output_dir: str = None # Run folder; runs/<name of the data folder> if None
-    epochs: int = None # Epochs in total; if None, 50, on the sample corpus 15, and 3 for transform-coding presets
-    batch_size: int = None # Crops in a batch; 16 on a GPU and 8 on a CPU if None
+    epochs: int = None # Total number of epochs; if None, 50, 15 on the sample corpus, 3 for transform-coding presets
+    batch_size: int = None # Batch size in crops; 16 on a GPU and 8 on a CPU if None
     learning_rate: float = 0.001 # Initial learning rate of Adam
     device: str = 'auto' # 'auto', 'cuda', 'cpu' or 'mps'
-    max_files: int = None # Use only so many recordings, taken in turn from languages and speakers
+    max_files: int = None # Maximum number of recordings, taken in turn from languages and speakers
     preset: str = 'classic' # Key of `speech_ae.model.PRESETS`
     latent_size: int = None # Latent size, at most hidden_size/2 unless `init` is 'random'; that of the preset if None
     hidden_size: int = None # Width of the LSTMs in each direction; that of the preset if None
     n_layers: int = None # LSTM layers in the encoder, and in the decoder; that of the preset if None
     init: str = None # Initialization, one of `speech_ae.learner.initialization.INITS`; `default_init` of the preset if None
-    loss: str = 'waveform' # What the loss looks at: 'waveform', overlap-added recordings, or 'frames', one by one
+    loss: str = 'waveform' # Domain of the reconstruction loss: 'waveform', overlap-added recordings, or 'frames'
     latent_weight: float = 1e-4 # Weight of the latent L2 penalty
     spectral_weight: float = None # Weight of the relative error of loudness, see `AutoencoderLoss`; if None, 2, with `init` 'filled' 30, and 0 with random weights, for single frames and for transform-coding presets
     dropout: float = None # Dropout rate, 0 to 0.99; if None, 0.2 with random weights and 0 otherwise
-    ema_decay: float = None # Decay of the running average of the weights per step; 0 uses the weights themselves. If None, 0.98, and 0 with random weights and for transform-coding presets
-    crop_frames: int = 150 # Frames of a training crop; 0 takes whole recordings
+    ema_decay: float = None # Decay per step of the exponential moving average of the weights; 0 disables it. If None, 0.98, and 0 with random weights and for transform-coding presets
+    crop_frames: int = 150 # Length of a training crop in frames; 0 uses whole recordings
     precision: str = 'auto' # Precision of the LSTMs in training: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with random weights only
-    patience: int = 15 # Epochs without a better validation loss until the run stops; 0 never stops
+    patience: int = 15 # Early stopping: epochs without a better validation loss; 0 disables it
     seed: int = 42 # Random seed
     denoise: str = 'wiener' # One of `speech_ae.denoising.DENOISE_METHODS`
-    level: float = -20. # RMS of every recording in dBFS
-    workers: int = 0 # Processes that load data
-    save_minutes: float = 5. # Minutes after which a long epoch is saved in between
-    keep_checkpoints: int = 5 # Checkpoints of every fifth epoch that are kept, the newest; 0 keeps all
-    max_bad: int = None # Recordings that may be unusable; max(3, 5 % of the files) if None
+    level: float = -20. # RMS level of the prepared recordings in dBFS
+    workers: int = 0 # Number of data loading processes
+    save_minutes: float = 5. # Minutes between checkpoints within an epoch
+    keep_checkpoints: int = 5 # Number of checkpoints to keep, one every five epochs; 0 keeps all
+    max_bad: int = None # Abort if more recordings than this are unusable; max(3, 5 % of the files) if None
     cache_dir: str = None # Folder for prepared corpora; ~/.cache/speech_ae if None
 
     @property
@@ -1422,38 +1422,38 @@ def _train_in_processes(settings, given, resume, processes):
 # %% ../nbs/04_training.ipynb #fa0adb41
 @call_parse
 def train(
-    data_dir:str='sample', # Folder of recordings; 'sample' makes and takes the built-in sample corpus
+    data_dir:str='sample', # Folder of recordings; 'sample' is the built-in sample corpus
     output_dir:str=None, # Run folder (default: runs/<name of the data folder>)
-    epochs:int=None, # Epochs in total (default: 50, on the sample corpus 15, 3 for transform-coding presets)
-    batch_size:int=None, # Crops in a batch (default: 16 on a GPU, 8 on a CPU)
-    learning_rate:float=0.001, # Learning rate of Adam at the start
-    device:Param('Where to compute; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
-    max_files:int=None, # Use only so many recordings, taken in turn from languages and speakers
-    preset:Param('Model to train: classic, an LSTM autoencoder; streaming, the same in one direction; or a transform-coding model', str, choices=list(PRESETS))='classic',
+    epochs:int=None, # Total number of epochs (default: 50; 15 on the sample corpus; 3 for transform-coding presets)
+    batch_size:int=None, # Batch size in crops (default: 16 on a GPU, 8 on a CPU)
+    learning_rate:float=0.001, # Initial learning rate of Adam
+    device:Param('Device; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
+    preset:Param('Model: classic, the LSTM autoencoder; streaming, the same in one direction; or a transform-coding model', str, choices=list(PRESETS))='classic',
     latent_size:int=None, # Latent size (default: that of the preset, 100)
     hidden_size:int=None, # Width of the LSTMs in each direction (default: that of the preset, 256)
     n_layers:int=None, # LSTM layers in encoder and decoder (default: that of the preset, 2)
     init:Param('Initialization (default: switched for classic, mdct for streaming)', str, choices=list(INITS))=None,
-    loss:Param('Error of overlap-added recordings, or of single frames', str, choices=['waveform', 'frames'])='waveform',
+    loss:Param('Domain of the reconstruction loss: overlap-added waveforms or single frames', str, choices=['waveform', 'frames'])='waveform',
     latent_weight:float=1e-4, # Weight of the latent L2 penalty
-    spectral_weight:float=None, # Weight of the error of loudness in mel bands (default: 2, 30 with --init filled, 0 with --init random or --loss frames)
+    spectral_weight:float=None, # Weight of the mel loudness loss (default: 2; 30 with --init filled; 0 with --init random or --loss frames)
     dropout:float=None, # Dropout rate (default: 0.2 with --init random, else 0)
-    ema_decay:float=None, # Decay of the running average of the weights per step; 0 uses the weights themselves (default: 0.98, 0 with --init random)
-    crop_frames:int=150, # Frames of a training crop, 100.2 a second; 0 takes whole recordings
-    precision:Param('Numbers that the LSTMs train in; auto takes bfloat16 with --init random, where the hardware has it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
-    patience:int=15, # Stop after so many epochs without a better validation loss; 0 never stops
+    ema_decay:float=None, # Decay per step of the exponential moving average of the weights; 0 disables it (default: 0.98; 0 with --init random)
+    crop_frames:int=150, # Length of a training crop in frames, 100.2 per second; 0 uses whole recordings
+    precision:Param('Precision of the LSTMs in training; auto uses bfloat16 with --init random if the hardware supports it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
+    patience:int=15, # Early stopping: epochs without a better validation loss; 0 disables it
     seed:int=42, # Random seed
     denoise:Param('Noise suppression before training', str, choices=list(DENOISE_METHODS))='wiener',
-    level:float=-20., # RMS level to which every recording is brought, in dBFS
-    workers:int=0, # Processes that load data
-    save_minutes:float=5., # Save a long epoch in between after so many minutes
-    keep_checkpoints:int=5, # Checkpoints of every fifth epoch to keep, the newest; 0 keeps all
-    max_bad:int=None, # Unusable recordings to put up with (default: 3 or 5 %, whichever is more)
+    level:float=-20., # RMS level of the prepared recordings in dBFS
+    workers:int=0, # Number of data loading processes
+    save_minutes:float=5., # Also save a checkpoint every N minutes within an epoch
+    keep_checkpoints:int=5, # Number of checkpoints to keep, one every five epochs; 0 keeps all
+    max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    resume:Param('Go on with the run in the run folder, or from this checkpoint', str, nargs='?', const='auto')=None,
-    gpus:int=None, # Train in so many processes, one for each GPU; on a CPU, so many processes
+    resume:Param('Continue the run in the run folder, from its newest checkpoint or from this one', str, nargs='?', const='auto')=None,
+    gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
 ):
-    "Train a speech autoencoder on a folder of recordings: checkpoints, curves, report and model go to the run folder"
+    "Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run folder"
     settings = {name: value for name, value in locals().items() if name not in ('resume', 'gpus')}
     if is_cli(train): given = [name for name in settings if any(word[2:] and word.startswith('--') and name.startswith(word[2:].split('=')[0]) for word in sys.argv[1:])]
     else: given = [f.name for f in fields(TrainConfig) if settings[f.name] != f.default]

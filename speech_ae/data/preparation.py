@@ -285,7 +285,7 @@ def _assemble(folder, root, sources, entries, settings):
 
 def prepare_corpus(data_dir, # Corpus folder
                    denoise='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`, 'none' among them
-                   level=-20., # RMS of every recording in dBFS; None leaves levels as they are
+                   level=-20., # RMS level of the prepared recordings in dBFS; None leaves levels as they are
                    sample_rate=22_050, # In Hz
                    max_files:int=None, # Use only so many recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
@@ -315,13 +315,13 @@ def prepare_corpus(data_dir, # Corpus folder
 def prepare_cli(
     data_dir:str=None, # Folder of recordings
     denoise:Param('Noise suppression', str, choices=list(DENOISE_METHODS))='wiener',
-    level:float=-20., # RMS level to which every recording is brought, in dBFS
-    max_files:int=None, # Use only so many recordings, taken in turn from languages and speakers
-    max_bad:int=None, # Unusable recordings to put up with (default: 3 or 5 %, whichever is more)
+    level:float=-20., # RMS level of the prepared recordings in dBFS
+    max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
+    max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    workers:int=None, # Processes (default: one for each core)
+    workers:int=None, # Number of worker processes (default: one per core)
 ):
-    "Decode, check, denoise and level the recordings of a folder, once, on all cores"
+    "Decode, check, denoise and level the recordings of a folder, on all cores; the result is cached"
     with command(prepare_cli):
         if data_dir is None: raise SpeechAEError('--data_dir: missing; give the folder that holds the recordings')
         for name, value, least in ('max_files', max_files, 1), ('max_bad', max_bad, 0), ('workers', workers, 1):

@@ -302,7 +302,7 @@ def _pack(model, latents, length, language, speaker, digest):
 def encode_file(model:SpeechAE,
                 path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3, up to an hour
                 output=None, # .npz file to write; none if None
-                *, as_is=False, # Neither suppress noise nor set the level, as the model's card says
+                *, as_is=False, # Skip the denoising and level normalisation used in training
                 language=None, # For the file; the name of the folder that holds the recording if None
                 speaker=None, # For the file; from the file name, as in a corpus, if None
                 **how, # See `encode_recording`
@@ -543,8 +543,8 @@ def _output_folder(inputs, output_dir, default):
 def encode_files(inputs, # Folder of recordings, recording, or list of these
                  model, # Run folder, model folder, or `SpeechAE`
                  output_dir=None, # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
-                 *, as_is=False, # Neither suppress noise nor set the level, as the model's card says
-                 workers=1, # Processes that read recordings ahead of the model
+                 *, as_is=False, # Skip the denoising and level normalisation used in training
+                 workers=1, # Number of processes that read recordings ahead of the model
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`
@@ -595,16 +595,16 @@ def _check_numbers(**least):
 def encode_cli(
     inputs:Param('Folder of recordings, or recordings', str, nargs='+'),
     model:Param('Run folder or model folder', str, required=True)=None,
-    output_dir:str=None, # Folder for the latents (default: latents/<name of the folder>)
-    as_is:bool=False, # Neither suppress noise nor set the level as it was done for the model's training
-    workers:int=1, # Processes that read recordings ahead of the model
-    device:Param('Where the model computes; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
-    chunk_seconds:float=CHUNK_SECONDS, # Length of the pieces into which long recordings are cut
-    context_seconds:float=CONTEXT_SECONDS, # What a piece looks at besides on each side
-    batch_seconds:float=None, # Sound that goes through the model at once (default: as much as is quick)
-    max_bad:int=None, # Recordings that may be left out without an error at the end (default: 3 or 5 %, whichever is more)
+    output_dir:str=None, # Output folder (default: latents/<name of the folder>)
+    as_is:bool=False, # Skip the denoising and level normalisation used in training
+    workers:int=1, # Number of processes that read recordings ahead of the model
+    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    chunk_seconds:float=CHUNK_SECONDS, # Length of the chunks of a long recording in seconds
+    context_seconds:float=CONTEXT_SECONDS, # Context on each side of a chunk in seconds
+    batch_seconds:float=None, # Seconds of audio per batch (default: chosen for the device)
+    max_bad:int=None, # Exit with an error if more recordings than this fail (default: 3 or 5 %, whichever is more)
 ):
-    "Latents of every recording of a folder, one .npz file each; given again, the command goes on where it was stopped"
+    "Encode every recording of a folder to latents, one .npz file each; the same command continues an interrupted one"
     settings = dict(locals())
     with command(encode_cli):
         _check_numbers(workers=(workers, 1), max_bad=(max_bad, 0))
@@ -616,16 +616,16 @@ def encode_cli(
 def decode_cli(
     inputs:Param('Folder of latents, or .npz files', str, nargs='+'),
     model:Param('Run folder or model folder: the model that encoded them', str, required=True)=None,
-    output_dir:str=None, # Folder for the recordings (default: decoded/<name of the folder>)
-    format:Param('Of the recordings', str, choices=list(_FORMATS))='wav',
-    any_model:bool=False, # Decode also what another model has encoded
-    device:Param('Where the model computes; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
-    chunk_seconds:float=CHUNK_SECONDS, # Length of the pieces into which long recordings are cut
-    context_seconds:float=CONTEXT_SECONDS, # What a piece looks at besides on each side
-    batch_seconds:float=None, # Sound that goes through the model at once (default: as much as is quick)
-    max_bad:int=None, # Files that may be left out without an error at the end (default: 3 or 5 %, whichever is more)
+    output_dir:str=None, # Output folder (default: decoded/<name of the folder>)
+    format:Param('Format of the recordings', str, choices=list(_FORMATS))='wav',
+    any_model:bool=False, # Also decode latents of another model
+    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    chunk_seconds:float=CHUNK_SECONDS, # Length of the chunks of a long recording in seconds
+    context_seconds:float=CONTEXT_SECONDS, # Context on each side of a chunk in seconds
+    batch_seconds:float=None, # Seconds of audio per batch (default: chosen for the device)
+    max_bad:int=None, # Exit with an error if more files than this fail (default: 3 or 5 %, whichever is more)
 ):
-    "A recording from every file of latents in a folder; given again, the command goes on where it was stopped"
+    "Decode every file of latents in a folder to a recording; the same command continues an interrupted one"
     settings = dict(locals())
     with command(decode_cli):
         _check_numbers(max_bad=(max_bad, 0))

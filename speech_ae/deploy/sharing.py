@@ -420,7 +420,7 @@ def model_folder(run, # Run folder or model folder
                  license_link=None, # See `Licences`
                  title=None, # See `model_card`
                  datasets=(), # See `model_card`
-                 notes=None, # File of Markdown of your own, which becomes a section of the card
+                 notes=None, # Markdown file that becomes a section of the card
                  to=None, # Name on the Hub, for the code in the card
                  extras=None, # Keys of `EXTRAS`; the curves, if there are any, if None. An 'example' is somebody's voice: ask first
                  evaluation=None, # See `read_run`
@@ -552,21 +552,21 @@ def _confirm(to, private, yes):
 def share_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     to:str=None, # Name on the Hub: user/name
-    output:str=None, # Folder to make (default: <run>/hub); one that was made by this command is replaced
-    license:str=None, # License of the weights, as the Hub calls it, such as cc-by-4.0; unknown makes the folder, but it cannot be uploaded
-    data_license:str=None, # License of the recordings, in the same words or in others
-    license_name:str=None, # With --license other
-    license_link:str=None, # With --license other, https://...
+    output:str=None, # Output folder (default: <run>/hub); replaced if this command made it
+    license:str=None, # License of the weights by its Hub identifier, such as cc-by-4.0; a folder with license unknown cannot be uploaded
+    data_license:str=None, # License of the recordings, a Hub identifier or a description
+    license_name:str=None, # Name of the license with --license other
+    license_link:str=None, # Link to the license with --license other, https://...
     title:str=None, # Title of the card (default: made of preset and languages)
-    datasets:Param('Names on the Hub of the data it was trained on', str, nargs='+')=None,
-    notes:str=None, # File of Markdown of your own, which becomes a section of the card
-    extras:Param(f'What else to put there: {", ".join(EXTRAS)} (default: curves); an example is a voice: ask its owner first', str, nargs='*', choices=list(EXTRAS))=None,
+    datasets:Param('Hub names of the training datasets', str, nargs='+')=None,
+    notes:str=None, # Markdown file that becomes a section of the card
+    extras:Param(f'Additional files: {", ".join(EXTRAS)} (default: curves); an example is a recording of a person: ask for consent first', str, nargs='*', choices=list(EXTRAS))=None,
     evaluation:str=None, # Folder of the evaluation (default: that of the run)
-    private:bool=False, # Make it visible to you only
-    upload:bool=False, # Send it; without this flag nothing leaves the machine
-    yes:bool=False, # Do not ask before sending
+    private:bool=False, # Make the repository private
+    upload:bool=False, # Upload the folder; without this flag nothing leaves the machine
+    yes:bool=False, # Do not ask before uploading
 ):
-    "Make a model folder with a model card from a run, and upload it to the Hugging Face Hub if asked to"
+    "Make a model folder with a model card from a run, and optionally upload it to the Hugging Face Hub"
     with command(share_cli):
         shared = model_folder(model, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=extras, evaluation=evaluation)
         print(f'{show_path(shared.folder)}:\n{shared}', flush=True)

@@ -508,7 +508,7 @@ class Bench:
 # %% ../../nbs/measure/evaluation.ipynb #c7f90d2e
 @patch
 def run(self:Bench,
-        workers=1, # Processes that compute metrics
+        workers=1, # Number of processes that compute metrics
        ):
     "Measure everything that is missing"
     todo = [r for r in self.material.recordings if self.missing(r) or not self.ledger.get('facts ' + r.sha256)]
@@ -925,7 +925,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              cache_dir=None, # For prepared corpora; that of the run, or ~/.cache/speech_ae if None
              seed=0, # Random seed of the choice of recordings and the draws of speakers
              bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
-             workers=1, # Processes that compute metrics
+             workers=1, # Number of processes that compute metrics
              device='auto', # Where the model computes
              more_rows=(), # `Row` objects of your own
             ) -> Evaluation: # Also in files: files.csv, report.json, report.html
@@ -1147,20 +1147,20 @@ _compare = compare  # the command has a flag of that name
 def evaluate_cli(
     model:str=None, # Run folder or model folder
     data_dir:str=None, # Folder of recordings (default: that of the run)
-    split:str=None, # CSV with the columns file,split: only its validation recordings (default: the run's own on the run's data, otherwise all recordings)
+    split:str=None, # CSV file with the columns file,split, of which the validation recordings are measured (default: that of the run on the run's data, otherwise all recordings)
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
-    rows:Param(f'What to measure beside each other: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
+    rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
     metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str, nargs='+', choices=list(available_metrics()))=None,
-    max_minutes_per_speaker:float=2., # Measure at most so much of one voice
-    max_files:int=None, # Measure at most so many recordings, in turn from languages and speakers
+    max_minutes_per_speaker:float=2., # Maximum minutes measured per speaker
+    max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
-    seed:int=0, # Random seed of the choice of recordings and of the margins
+    seed:int=0, # Random seed of the choice of recordings and of the bootstrap
     bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows
-    workers:int=1, # Processes that compute metrics
-    device:Param('Where the model computes; auto takes a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
-    compare:Param('Compare these evaluated runs instead', str, nargs='+')=None,
+    workers:int=1, # Number of processes that compute metrics
+    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    compare:Param('Compare these evaluated runs instead of measuring one', str, nargs='+')=None,
 ):
-    "Measure a model on recordings beside linear floors and other codecs, and write a report; or compare evaluated runs"
+    "Measure a model against linear baselines and other codecs and write a report, or compare evaluated runs"
     settings = {name: value for name, value in locals().items() if name != 'compare'}
     with command(evaluate_cli):
         if not (model or compare): raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
