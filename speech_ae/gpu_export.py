@@ -406,7 +406,7 @@ def colab_notebook(command, # Words of `training_command`
                   ) -> dict: # A notebook, to be written as JSON
     "The notebook of a Colab job"
     settings = f'import shlex\nwords = shlex.split({shlex.join(command)!r})\nrun = words[-1]'
-    title = '# Train a speech autoencoder\n\nChoose a GPU (Runtime > Change runtime type), then Runtime > Run all. When the session ends before the training does, do the same again: it goes on from its last checkpoint.'
+    title = '# Train a speech autoencoder\n\nChoose a GPU (Runtime > Change runtime type), then Runtime > Run all. When the session ends before the training does, do the same again: it continues from its last checkpoint.'
     texts = ['## GPU', '## Google Drive', '## Installation', '## Settings', '## Training', '## What came out']
     cells = [('markdown', title)] + [pair for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True) for pair in (('markdown', text), ('code', code))]
     parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text) | (dict(execution_count=None, outputs=[]) if kind == 'code' else {}) for i, (kind, text) in enumerate(cells)]

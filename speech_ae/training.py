@@ -233,8 +233,8 @@ class Trainer:
                 died = isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None)  # in the middle of handing over a batch
                 file, why = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16', getattr(e, 'strerror', '') or str(e).strip().split('\n')[-1]  # from a worker comes its whole traceback
                 clear_frames(e.__traceback__)  # which hold processes that would wait for work until the end of days
-        if died: raise TrainingError('a process that loads data has died; what was saved before is whole: --resume goes on, with --workers 0 if it happens again')
-        raise TrainingError(f'{show_path(file)}: cannot be read ({why}); what was saved before is whole: --resume goes on')
+        if died: raise TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, with --workers 0 if it happens again')
+        raise TrainingError(f'{show_path(file)}: cannot be read ({why}); the last checkpoint is intact, continue with --resume')
 
     def moments_of(self, dataset): # Dataset of whole recordings
         "Second moments of its frames, see `frame_moments`; each process sums its part"
@@ -270,11 +270,11 @@ def is_out_of_memory(e:BaseException, # From PyTorch or Python
 
 def in_words(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
     "What an exception means for a run"
-    if is_out_of_memory(e): return TrainingError('out of memory; what was saved before is whole. Close other programs, or begin anew with a smaller --batch_size or --crop_frames')
+    if is_out_of_memory(e): return TrainingError('out of memory; the last checkpoint is intact. Close other programs, or start a new run with a smaller --batch_size or --crop_frames')
     if isinstance(e, RuntimeError) and 'DataLoader worker' in str(e):
         what = re.sub(r'\(pid\S* [^)]*\) ', '', str(e)).strip().partition('.')[0]
-        return TrainingError(f'a process that loads data has died ({what}); what was saved before is whole: --resume goes on, with --workers 0 if it happens again')
-    if isinstance(e, BrokenPipeError) and _nobody_listens(): return TrainingError('nobody reads the output any more; what was saved before is whole: --resume goes on')
+        return TrainingError(f'a data loading process died ({what}); the last checkpoint is intact, continue with --resume, with --workers 0 if it happens again')
+    if isinstance(e, BrokenPipeError) and _nobody_listens(): return TrainingError('stdout was closed; the last checkpoint is intact, continue with --resume')
     return e
 
 @contextmanager
@@ -513,9 +513,9 @@ def in_parts(self:Trainer,
 def halve(self:Trainer, n): # Items of the batch that did not fit
     "Take batches in twice as many pieces from now on; `TrainingError` where that does not help"
     kind, config = 'train' if self.model.training else 'valid', self.config
-    if kind == 'train' and self.network is not self.model: raise TrainingError('out of memory in one of several processes, where a step cannot be repeated; what was saved before is whole: --resume goes on, and first tries what fits')
+    if kind == 'train' and self.network is not self.model: raise TrainingError('out of memory in one of several processes, where a step cannot be repeated; the last checkpoint is intact, continue with --resume, which starts with smaller parts')
     if self.parts[kind] >= n:
-        if kind == 'train': raise TrainingError(f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: not even one crop fits into memory; take a smaller --crop_frames{", of which 0 is whole recordings" if not config.crop_frames else ""}')
+        if kind == 'train': raise TrainingError(f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: a single crop does not fit into memory; use a smaller --crop_frames{", of which 0 is whole recordings" if not config.crop_frames else ""}')
         recording, start, stop = max(self.valid_set.crops, key=lambda crop: crop[2] - crop[1])
         raise TrainingError(f'{show_path(self.corpus.recordings[recording].file)}: {(stop - start)/self.framing.sample_rate:.0f} s for validation do not fit into memory; cut it into pieces, or take --device cpu')
     self.parts[kind] *= 2
@@ -550,7 +550,7 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
                 moments += counts*moment
             self.call('after_valid_batch')
     (count, loss, mse, energy, weights, error), moments = self.ranks.sum(totals).tolist(), self.ranks.sum(moments)
-    if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; go on from an earlier checkpoint, or start anew with a smaller --learning_rate')
+    if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; continue from an earlier checkpoint, or start a new run with a smaller --learning_rate')
     mean, square = moments/count
     self.valid_seconds = time.perf_counter() - begin
     return dict(valid_loss=loss/weights, valid_mse=mse/count, explained_variance=1 - mse/energy,
@@ -963,7 +963,7 @@ def attempt(self:Live,
     try: action(*args)
     except Exception as e:
         self.broken = True
-        print(f'warning: the panel cannot be shown ({type(e).__name__}: {e}); training goes on', flush=True)
+        print(f'warning: the panel cannot be shown ({type(e).__name__}: {e}); training continues', flush=True)
         self.close_panel()
 
 @patch
@@ -1175,7 +1175,7 @@ def _open_corpus(config, data_dir, ranks):
 # %% ../nbs/04_training.ipynb #a8468361
 def _check_run_folder(folder, data_dir):
     "Raise `TrainingError` unless a new run can be kept in `folder`"
-    if (folder/'config.json').exists(): raise TrainingError(f'{show_path(folder)}: already holds a run; add --resume to go on with it, or choose another --output_dir')
+    if (folder/'config.json').exists(): raise TrainingError(f'{show_path(folder)}: already contains a run; add --resume to continue it, or choose another --output_dir')
     if folder.resolve().is_relative_to(data_dir.resolve()): raise TrainingError(f'{show_path(folder)}: the run folder cannot lie inside the corpus; choose another --output_dir')
     parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)): raise TrainingError(f'{show_path(folder)}: cannot be written to; choose another --output_dir')
@@ -1289,7 +1289,7 @@ def _resumed_config(config, given, saved, folder):
 def _saved_split(folder, corpus):
     "The corpus's recordings with the split that the run began with; `TrainingError` if they are not the same recordings"
     try: splits = {(row['file'], row['sha256']): row['split'] for row in read_rows(folder/'split.csv')}
-    except FileNotFoundError: raise TrainingError(f'{show_path(folder)}/split.csv: is missing; without it nobody knows which recordings were for validation') from None
+    except FileNotFoundError: raise TrainingError(f'{show_path(folder)}/split.csv: missing; without it the validation recordings of the run are unknown') from None
     except (KeyError, csv.Error, ValueError) as e: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run ({type(e).__name__}: {e})') from None
     if set(splits.values()) != {'train', 'valid'}: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run (split must be train or valid, found {", ".join(sorted(repr(s)[:20] for s in set(splits.values()))[:4]) or "nothing"})')
     changed = {(r.file, r.sha256) for r in corpus.recordings} ^ splits.keys()
@@ -1323,7 +1323,7 @@ def _set_aside(folder:Path, # Run folder
         link_file(path, folder/'last.pt')
     for name in _OF_A_PLACE + (('model', 'evaluation') if with_model else ()):
         if (folder/name).exists(): os.rename(folder/name, aside/name)
-    print(f'set aside in {aside.name}, since the run goes on from step {trainer.step}: {", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
+    print(f'set aside in {aside.name}, since the run continues from step {trainer.step}: {", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
 
 # %% ../nbs/04_training.ipynb #7ba3196d
 def _restore_best(folder:Path, # Run folder
@@ -1348,7 +1348,7 @@ def _restore_best(folder:Path, # Run folder
     else:
         stopping.best, stopping.best_epoch = trainer.history[-1]['valid_loss'], trainer.epoch
         checkpoints.save_best(trainer)
-    print(f'the best model until step {trainer.step} is gone; {"the next epoch" if trainer.batches_done else f"epoch {trainer.epoch}"} takes its place', flush=True)
+    print(f'the best model until step {trainer.step} is missing; {"the next epoch" if trainer.batches_done else f"epoch {trainer.epoch}"} takes its place', flush=True)
 
 # %% ../nbs/04_training.ipynb #16e41fd7
 def _settle(path:Path, # The checkpoint that the run goes on from
@@ -1412,7 +1412,7 @@ def _train_in_processes(settings, given, resume, processes):
     words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume else [])
     try: launch(words, processes, ('-m', 'speech_ae.training'))
     except DistributedError as e:
-        if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, --resume goes on' if (folder/'last.pt').exists() else f'{e}; the same command goes on', e.status) from None
+        if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, continue with --resume' if (folder/'last.pt').exists() else f'{e}; run the same command again to continue', e.status) from None
         raise
     if is_cli(train): return None
     trainer = resume_run(TrainConfig(output_dir=os.fspath(folder)))

@@ -31,7 +31,7 @@ def open_regular(path, # File, or link to one
 _MOST_JSON = 2**18  # bytes
 
 def _once(pairs):
-    if len(found := dict(pairs)) < len(pairs): raise ValueError('a key stands there twice')
+    if len(found := dict(pairs)) < len(pairs): raise ValueError('duplicate key')
     return found
 
 def _no_number(word): raise ValueError(f'{word} is no number')

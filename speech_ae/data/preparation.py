@@ -159,7 +159,7 @@ def _results(root, files, settings, workers):
 @contextmanager
 def _stop_on_signal():
     "SIGTERM and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
-    def stop(number, frame): raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, the same command goes on', 128 + number)
+    def stop(number, frame): raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command again to continue', 128 + number)
     main, old = threading.current_thread() is threading.main_thread(), {}
     try:
         for name in ('SIGTERM', 'SIGUSR1') if main else ():
@@ -212,7 +212,7 @@ def _add_missing(folder, root, files, settings, workers):
             for entry, values in progress(_results(root, missing, settings, workers), 'preparing', total=len(missing)):
                 if entry['sha256'] and entry['stamp']: store.add(entry, values)
                 else: unopened.append(entry)
-        except TerminatedWorkerError: raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, the same command goes on') from None
+        except TerminatedWorkerError: raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, run the same command again to continue') from None
         finally: store.close()
     finally: lock.release()
     return unopened

@@ -322,7 +322,7 @@ def _check_fit(model, found, name, digest, any_model=False):
     latents, config = found['latents'], model.config
     def refuse(text): raise InferenceError(f'{name}: {text}')
     if latents.shape[1] != config.latent_size: refuse(f'{latents.shape[1]} latents per frame, but this model has {config.latent_size}; give the model that encoded it')
-    if found['model_sha256'] != digest and not any_model: refuse(f'encoded by another model ({found["model_sha256"][:12] or "unnamed"}, this one is {digest[:12]}); give that one, or --any_model to decode all the same')
+    if found['model_sha256'] != digest and not any_model: refuse(f'encoded by another model ({found["model_sha256"][:12] or "unnamed"}, this one is {digest[:12]}); use that model, or add --any_model to decode anyway')
     if found['sample_rate'] != config.sample_rate: refuse(f'made at {found["sample_rate"]} Hz, but this model works at {config.sample_rate} Hz')
     if int(model.framing.n_frames(found['length'])) != len(latents): refuse(f'{len(latents)} frames, but its {found["length"]} samples would have {int(model.framing.n_frames(found["length"]))}')
 

@@ -524,7 +524,7 @@ def check_upload(shared:SharedFolder, # From `model_folder`
     "Raise `ShareError` unless a folder may be uploaded"
     if to is None: raise ShareError('--to: needed, the name on the Hub, user/name')
     check_names(to)
-    if shared.licences.unknown: raise ShareError(f'--{shared.licences.unknown[0]} unknown: nobody may use a model without a licence, and it is not uploaded; ask who owns {"the weights" if shared.licences.unknown[0] == "license" else "the recordings"}')
+    if shared.licences.unknown: raise ShareError(f'--{shared.licences.unknown[0]} unknown: a model without a license must not be used and is not uploaded; ask the owner of {"the weights" if shared.licences.unknown[0] == "license" else "the recordings"}')
 
 def upload_model(shared:SharedFolder, # From `model_folder`
                  to, # Name on the Hub, user/name; made if there is none
@@ -545,7 +545,7 @@ def upload_model(shared:SharedFolder, # From `model_folder`
 def _confirm(to, private, yes):
     "Ask; `ShareError` if the answer is no, or if there is nobody to ask"
     if yes: return
-    if not sys.stdin.isatty(): raise ShareError('--upload: nobody is here to confirm it; add --yes')
+    if not sys.stdin.isatty(): raise ShareError('--upload: no terminal to confirm it on; add --yes')
     if input(f'Upload to {to}, {"private" if private else "for everybody to see"}? [y/N] ').strip().casefold() not in ('y', 'yes'): raise ShareError('not uploaded')
 
 @call_parse

@@ -39,7 +39,7 @@ def room_for(path, # File or folder that is written in the block
     except OSError as e:
         if e.errno not in _NO_ROOM: raise
         folder = next(p for p in Path(path).absolute().parents if p.exists())
-        raise TrainingError(f'{show_path(path)}: {e.strerror}; {show_bytes(need)} are needed, {show_bytes(shutil.disk_usage(folder).free)} are free. What was saved before is whole: make room, then --resume goes on') from None
+        raise TrainingError(f'{show_path(path)}: {e.strerror}; {show_bytes(need)} are needed, {show_bytes(shutil.disk_usage(folder).free)} are free. The last checkpoint is intact: free some space, then continue with --resume') from None
 
 def write_file(path, # File to write, atomically
                *parts): # Its content: bytes, one after the other

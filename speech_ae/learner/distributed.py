@@ -228,7 +228,7 @@ def torchrun(words=None, # Arguments of its command line; those of this process 
     except ChildFailedError as e:
         begin = min(failure.timestamp for failure in e.failures.values())
         status, text = _first_failure({rank: failure.exitcode for rank, failure in e.failures.items() if failure.timestamp <= begin + 1})
-    except RendezvousError as e: status, text = 1, f'error: the machines of this run do not find each other, or one has gone ({str(e).splitlines()[0]})'
+    except RendezvousError as e: status, text = 1, f'error: the machines of this run cannot reach each other, or one of them stopped ({str(e).splitlines()[0]})'
     print(text, file=sys.stderr, flush=True)
     raise SystemExit(status)
 

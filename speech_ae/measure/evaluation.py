@@ -940,7 +940,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
     print(f'{count_text(len(material.recordings), "recording")}, {count_text(len(bench.rows), "row")}, metrics: {", ".join(bench.groups)}', flush=True)
     try: bench.run(workers)
     except KeyboardInterrupt:
-        print('stopped; what has been measured is kept, the same call goes on from there', flush=True)
+        print('stopped; what has been measured is kept, the same call continues from there', flush=True)
         raise
     values, failures = bench.table()
     recordings = [asdict(r) | bench.ledger.get('facts ' + r.sha256) for r in material.recordings]
