@@ -156,7 +156,7 @@ def reader():
     return isolation._idle[-1].process.pid if isolation._idle else None
 
 def feed(read, numbers, seed, folder):
-    "Read damaged files by an `Isolated`; what came out of each"
+    "Read damaged files by a `WorkerProcess`; what came out of each"
     found = []
     for n in numbers:
         extension, kind, content = mutant(n, seed)
@@ -190,7 +190,7 @@ def main():
     parser.add_argument('--output', type=Path, default=here/'results/fuzz.json')
     args = parser.parse_args()
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, isolation.Isolated(read_audio) as read:
+    with tempfile.TemporaryDirectory() as folder, isolation.WorkerProcess(read_audio) as read:
         found = feed(read, range(args.first, args.first + args.files), args.seed, folder)
     result = dict(about='damaged recordings read by isolated processes, as the commands read them', date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(), soundfile=sf.__version__, libsndfile=sf.__libsndfile_version__,
                   seed=args.seed, took=round(time.monotonic() - begin)) | summary(found)

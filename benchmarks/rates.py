@@ -10,7 +10,7 @@ from speech_ae.model import AutoencoderLoss, ModelConfig, SpeechAE, count_parame
 def stepper(batch, crop, precision, device, times=1):
     "A function that does `times` steps, and one that does them as a CUDA graph"
     model = SpeechAE(ModelConfig.of('classic', dropout=0.), .1).to(device).train()
-    model.train_in(precision)
+    model.set_precision(precision)
     lost, framing, samples = AutoencoderLoss(of='waveform'), model.framing, torch.randn(batch, 220*(crop - 1) + 1, device=device)*.1
     def step(optimizer):
         frames = framing.frame(samples)

@@ -255,7 +255,7 @@ def reconstruct(self:SpeechAE,
 
 # %% ../nbs/03_model.ipynb #870c352a
 @patch
-def train_in(self:SpeechAE,
+def set_precision(self:SpeechAE,
              precision:str, # 'bfloat16' or 'float32'
             ):
     "Choose the numbers in which the LSTMs train; outside training it is always float32"

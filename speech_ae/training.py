@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['HISTORY_COLUMNS', 'WARM_UP', 'SHORT_RUN', 'MAY_DIFFER', 'NonFiniteStep', 'TrainConfig', 'pick_device', 'has_bfloat16',
-           'check_config', 'complete_config', 'Callback', 'step_factor', 'Trainer', 'is_out_of_memory', 'in_words',
-           'plainly', 'describe_skip', 'EarlyStopping', 'Floors', 'baseline_snr_db', 'CollapseAlarm', 'LeftOut',
+           'check_config', 'complete_config', 'Callback', 'step_factor', 'Trainer', 'is_out_of_memory', 'explain_error',
+           'explain_errors', 'describe_skip', 'EarlyStopping', 'Floors', 'baseline_snr_db', 'CollapseAlarm', 'LeftOut',
            'History', 'Curves', 'Progress', 'try_steps', 'Estimate', 'Checkpoints', 'StopOnSignal', 'Live', 'Report',
            'RunLock', 'make_callbacks', 'start_run', 'choose_threads', 'place', 'newest_checkpoint', 'read_config',
            'resume_run', 'train']
@@ -207,7 +207,7 @@ class Trainer:
         self.whole, self.samples = AudioDataset(split='train', **data), Samples(corpus, self.device)
         self.framing = model_config.framing
         self.model = build_model(model_config, self.measured_scale() if input_scale is None else input_scale).to(self.device)
-        self.model.train_in(config.precision)
+        self.model.set_precision(config.precision)
         self.model.card = dict(denoise=config.denoise, level=config.level)
         self.network = self.model  # the same, or a wrapper that averages gradients over processes
         self.average = copy.deepcopy(self.model).eval() if config.ema_decay else None  # of the weights, over the latest steps
@@ -268,7 +268,7 @@ def is_out_of_memory(e:BaseException, # From PyTorch or Python
     "Whether an exception says that there was no memory left"
     return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(words in str(e) for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED', 'CUDA error: out of memory'))
 
-def in_words(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
+def explain_error(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
     "What an exception means for a run"
     if is_out_of_memory(e): return TrainingError('out of memory; the last checkpoint is intact. Close other programs, or start a new run with a smaller --batch_size or --crop_frames')
     if isinstance(e, RuntimeError) and 'DataLoader worker' in str(e):
@@ -278,11 +278,11 @@ def in_words(e:Exception) -> Exception: # A `TrainingError` for what a user can 
     return e
 
 @contextmanager
-def plainly():
-    "Raise what `in_words` makes of an exception"
+def explain_errors():
+    "Raise what `explain_error` makes of an exception"
     try: yield
     except Exception as e:
-        if (said := in_words(e)) is e: raise
+        if (said := explain_error(e)) is e: raise
         clear_frames(e.__traceback__)  # with all that they hold, such as the memory that is short
         raise said from None
 
@@ -299,7 +299,7 @@ def _nobody_listens():
 def fit(self:Trainer):
     "Train until `config.epochs` epochs are done or a callback stops the run"
     try:
-        with plainly():
+        with explain_errors():
             self.call('before_fit')
             if self.config.init != 'random' and not self.history: self.begin()
             self.ranks.barrier()
@@ -1461,7 +1461,7 @@ def train(
         if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
         if gpus and gpus > 1: trainer = _train_in_processes(settings, given, resume, gpus)
         else:
-            with plainly(), Ranks.join(pick_device(device).type).working() as ranks:
+            with explain_errors(), Ranks.join(pick_device(device).type).working() as ranks:
                 trainer = resume_run(TrainConfig(**settings), resume, given=given, ranks=ranks) if resume else start_run(TrainConfig(**settings), ranks=ranks)
                 trainer.fit()
     return None if is_cli(train) else trainer

@@ -186,10 +186,10 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
            average=None, # See `indices`
           ): # Latents, shape (B, T, k), float32, T the largest of `n_frames`
     "Samples to latents"
-    return self.encode_and_tell(samples, n_frames, average)[0]
+    return self.encode_with_layout(samples, n_frames, average)[0]
 
 @patch
-def encode_and_tell(self:Allocation, samples, n_frames, average=None): # (latents; what is kept and its places, which `read` need not find out again)
+def encode_with_layout(self:Allocation, samples, n_frames, average=None): # (latents; what is kept and its places, which `read` need not find out again)
     "As `encode`, for a decoder that follows at once"
     blocks, n_blocks = self.blocks(samples, n_frames)
     coefficients = lapped(blocks, n_blocks)
@@ -217,7 +217,7 @@ def read_indices(self:Allocation, latents, # Shape (B, T, k)
 @patch
 def read(self:Allocation, latents, # Shape (B, T, k)
          n_frames, # Shape (B,)
-         known=None, # From `encode_and_tell`
+         known=None, # From `encode_with_layout`
         ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
     if latents.shape[-1] != self.k: raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')

@@ -61,7 +61,7 @@ class AdaptiveAE(SpeechAE):
 
     def _encode(self, frames, lengths):
         samples = self.framing.overlap_add(frames.masked_fill(~frame_mask(lengths, frames.shape[1]).unsqueeze(-1), 0))
-        latents, known = self.allocation.encode_and_tell(self._cut(samples, lengths), lengths)
+        latents, known = self.allocation.encode_with_layout(self._cut(samples, lengths), lengths)
         return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1])), known
 
     def decode(self, latents, # Shape (B, T, latent_size), float32
@@ -88,7 +88,7 @@ class AdaptiveAE(SpeechAE):
         "Zeros beyond the centre of the last frame, where nothing can be told"
         return samples*(torch.arange(samples.shape[1], device=samples.device) <= ((lengths - 1)*self.framing.hop_length)[:, None])
 
-    def train_in(self, precision): pass  # nothing here gains from other numbers
+    def set_precision(self, precision): pass  # nothing here gains from other numbers
 
 def _all_real(sequences, lengths): return torch.full((len(sequences),), sequences.shape[1], device=sequences.device) if lengths is None else lengths.to(sequences.device)
 

@@ -17,7 +17,7 @@ from scipy.fft import rfft
 from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, show_path
-from .isolation import Isolated
+from .isolation import WorkerProcess
 
 # %% ../../nbs/data/corpus.ipynb #20bb20a9
 class CorpusError(SpeechAEError):
@@ -228,7 +228,7 @@ def check_corpus(data_dir, # Corpus folder
                 ) -> list[Finding]: # Errors and warnings, in the order of the files
     "Read every recording of a folder and report what is wrong"
     sources = take_files(list_sources(data_dir, excluded), max_files)
-    with Isolated('speech_ae.data.corpus:_check_file') as check:
+    with WorkerProcess('speech_ae.data.corpus:_check_file') as check:
         def row(path):
             try: return check(path)
             except AudioError as e: return None, [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]

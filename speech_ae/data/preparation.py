@@ -17,7 +17,7 @@ from ..audio import AudioError
 from ..common.commands import Interrupted, command, progress, show_duration
 from ..common.files import SpeechAEError, show_path
 from .corpus import CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources, stop_if_bad, take_files, write_rows
-from .isolation import Isolated
+from .isolation import WorkerProcess
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
 # %% ../../nbs/data/preparation.ipynb #fcced70f
@@ -138,7 +138,7 @@ def _processes(n_files, workers):
     return cpu_count() if n_files > 40 else 1
 
 def _prepare_apart(prepare, root, file, settings):
-    "`_prepare_file` by an `Isolated`"
+    "`_prepare_file` by a `WorkerProcess`"
     try: return prepare(root/file, file, settings)
     except AudioError as e:
         found = [('error', e.problem, str(e).removeprefix(f'{show_path(root/file)}: '))]
@@ -147,7 +147,7 @@ def _prepare_apart(prepare, root, file, settings):
 def _results(root, files, settings, workers):
     "Entry and values of every file, in the order in which they are done"
     from joblib import Parallel, delayed
-    with Isolated('speech_ae.data.preparation:_prepare_file') as prepare:
+    with WorkerProcess('speech_ae.data.preparation:_prepare_file') as prepare:
         jobs = (delayed(_prepare_apart)(prepare, root, file, settings) for file in files)
         results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads', return_as='generator_unordered')(jobs)
         try: yield from results
@@ -172,7 +172,7 @@ def _stop_on_signal():
 def _expected_seconds(root, files, most=200):
     "How much sound is in the files, from the headers of `most` of them"
     looked, seconds = files[::-(-len(files)//most)], 0.
-    with Isolated('speech_ae.data.preparation:_seconds_of') as seconds_of:
+    with WorkerProcess('speech_ae.data.preparation:_seconds_of') as seconds_of:
         for file in looked:
             try: seconds += min(seconds_of(root/file), 3600)
             except AudioError: pass  # which will be said when it is its turn

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_pieces', 'batch_pieces', 'encode_recordings',
            'encode_recording', 'decode_recordings', 'decode_latents', 'save_latents', 'encode_file', 'decode_file',
-           'Outcome', 'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
+           'FileResult', 'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
 
 # %% ../../nbs/deploy/inference.ipynb #bbf24f98
 import csv, math, os, queue, threading, time
@@ -24,10 +24,10 @@ from ..common.commands import command, progress, show_duration
 from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.untrusted import check_fields
 from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
-from ..data.isolation import Isolated
+from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_apart, _stop_on_signal
 from ..denoising import DENOISE_METHODS
-from ..measure.evaluation import Subject, _Preparation, open_subject
+from ..measure.evaluation import LoadedModel, _Preparation, open_model
 from ..measure.latents import LatentsError, read_latents
 from ..model import SpeechAE, weights_sha256
 
@@ -263,7 +263,7 @@ def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
 # %% ../../nbs/deploy/inference.ipynb #56e463af
 def _settings(model, as_is=False):
     "How recordings are prepared for a model"
-    found = {} if as_is else check_fields(Subject(model, '').preparation, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card", InferenceError)
+    found = {} if as_is else check_fields(LoadedModel(model, '').preparation, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card", InferenceError)
     return dict(sample_rate=model.config.sample_rate, denoise='none' if as_is else found.denoise, level=None if as_is else found.level)
 
 @dataclass
@@ -279,7 +279,7 @@ class _Prepared:
     def samples(self): return self.values*np.float32(self.gain)
 
 def _prepare(path, settings, prepare):
-    "A recording, read by `prepare`, an `Isolated`"
+    "A recording, read by `prepare`, a `WorkerProcess`"
     entry, values = _prepare_apart(prepare, Path(), os.fsdecode(path), settings)
     problems, details = zip(*(f[1:] for f in entry['found'])) if entry['found'] else ((), ())
     return _Prepared(values, entry['gain'], entry['sha256'] or '', '; '.join(problems), '; '.join(details))
@@ -308,7 +308,7 @@ def encode_file(model:SpeechAE,
                 **how, # See `encode_recording`
                ) -> dict: # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz), 'language', 'speaker', 'model_sha256'
     "Latents of a recording, prepared as those that the model was trained on; `AudioError` says what is wrong with it"
-    with Isolated(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
+    with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
     if prepared.values is None: raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_source(Path(path).name, Path(path).resolve().parent.name), prepared.samples
     prepared.values = None
@@ -342,7 +342,7 @@ def decode_file(model:SpeechAE,
 
 # %% ../../nbs/deploy/inference.ipynb #e61d1507
 @dataclass(frozen=True)
-class Outcome:
+class FileResult:
     "One row of `encode_report.csv` or `decode_report.csv`"
     file: str # POSIX path of the input, relative to its folder
     output: str = '' # POSIX path relative to the output folder; '' if there is none
@@ -354,12 +354,12 @@ class Outcome:
     output_sha256: str = ''
 
 # %% ../../nbs/deploy/inference.ipynb #cdd1a70f
-_COLUMNS = tuple(f.name for f in fields(Outcome))
+_COLUMNS = tuple(f.name for f in fields(FileResult))
 
 def _outcome(row):
-    "The `Outcome` of a row of text, or None if it is none, as when a line was cut short"
+    "The `FileResult` of a row of text, or None if it is none, as when a line was cut short"
     if row.keys() != set(_COLUMNS) or None in row.values(): return None
-    try: return Outcome(**row | dict(seconds=float(row['seconds'])))
+    try: return FileResult(**row | dict(seconds=float(row['seconds'])))
     except ValueError: return None
 
 class _Report:
@@ -468,16 +468,16 @@ def _groups(items, seconds):
 # %% ../../nbs/deploy/inference.ipynb #ac133b43
 def _encode_group(model, digest, made_with, group, folder, how):
     "Outcomes of (job, prepared) pairs"
-    yield from (Outcome(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with) for job, p in group if p.values is None)
+    yield from (FileResult(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with) for job, p in group if p.values is None)
     group = [(job, p, p.samples) for job, p in group if p.values is not None]
     for _, p, _ in group: p.values = None
     for (job, p, samples), latents in zip(group, encode_recordings(model, [samples for *_, samples in group], **how)):
         save_latents(folder/job.target, _pack(model, latents, len(samples), job.language, job.speaker, digest))
-        yield Outcome(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail, p.sha256, made_with, _sha256(folder/job.target))
+        yield FileResult(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail, p.sha256, made_with, _sha256(folder/job.target))
 
 def _encode_jobs(model, digest, made_with, jobs, folder, settings, workers, how):
     "Outcomes of recordings, as they are written"
-    with Isolated(_READER) as read:
+    with WorkerProcess(_READER) as read:
         prepared = zip(jobs, _ahead(lambda job: _prepare(job.path, settings, read), jobs, workers))
         with_length = ((0. if p.values is None else len(p.values)/settings['sample_rate'], (job, p)) for job, p in prepared)
         for group in _groups(with_length, _group_seconds(model, how)): yield from _encode_group(model, digest, made_with, group, folder, how)
@@ -486,7 +486,7 @@ def _group_seconds(model, how): return 5*(how['batch_seconds'] or model._batch_s
 
 # %% ../../nbs/deploy/inference.ipynb #b6651153
 def _left_out(job, problem, error, made_with, path=None):
-    return Outcome(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '), sha256=_sha256(job.path) or '', made_with=made_with)
+    return FileResult(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '), sha256=_sha256(job.path) or '', made_with=made_with)
 
 def _read_job(model, digest, made_with, job, any_model):
     "Seconds of a file of latents, and it with its job, or an outcome"
@@ -499,14 +499,14 @@ def _read_job(model, digest, made_with, job, any_model):
 
 def _decode_group(model, made_with, group, folder, how):
     "Outcomes of (job, latents or outcome) pairs"
-    yield from (found for _, found in group if isinstance(found, Outcome))
-    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job, found in group if not isinstance(found, Outcome)]
+    yield from (found for _, found in group if isinstance(found, FileResult))
+    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job, found in group if not isinstance(found, FileResult)]
     decoded = decode_recordings(model, [z for _, z, _ in group], [n for *_, n in group], **how)
     group = [(job, n) for job, _, n in group]
     for (job, n), samples in zip(group, decoded):
         try: save_audio(folder/job.target, samples, model.config.sample_rate)
         except AudioError as e: yield _left_out(job, 'not written', e, made_with, folder/job.target)
-        else: yield Outcome(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path), made_with=made_with, output_sha256=_sha256(folder/job.target))
+        else: yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path), made_with=made_with, output_sha256=_sha256(folder/job.target))
 
 def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
     "Outcomes of latents, as they are decoded"
@@ -532,7 +532,7 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad):
 # %% ../../nbs/deploy/inference.ipynb #13b69fcf
 def _open(model, device):
     "A model to work with and the digest of its weights"
-    model = model if isinstance(model, SpeechAE) else open_subject(model, device).model
+    model = model if isinstance(model, SpeechAE) else open_model(model, device).model
     return model, weights_sha256(model)
 
 def _output_folder(inputs, output_dir, default):
@@ -550,7 +550,7 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                  batch_seconds:float=None, # See `encode_recording`
                  max_bad:int=None, # Recordings that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
-                ) -> list[Outcome]: # One for each recording
+                ) -> list[FileResult]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
     inputs = _listed(inputs)
     folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
@@ -574,7 +574,7 @@ def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                  batch_seconds:float=None, # See `encode_recording`
                  max_bad:int=None, # Files that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
-                ) -> list[Outcome]: # One for each file
+                ) -> list[FileResult]: # One for each file
     "Recordings from files of latents, each as long as the one that was encoded; what has been done before is not done again"
     if format not in _FORMATS: raise InferenceError(f'format {format!r}: unknown; choose from {", ".join(_FORMATS)}')
     inputs = _listed(inputs)

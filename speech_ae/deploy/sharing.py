@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', 'one_line', 'card_text', 'language_code',
-           'Licences', 'to_yaml', 'front_matter', 'RunFacts', 'read_run', 'model_index', 'card_facts', 'model_card',
+           'Licenses', 'to_yaml', 'front_matter', 'RunFacts', 'read_run', 'model_index', 'card_facts', 'model_card',
            'plain_png', 'check_private', 'SharedFolder', 'model_folder', 'is_hub_name', 'check_names', 'load_model',
            'check_upload', 'upload_model', 'share_cli']
 
@@ -21,8 +21,8 @@ from ..common.commands import command, show_duration
 from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import open_regular, read_json
-from ..data.isolation import Isolated
-from ..measure.evaluation import Evaluation, Subject, _check_shape, _digits, _read_table, load_evaluation, open_subject
+from ..data.isolation import WorkerProcess
+from ..measure.evaluation import Evaluation, LoadedModel, _check_shape, _digits, _read_table, load_evaluation, open_model
 from ..measure.quality import METRICS, SI_SDR_CEILING
 from ..model import SpeechAE, count_parameters, weights_sha256
 from ..training import TrainConfig
@@ -72,7 +72,7 @@ LICENSES = tuple('''apache-2.0 mit openrail bigscience-openrail-m creativeml-ope
     lgpl-lr other unknown'''.split())
 
 @dataclass(frozen=True)
-class Licences:
+class Licenses:
     "Under what a model may be used; `ShareError` if it is not said, or said in words that the Hub does not know"
     license: str = None # License of the weights, one of `LICENSES`
     data_license: str = None # License of the recordings it was trained on: one of `LICENSES`, or other words
@@ -165,7 +165,7 @@ def read_run(run, # Run folder or model folder
             ) -> RunFacts:
     "Everything that a model card says of a run; `SpeechAEError` names the file that cannot be used"
     if not Path(run).is_dir(): raise ShareError(f'--model {show_path(run)}: no such folder; give a run folder or a model folder')
-    subject, folder = open_subject(run, 'cpu'), Path(run)
+    subject, folder = open_model(run, 'cpu'), Path(run)
     subject.model.card = {key: value for key, value in subject.model.card.items() if key in ('denoise', 'level')}
     facts = RunFacts(subject.model, folder, weights_sha256(subject.model), subject.config, evaluation=_find_evaluation(folder, evaluation, subject.sha256))
     if subject.config is None: return facts
@@ -189,7 +189,7 @@ def _use(facts, place):
             'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a recording as those of the training were: ' + _prepared(facts) + '.')
 
 def _prepared(facts):
-    denoise, level = (Subject(facts.model, '').preparation[name] for name in ('denoise', 'level'))
+    denoise, level = (LoadedModel(facts.model, '').preparation[name] for name in ('denoise', 'level'))
     return f'noise suppression {"none" if denoise == "none" else f"`{denoise}`"}, level {"left alone" if level is None else f"set to {number_text(level, 0)} dBFS"}'
 
 # %% ../../nbs/deploy/sharing.ipynb #371ef59e
@@ -301,7 +301,7 @@ def model_index(facts:RunFacts, # From `read_run`
 
 def card_facts(facts:RunFacts, # From `read_run`
                title, # As for `model_index`
-               licences:Licences, # Licenses of weights and recordings
+               licences:Licenses, # Licenses of weights and recordings
                datasets=(), # As for `model_index`
               ) -> dict: # For `front_matter`
     "What the Hub can search for"
@@ -316,7 +316,7 @@ def _title(facts):
     return f'Speech autoencoder {facts.model.config.preset}' + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names else '')
 
 def model_card(facts:RunFacts, # From `read_run`
-               licences:Licences, # Licenses of weights and recordings
+               licences:Licenses, # Licenses of weights and recordings
                title=None, # One line; made of languages and preset if None
                place='path/to/this/folder', # What the code in the card loads: a folder, or a name on the Hub
                datasets=(), # Names on the Hub of the data it was trained on
@@ -356,7 +356,7 @@ def _read_file(path, most):
 def _add_curves(facts, folder): (folder/'curves.png').write_bytes(plain_png(_read_file(facts.folder/'curves.png', 2**24), show_path(facts.folder/'curves.png')))
 
 def _add_example(facts, folder):
-    with Isolated(load_audio) as read: save_audio(folder/'example.wav', read(facts.folder/'example.wav', facts.model.config.sample_rate), facts.model.config.sample_rate)
+    with WorkerProcess(load_audio) as read: save_audio(folder/'example.wav', read(facts.folder/'example.wav', facts.model.config.sample_rate), facts.model.config.sample_rate)
 
 def _add_onnx(facts, folder):
     from speech_ae.deploy.exports import write_onnx
@@ -392,7 +392,7 @@ class SharedFolder:
     "A folder that is ready for the Hub; prints as the list of its files"
     folder: Path
     files: dict # Name in the folder -> bytes
-    licences: Licences
+    licences: Licenses
 
     def __repr__(self):
         width = max(map(len, self.files))
@@ -416,8 +416,8 @@ def model_folder(run, # Run folder or model folder
                  output=None, # Folder to make; one that was made here before is replaced; <run>/hub if None
                  license=None, # License of the weights, one of `LICENSES`; 'unknown' cannot be uploaded
                  data_license=None, # License of the recordings: one of `LICENSES`, or other words; 'unknown' cannot be uploaded
-                 *, license_name=None, # See `Licences`
-                 license_link=None, # See `Licences`
+                 *, license_name=None, # See `Licenses`
+                 license_link=None, # See `Licenses`
                  title=None, # See `model_card`
                  datasets=(), # See `model_card`
                  notes=None, # Markdown file that becomes a section of the card
@@ -426,7 +426,7 @@ def model_folder(run, # Run folder or model folder
                  evaluation=None, # See `read_run`
                 ) -> SharedFolder:
     "Make a folder that is ready for the Hub from a run; `SpeechAEError` says what is missing"
-    licences = Licences(license, data_license, license_name, license_link)
+    licences = Licenses(license, data_license, license_name, license_link)
     extras = ['curves']*os.path.lexists(Path(run)/'curves.png') if extras is None else extras
     check_names(to, datasets, extras)
     facts = read_run(run, evaluation)

@@ -235,7 +235,7 @@ def shift_consistency(codec, # Has `encode(samples)`
 
 # %% ../../nbs/measure/latents.ipynb #f0dab611
 def source_of(path, # Recording
-              read=read_audio, # What reads it: this, or `Isolated(read_audio)`
+              read=read_audio, # What reads it: this, or `WorkerProcess(read_audio)`
              ) -> str: # Such as 'flac at 16000 Hz'
     "Format and sample rate of a recording: where they differ, the channel differs"
     return f'{Path(path).suffix.lstrip(".").lower()} at {read(path)[1]} Hz'
