@@ -1,14 +1,14 @@
 """Bring everything that is made from the notebooks up to date, check it, and test the notebooks that changed: `python tools/prepare.py [--all] [--no_tests]`
 
 Export, Colab badges, README, clean, ruff and forbidden words, order of imports, links; then the tests of notebooks that differ from the last commit, or of all. Stops at the first step that fails."""
-import argparse, os, subprocess, sys
+import argparse, os, shutil, subprocess, sys
 from tree import notebooks, root
 
 STEPS = [['nbdev_export'], ['tools/colab.py'], ['tools/make_readme.py'], ['nbdev_clean'], ['tools/check_safety.py', '--no_audit'], ['tools/check_imports.py'], ['tools/check_links.py']]
 
 def changed():
     "Notebooks that git says are new or differ from the last commit"
-    said = subprocess.run(['git', 'status', '--porcelain', '--untracked-files=all', '--', 'nbs'], cwd=root, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([shutil.which('git') or 'git', 'status', '--porcelain', '--untracked-files=all', '--', 'nbs'], cwd=root, capture_output=True, text=True, check=True).stdout
     names = {line[3:].split(' -> ')[-1].strip('"') for line in said.splitlines() if not line.startswith(' D')}
     return [path for path in notebooks() if path.relative_to(root).as_posix() in names]
 
