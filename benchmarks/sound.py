@@ -1,6 +1,6 @@
 """How the presets sound, from runs that `speech_ae_evaluate` has measured: `python benchmarks/sound.py --runs runs/adaptive runs/adaptive-25 ... --random runs/classic_random`
 
-To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then `speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi`, for each preset.
+To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then `speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi visqol`, for each preset (ViSQOL needs the extra `mos`, and minutes for each row; `--rows` leaves some out).
 Runs of `classic` of other sizes, `--latent_size 50`, are listed with the size behind the preset, as `classic-50`.
 `--random` names a run of `--preset classic --init random --loss frames`, whose curve is put beside that of the run of `classic` among `--runs`.
 `--filled` names a run of `--preset classic --init filled`, trained and evaluated likewise.
@@ -11,7 +11,7 @@ from pathlib import Path
 from machine import processor
 
 here = Path(__file__).resolve().parent
-METRICS = ('si_sdr', 'explained_db', 'snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k', 'lsd', 'mel', 'pesq_wb', 'stoi', 'estoi')
+METRICS = ('si_sdr', 'explained_db', 'snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k', 'lsd', 'mel', 'pesq_wb', 'visqol', 'stoi', 'estoi')
 
 def rounded(value):
     "Four digits after the point are more than anybody reads"
