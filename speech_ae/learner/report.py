@@ -69,13 +69,13 @@ def quality_table(model:SpeechAE, # Measured by its `reconstruct`
     return [*rows, *before, dict(name='model', **measure(model.reconstruct, valid))]
 
 def gains(rows, # Rows of `quality_table`
-         ) -> str: # One sentence; '' if the model began at random
-    "How much initialization and training contributed"
-    found = {row['name']: row['si_sdr_mean'] for row in rows}
-    if not {'best linear', 'model before training', 'model'} <= set(found): return ''
-    linear, start, end = (found[name] for name in ('best linear', 'model before training', 'model'))
-    if not all(isinstance(v, float) and math.isfinite(v) for v in (linear, start, end)): return ''
-    return f'SI-SDR: best linear transform {linear:.2f} dB; the initialization adds {start - linear:+.2f} dB, training {end - start:+.2f} dB.'
+         ) -> str: # One sentence; '' if the model began with random weights
+    "How much initialization and training add to the best baseline of the table"
+    found = {row['name']: row['si_sdr_mean'] for row in rows if isinstance(row['si_sdr_mean'], float) and math.isfinite(row['si_sdr_mean'])}
+    baselines = {name: value for name, value in found.items() if name not in ('silence', 'model before training', 'model')}
+    if not baselines or not {'model before training', 'model'} <= set(found): return ''
+    best, start, end = max(baselines, key=baselines.get), found['model before training'], found['model']
+    return f'SI-SDR: best baseline {best} {baselines[best]:.2f} dB; the initialization adds {start - baselines[best]:+.2f} dB, training {end - start:+.2f} dB.'
 
 # %% ../../nbs/learner/report.ipynb #50f18b78
 def markdown_table(rows, # Rows of `quality_table`, also as they come back from JSON
