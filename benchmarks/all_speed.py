@@ -13,7 +13,8 @@ def main():
     for name in SCRIPTS:
         if any('cuda' in word for word in sys.argv) and name in ('preparation', 'threads', 'scale'): continue
         print(f'\n{name}', flush=True)
-        if subprocess.run([sys.executable, str(Path(__file__).parent/f'{name}.py'), *sys.argv[1:]]).returncode: failed.append(name)
+        if subprocess.run([sys.executable, str(Path(__file__).parent/f'{name}.py'), *sys.argv[1:]]).returncode:
+            failed.append(name)
     raise SystemExit(f'failed: {", ".join(failed)}' if failed else 0)
 
 if __name__ == '__main__': main()

@@ -19,7 +19,8 @@ here = Path(__file__).resolve().parent
 GROUPS, KS = (2, 10, 32, 100, 300, 1000), (100, 50, 25, 12)
 
 class LSTMRefiner(nn.Module):
-    "As large as half of the classic network: two bidirectional layers of 256 over the blocks; its output begins at zero"
+    """As large as half of the classic network: two bidirectional layers of 256 over the blocks; its output begins at
+    zero"""
     def __init__(self, block=440, size=256):
         super().__init__()
         self.input, self.lstm = nn.Linear(2*block, size), nn.LSTM(size, size, 2, batch_first=True, bidirectional=True)
@@ -66,8 +67,11 @@ def fills(allocation, recordings):
         for fill in (0., .2, .35, .5, .7):
             trial = Allocation(k, allocation.framing, noise_fill=fill)
             trial.load_state_dict(allocation.state_dict())
-            found = [measure_recording(x, AdaptiveFloor(trial)(x), metrics=('waveform', 'pesq', 'stoi')) for x in recordings]
-            table.append(dict(k=k, noise_fill=fill, **{m: round(float(np.mean([f[m] for f in found])), 3) for m in ('pesq_wb', 'estoi', 'si_sdr')}))
+            found = [measure_recording(x, AdaptiveFloor(trial)(x), metrics=('waveform', 'pesq', 'stoi'))
+                     for x in recordings]
+            table.append(dict(k=k, noise_fill=fill,
+                              **{m: round(float(np.mean([f[m] for f in found])), 3)
+                                 for m in ('pesq_wb', 'estoi', 'si_sdr')}))
             print(table[-1], flush=True)
     return table
 
@@ -77,13 +81,20 @@ def network(refiner, allocation, train, held_out, steps, crop=50, batch=16, rate
     train = [item for item in train if len(item[0]) > crop]
     share = np.array([len(item[0]) - crop for item in train], float)
     optimizer, start, curve = torch.optim.AdamW(refiner.parameters(), lr=rate), time.perf_counter(), []
-    def error(values, keep, energies): return (((values - refiner(values*keep, keep, energies, real.expand(*keep.shape[:2], 1)))*~keep).square()*energies).sum((1, 2))
+    def error(values, keep, energies):
+        return (((values - refiner(values*keep, keep, energies,
+                                   real.expand(*keep.shape[:2], 1)))*~keep).square()*energies).sum((1, 2))
     def gain():
-        with torch.no_grad(): before, after = zip(*[(decibels((v.square()*e).sum(), ((v*~m).square()*e).sum()), decibels((v.square()*e).sum(), error(v[None], m[None], e[None])[0])) for v, m, e in held_out])
+        with torch.no_grad():
+            before, after = zip(*[(decibels((v.square()*e).sum(), ((v*~m).square()*e).sum()),
+                                   decibels((v.square()*e).sum(), error(v[None], m[None], e[None])[0])) for v, m,
+                                  e in held_out])
         paired = np.array(after) - np.array(before)
-        return dict(gain_db=round(float(paired.mean()), 4), standard_error=round(float(paired.std(ddof=1)/np.sqrt(len(paired))), 4))
+        return dict(gain_db=round(float(paired.mean()), 4),
+                    standard_error=round(float(paired.std(ddof=1)/np.sqrt(len(paired))), 4))
     for step in range(steps):
-        for group in optimizer.param_groups: group['lr'] = rate*min(1, (step + 1)/100)*(.5 + .5*np.cos(np.pi*step/steps))
+        for group in optimizer.param_groups:
+            group['lr'] = rate*min(1, (step + 1)/100)*(.5 + .5*np.cos(np.pi*step/steps))
         pick = rng.choice(len(train), batch, p=share/share.sum())
         cuts = [(train[i], rng.integers(0, len(train[i][0]) - crop)) for i in pick]
         values, keep, energies = (torch.stack([item[j][at:at + crop] for item, at in cuts]) for j in range(3))
@@ -112,11 +123,15 @@ def main():
     train, valid = ([np.asarray(x) for x in AudioDataset(corpus, recordings, split)] for split in ('train', 'valid'))
     start = time.perf_counter()
     allocation = Allocation(args.k).fit(train)
-    result = dict(fit_seconds=round(time.perf_counter() - start, 1), recordings=len(valid), cpu=processor(), groups=groups(allocation, valid),
-                  fills=fills(allocation, [x for x in train if len(x) > 40_000 and bandwidth(x, 22_050) >= 7500][::12][:16]))
+    result = dict(fit_seconds=round(time.perf_counter() - start, 1), recordings=len(valid), cpu=processor(),
+                  groups=groups(allocation, valid),
+                  fills=fills(allocation, [x for x in train if len(x) > 40_000
+                                           and bandwidth(x, 22_050) >= 7500][::12][:16]))
     if args.steps:
-        with torch.no_grad(): some, held_out = [prepared(allocation, x) for x in train], [prepared(allocation, x) for x in valid[::3]]
-        result |= dict(k=args.k, networks={name: network(kind(), allocation, some, held_out, args.steps) for name, kind in (('convolution', Refiner), ('LSTM', LSTMRefiner))})
+        with torch.no_grad():
+            some, held_out = [prepared(allocation, x) for x in train], [prepared(allocation, x) for x in valid[::3]]
+        result |= dict(k=args.k, networks={name: network(kind(), allocation, some, held_out, args.steps) for name,
+                                           kind in (('convolution', Refiner), ('LSTM', LSTMRefiner))})
     args.output.write_text(json.dumps(result, indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -8,10 +8,12 @@ from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds,
 import torch
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, update_average
-from speech_ae.training import Checkpoints, EarlyStopping, Floors, Progress, StopOnSignal, TrainConfig, Trainer, complete_config
+from speech_ae.training import (Checkpoints, EarlyStopping, Floors, Progress, StopOnSignal, TrainConfig, Trainer,
+                                complete_config)
 
 def new_trainer(prepared, recordings, preset, batch, device):
-    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, device=device, epochs=1))
+    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch,
+                                         device=device, epochs=1))
     trainer = Trainer(config, prepared, recordings)
     initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
     if preset == 'classic': trainer.measure_steps()
@@ -28,7 +30,8 @@ def bare(trainer):
     "The same steps on the same batches, already on the device"
     trainer.train_set.set_epoch(0)
     batches = trainer.train_set.batches(trainer.config.batch_size)
-    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n)) for samples, n in trainer.load(trainer.train_set, batches)]
+    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n)) for samples,
+            n in trainer.load(trainer.train_set, batches)]
     model, lost, framing = copy.deepcopy(trainer.model).train(), trainer.loss_function, trainer.framing
     from speech_ae.model import overlapped
     average, optimizer = copy.deepcopy(trainer.average), ScaledAdam(model.parameters(), lr=1e-3, fused=True)
@@ -52,20 +55,31 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         prepared, recordings = corpus(args, folder, 12 if args.quick else files)
-        for preset, batch in (('classic', 8), ('adaptive', 8)) if device == 'cpu' else (('classic', 16), ('classic', 256), ('classic', 1024), ('adaptive', 16)):
+        for preset, batch in (('classic', 8), ('adaptive', 8)) if device == 'cpu' else (('classic', 16),
+                ('classic', 256), ('classic', 1024), ('adaptive', 16)):
             trainer = new_trainer(prepared, recordings, preset, batch, device)
             steps, batches = bare(trainer)
             n_frames = sum(trainer.train_set.n_frames(i) for b in batches for i in b)
             trainer.call('before_fit')
             try:
                 for busy in (False, True) if device == 'cpu' else (False,):
-                    with half_busy(busy): times = take_turns({'bare loop': steps, 'Trainer': epoch(trainer)}, args.rounds, device, warm_up=not busy)
+                    with half_busy(busy):
+                        times = take_turns({'bare loop': steps, 'Trainer': epoch(trainer)}, args.rounds, device,
+                                           warm_up=not busy)
                     for name, found in times.items():
-                        rows.append(row(name, 'bound' if name == 'bare loop' else 'ours', found, times['bare loop'], basis, preset=preset, precision=trainer.config.precision, batch=batch, steps=len(batches), busy=busy,
-                                        ratio=ratio(found, times['bare loop'], basis), ratio_wall=ratio(found, times['bare loop'], 'wall'), times_real_time=n_frames/trainer.framing.frame_rate/seconds(found, basis)))
+                        rows.append(row(name, 'bound' if name == 'bare loop' else 'ours', found, times['bare loop'],
+                                        basis, preset=preset, precision=trainer.config.precision, batch=batch,
+                                        steps=len(batches), busy=busy,
+                                        ratio=ratio(found, times['bare loop'], basis),
+                                        ratio_wall=ratio(found, times['bare loop'], 'wall'),
+                                        times_real_time=n_frames/trainer.framing.frame_rate/seconds(found, basis)))
                     rows[-1] |= dict(target=1.05, met=rows[-1]['ratio'] <= 1.05, rate_met=rows[-1]['ratio'] <= 1/.9)
             finally: trainer.call('cleanup')
-    show(rows, ('name', 'preset', 'precision', 'batch', 'steps', 'busy', 'cpu', 'wall', 'ratio', 'ratio_wall', 'times_real_time', 'target', 'met', 'rate_met'))
-    save(args, 'epoch', 'training epoch of the Trainer against the same steps in a bare loop over batches in memory; ratio: times as long, of processor time on a CPU; busy: beside one process that computes without a pause; the target is 1.05, or 90 % of the rate', settings=dict(files=files, threads=1, crop_frames=150), basis=basis, rows=rows)
+    show(rows, ('name', 'preset', 'precision', 'batch', 'steps', 'busy', 'cpu', 'wall', 'ratio', 'ratio_wall',
+                'times_real_time', 'target', 'met', 'rate_met'))
+    save(args, 'epoch', 'training epoch of the Trainer against the same steps in a bare loop over batches in memory; '
+         'ratio: times as long, of processor time on a CPU; busy: beside one process that computes '
+         'without a pause; the target is 1.05, or 90 % of the rate',
+         settings=dict(files=files, threads=1, crop_frames=150), basis=basis, rows=rows)
 
 if __name__ == '__main__': main()

@@ -15,9 +15,13 @@ from machine import processor
 from speech_ae.audio import AudioError, read_audio, synth_speech
 from speech_ae.data import isolation
 
-KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'DOUBLE', 'ULAW', 'IMA_ADPCM', 'MS_ADPCM', 'GSM610')] + [('WAVEX', 'PCM_16'), ('RF64', 'PCM_16')],
-         '.flac': [('FLAC', 'PCM_16'), ('FLAC', 'PCM_24'), ('FLAC', 'long')], '.ogg': [('OGG', 'VORBIS'), ('OGG', 'OPUS')], '.mp3': [('MP3', 'MPEG_LAYER_III'), ('MP3', 'stereo'), ('MP3', 'tagged')]}
-ODD = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 2**62, 2**63 - 1, 2**63, 2**64 - 1]
+KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'DOUBLE', 'ULAW', 'IMA_ADPCM', 'MS_ADPCM',
+                                       'GSM610')] + [('WAVEX', 'PCM_16'), ('RF64', 'PCM_16')],
+         '.flac': [('FLAC', 'PCM_16'), ('FLAC', 'PCM_24'), ('FLAC', 'long')],
+         '.ogg': [('OGG', 'VORBIS'), ('OGG', 'OPUS')],
+         '.mp3': [('MP3', 'MPEG_LAYER_III'), ('MP3', 'stereo'), ('MP3', 'tagged')]}
+ODD = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 2**62,
+       2**63 - 1, 2**63, 2**64 - 1]
 
 @cache
 def sound_files():
@@ -26,11 +30,15 @@ def sound_files():
     for extension, kinds in KINDS.items():
         for i, (container, subtype) in enumerate(kinds):
             rate, channels = 48_000 if subtype == 'OPUS' else 22_050, 2 if subtype in ('stereo', 'PCM_24') else 1
-            samples, buffer = np.repeat(synth_speech(seed=i, seconds=.4, sample_rate=rate)[:, None], channels, 1), io.BytesIO()
+            samples, buffer = np.repeat(synth_speech(seed=i, seconds=.4, sample_rate=rate)[:, None], channels,
+                                        1), io.BytesIO()
             if subtype == 'long': samples = np.concatenate([samples, np.zeros((2**18, 1))])  # more than is read at once
-            sf.write(buffer, samples, rate, subtype=dict(long='PCM_16').get(subtype, 'MPEG_LAYER_III' if container == 'MP3' else subtype), format=container)
+            sf.write(buffer, samples, rate, subtype=dict(long='PCM_16').get(subtype,
+                    'MPEG_LAYER_III' if container == 'MP3' else subtype), format=container)
             content = buffer.getvalue()
-            if subtype == 'tagged': content = b'ID3\x04\x00\x00\x00\x00\x01\x76' + b'TIT2\x00\x00\x00\x6a\x00\x00' + b'\x03' + bytes(105) + bytes(256 - 126 + 120)[:130] + content
+            if subtype == 'tagged':
+                content = (b'ID3\x04\x00\x00\x00\x00\x01\x76' + b'TIT2\x00\x00\x00\x6a\x00\x00' + b'\x03' + bytes(105)
+                           + bytes(256 - 126 + 120)[:130] + content)
             found.append((extension, f'{container} {subtype}', content))
     return found
 
@@ -43,7 +51,8 @@ def _overwrite(data, rng):
     "A number that decoders seldom expect, at any place"
     size, order = rng.choice([1, 2, 4, 8]), rng.choice('<>')
     at = rng.randrange(max(1, (len(data) if rng.random() < .3 else min(len(data), 128)) - size))
-    data[at:at + size] = struct.pack(f'{order}Q', rng.choice(ODD))[-size:] if order == '>' else struct.pack('<Q', rng.choice(ODD))[:size]
+    data[at:at + size] = struct.pack(f'{order}Q', rng.choice(ODD))[-size:] if order == '>' else struct.pack('<Q',
+            rng.choice(ODD))[:size]
 
 def _cut(data, rng): del data[rng.randrange(len(data)):]
 
@@ -69,16 +78,24 @@ def _noise(data, rng):
 def _lie(data, rng):
     "A field of the header that claims the absurd"
     if data[:4] in (b'RIFF', b'RF64'):
-        at, size = rng.choice([(4, 4), (16, 4), (20, 2), (22, 2), (24, 4), (28, 4), (32, 2), (34, 2), (max(data.find(b'data'), 0) + 4, 4)])
-        data[at:at + size] = struct.pack('<Q', rng.choice([0, 1, 255, 65_535, 4_000_000_000, 0xffffffff, 0x80000000, 0x7fffffff, 768_000, 1000, 64]))[:size]
+        at, size = rng.choice([(4, 4), (16, 4), (20, 2), (22, 2), (24, 4), (28, 4), (32, 2), (34, 2),
+                               (max(data.find(b'data'), 0) + 4, 4)])
+        data[at:at + size] = struct.pack('<Q', rng.choice([0, 1, 255, 65_535, 4_000_000_000, 0xffffffff, 0x80000000,
+                                                           0x7fffffff, 768_000, 1000, 64]))[:size]
     elif data[:4] == b'fLaC':
-        numbers = int.from_bytes(data[18:26], 'big')  # sample rate (20 bits), channels - 1 (3), bits - 1 (5), samples (36)
+        # sample rate (20 bits), channels - 1 (3), bits - 1 (5), samples (36)
+        numbers = int.from_bytes(data[18:26], 'big')
         shift, bits = rng.choice([(44, 20), (41, 3), (36, 5), (0, 36)])
-        value = rng.choice([0, 1, (1 << bits) - 1, 1 << bits - 1, 655_350 if bits == 20 else 50_000_000]) & (1 << bits) - 1
+        value = rng.choice([0, 1, (1 << bits) - 1, 1 << bits - 1,
+                            655_350 if bits == 20 else 50_000_000]) & (1 << bits) - 1
         data[18:26] = (numbers & ~((1 << bits) - 1 << shift) | value << shift).to_bytes(8, 'big')
-        if rng.random() < .2: data[18:26] = (192_000 << 44 | numbers & 0xff << 36 | 192_000*rng.choice([60, 2000, 3500])).to_bytes(8, 'big')  # within every limit, and far from true
+        if rng.random() < .2:
+            # within every limit, and far from true
+            data[18:26] = (192_000 << 44 | numbers & 0xff << 36 | 192_000*rng.choice([60, 2000, 3500])).to_bytes(8,
+                    'big')
     elif data[:4] == b'OggS':
-        at, size = rng.choice([(5, 1), (6, 8), (14, 4), (18, 4), (26, 1), (27, 1), (39, 1), (40, 4), (44, 4), (48, 4), (52, 4), (56, 1)])
+        at, size = rng.choice([(5, 1), (6, 8), (14, 4), (18, 4), (26, 1), (27, 1), (39, 1), (40, 4), (44, 4), (48, 4),
+                               (52, 4), (56, 1)])
         data[at:at + size] = struct.pack('<Q', rng.choice(ODD))[:size]
     else:
         xing = max(data.find(b'Xing'), data.find(b'Info'))
@@ -111,7 +128,8 @@ def mend(data):
             data[at + 22:at + 26] = struct.pack('<I', checksum(32, data[at:end]))
     elif data[:4] == b'fLaC':
         starts = [m.start() for m in re.finditer(rb'\xff[\xf8\xf9]', data)]
-        starts = [at for at in starts if any(checksum(8, data[at:at + n]) == data[at + n] for n in range(5, min(15, len(data) - at - 1)))]
+        starts = [at for at in starts if any(checksum(8, data[at:at + n]) == data[at + n]
+                                             for n in range(5, min(15, len(data) - at - 1)))]
         for at, end in zip(starts, [*starts[1:], len(data)]):
             if end - at > 16: data[end - 2:end] = struct.pack('>H', checksum(16, data[at:end - 2]))
 
@@ -134,7 +152,8 @@ def mutant(n, seed=0):
 def peak_memory(pid):
     "Most memory that a process has had since this was asked before, in bytes; None where the system does not tell"
     try:
-        peak = next(int(line.split()[1])*1024 for line in Path(f'/proc/{pid}/status').read_text().splitlines() if line.startswith('VmHWM'))
+        peak = next(int(line.split()[1])*1024 for line in Path(f'/proc/{pid}/status').read_text().splitlines()
+                    if line.startswith('VmHWM'))
         Path(f'/proc/{pid}/clear_refs').write_text('5')
         return peak
     except (OSError, StopIteration): return None
@@ -148,7 +167,8 @@ def outcome(read, path):
         if re.match(r'\w+(Error|Exception), ', text): return 'not an AudioError: ' + text, False
         return f'{e.problem}: ' + re.sub(r'[\d.e+]*\d', 'n', text), True
     except Exception as e: return f'not an AudioError: {type(e).__name__}, {e}', False
-    good = isinstance(samples, np.ndarray) and samples.dtype == np.float32 and samples.ndim == 1 and len(samples) > 0 and np.isfinite(samples).all() and 1000 <= rate <= 768_000
+    good = (isinstance(samples, np.ndarray) and samples.dtype == np.float32 and samples.ndim == 1 and len(samples) > 0
+            and np.isfinite(samples).all() and 1000 <= rate <= 768_000)
     return ('samples', True) if good else (f'no samples: {type(samples).__name__}', False)
 
 def reader():
@@ -167,20 +187,30 @@ def feed(read, numbers, seed, folder):
         seconds, after = time.perf_counter() - begin, reader()
         peak = after and peak_memory(after) or 0
         path.unlink()
-        found.append(dict(n=n, kind=kind, outcome=text, seconds=seconds, peak=peak, restarted=before is not None and before != after, kept=good and seconds < 10 and peak < 1e9))
+        found.append(dict(n=n, kind=kind, outcome=text, seconds=seconds, peak=peak,
+                          restarted=before is not None and before != after, kept=good and seconds < 10 and peak < 1e9))
     return found
 
 def summary(found):
     "Counts over files"
     def count(values): return dict(collections.Counter(values).most_common())
     slowest, largest = max(found, key=lambda f: f['seconds']), max(found, key=lambda f: f['peak'])
-    return dict(files=len(found), kept=sum(f['kept'] for f in found), samples=sum(f['outcome'] == 'samples' for f in found), refused=sum(f['outcome'] != 'samples' for f in found),
-                crashed=sum('crashes its decoder' in f['outcome'] for f in found), timed_out=sum('not read after' in f['outcome'] for f in found), too_much_memory=sum('too much memory' in f['outcome'] for f in found),
-                by_format={extension: count(['samples' if f['outcome'] == 'samples' else 'refused' for f in found if f['kind'].split()[0] in names])
-                           for extension, names in (('WAV', ('WAV', 'WAVEX', 'RF64')), ('FLAC', ('FLAC',)), ('Ogg', ('OGG',)), ('MP3', ('MP3',)))},
-                outcomes=dict(list(count([f['outcome'] for f in found]).items())[:40]), slowest=dict(n=slowest['n'], kind=slowest['kind'], seconds=round(slowest['seconds'], 3)),
-                largest=dict(n=largest['n'], kind=largest['kind'], megabytes=round(largest['peak']/1e6)), failed=[f for f in found if not f['kept']][:20],
-                crashes=[dict(n=f['n'], kind=f['kind'], outcome=f['outcome']) for f in found if f['restarted'] or 'crashes' in f['outcome']][:50])
+    return dict(files=len(found), kept=sum(f['kept'] for f in found),
+                samples=sum(f['outcome'] == 'samples' for f in found),
+                refused=sum(f['outcome'] != 'samples' for f in found),
+                crashed=sum('crashes its decoder' in f['outcome'] for f in found),
+                timed_out=sum('not read after' in f['outcome'] for f in found),
+                too_much_memory=sum('too much memory' in f['outcome'] for f in found),
+                by_format={extension: count(['samples' if f['outcome'] == 'samples' else 'refused' for f in found
+                                             if f['kind'].split()[0] in names])
+                           for extension, names in (('WAV', ('WAV', 'WAVEX', 'RF64')), ('FLAC', ('FLAC',)),
+                                                    ('Ogg', ('OGG',)), ('MP3', ('MP3',)))},
+                outcomes=dict(list(count([f['outcome'] for f in found]).items())[:40]),
+                slowest=dict(n=slowest['n'], kind=slowest['kind'], seconds=round(slowest['seconds'], 3)),
+                largest=dict(n=largest['n'], kind=largest['kind'], megabytes=round(largest['peak']/1e6)),
+                failed=[f for f in found if not f['kept']][:20],
+                crashes=[dict(n=f['n'], kind=f['kind'], outcome=f['outcome']) for f in found if f['restarted']
+                         or 'crashes' in f['outcome']][:50])
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -192,11 +222,15 @@ def main():
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, isolation.WorkerProcess(read_audio) as read:
         found = feed(read, range(args.first, args.first + args.files), args.seed, folder)
-    result = dict(about='damaged recordings read by isolated processes, as the commands read them', date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(), soundfile=sf.__version__, libsndfile=sf.__libsndfile_version__,
+    result = dict(about='damaged recordings read by isolated processes, as the commands read them',
+                  date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(),
+                  soundfile=sf.__version__, libsndfile=sf.__libsndfile_version__,
                   seed=args.seed, took=round(time.monotonic() - begin)) | summary(found)
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
-    print(f'{result["kept"]} of {result["files"]} kept: {result["samples"]} gave samples, {result["refused"]} were refused, {result["crashed"]} crashed their decoder, {result["timed_out"]} took too long; {result["took"]} s')
+    print(f'{result["kept"]} of {result["files"]} kept: {result["samples"]} gave samples, '
+          f'{result["refused"]} were refused, {result["crashed"]} crashed their decoder, '
+          f'{result["timed_out"]} took too long; {result["took"]} s')
     sys.exit(result['kept'] < result['files'])
 
 if __name__ == '__main__': main()

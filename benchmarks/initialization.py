@@ -31,7 +31,8 @@ def constants(**changes):
 
 def network(size, init, train, scale, moments):
     torch.manual_seed(0)
-    return initialization.initialize(build_model(ModelConfig.of('classic', latent_size=size), scale), train, init, moments).eval().reconstruct
+    return initialization.initialize(build_model(ModelConfig.of('classic', latent_size=size), scale), train, init,
+                                     moments).eval().reconstruct
 
 def exact(size, train):
     "The NumPy counterpart of the switched network"
@@ -45,8 +46,11 @@ def rows(size, train, scale, moments):
     for margin in (1., 4., 24.):
         with constants(_MARGIN=margin):
             yield f'exact choice, margin {margin:g}', dict(margin=margin), exact(size, train)
-            with constants(_FILL=1e-6): yield f'network, margin {margin:g}, no filling', dict(margin=margin, fill=0.), network(size, 'switched', train, scale, moments)
-            yield f'network, margin {margin:g}, filled', dict(margin=margin, fill=initialization._FILL), network(size, 'switched', train, scale, moments)
+            with constants(_FILL=1e-6):
+                yield f'network, margin {margin:g}, no filling', dict(margin=margin, fill=0.), network(size, 'switched',
+                        train, scale, moments)
+            yield f'network, margin {margin:g}, filled', dict(margin=margin, fill=initialization._FILL), network(size,
+                    'switched', train, scale, moments)
     yield 'levels instead of a switch', {}, network(size, 'filled', train, scale, moments)
     yield 'PCA', {}, network(size, 'pca', train, scale, moments)
 
@@ -61,21 +65,29 @@ def main():
     groups = ['waveform', 'spectrum'] + [name for name in ('pesq', 'stoi') if not available_metrics()[name]]
     with tempfile.TemporaryDirectory() as folder:
         trainer = start_run(TrainConfig(data_dir=args.data_dir, output_dir=folder, init='random', device='cpu'))
-        (train, speakers), (unseen, who) = (([s[i] for i in range(len(s))], [s.corpus.recordings[crop[0]].speaker for crop in s.crops]) for s in (trainer.whole, trainer.valid_set))
-        scale, moments, files = trainer.measured_scale(), trainer.moments, [trainer.valid_set.file(i) for i in range(len(unseen))]
+        (train, speakers), (unseen, who) = (([s[i] for i in range(len(s))],
+                                             [s.corpus.recordings[crop[0]].speaker for crop in s.crops])
+                                            for s in (trainer.whole, trainer.valid_set))
+        scale, moments, files = trainer.measured_scale(), trainer.moments, [trainer.valid_set.file(i)
+                for i in range(len(unseen))]
     wide = [i for i, file in enumerate(files) if read_recorded(Path(args.data_dir)/file)[1]['bandwidth'] >= WIDE_BAND]
     wide = [i for place, i in enumerate(wide) if [who[j] for j in wide[:place]].count(who[i]) < args.per_speaker]
     unseen, who = [unseen[i] for i in wide], [who[i] for i in wide]
     def measure(reconstruct):
         found = Parallel(2)(delayed(measure_recording)(x, reconstruct(x), metrics=groups) for x in unseen)
-        return {name: [f.get(name, math.nan) for f in found] for name in ('si_sdr', 'lsd', 'mel', 'pesq_wb', 'estoi') if name in found[0]}
+        return {name: [f.get(name, math.nan) for f in found] for name in ('si_sdr', 'lsd', 'mel', 'pesq_wb', 'estoi')
+                if name in found[0]}
     result = dict(sizes={}, recordings=len(unseen), speakers=len(set(who)), cpu=processor())
     for size in args.sizes:
         baseline = measure(best_linear_floor(train, size, speakers))
-        result['sizes'][size] = found = {'best linear': {m: dict(mean=round(speaker_interval(v, who).mean, 3)) for m, v in baseline.items()}}
+        result['sizes'][size] = found = {'best linear': {m: dict(mean=round(speaker_interval(v, who).mean, 3)) for m,
+                                                         v in baseline.items()}}
         for name, settings, reconstruct in rows(size, train, scale, moments):
             values = measure(reconstruct)
-            found[name] = settings | {m: dict(mean=round(speaker_interval(v, who).mean, 3), minus_baseline=[round(x, 3) for x in (lambda i: (i.mean, i.low, i.high))(paired_interval(v, baseline[m], who))]) for m, v in values.items()}
+            found[name] = settings | {m: dict(mean=round(speaker_interval(v, who).mean, 3),
+                                              minus_baseline=[round(x, 3)
+                                                              for x in (lambda i: (i.mean, i.low,
+                    i.high))(paired_interval(v, baseline[m], who))]) for m, v in values.items()}
             print(size, name, found[name], flush=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
 

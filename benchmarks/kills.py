@@ -20,17 +20,23 @@ from speech_ae.adaptive import model as adaptive
 from speech_ae.audio import save_audio, synth_speech
 
 COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
-RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2', 'two loaders': '--epochs 2 --preset adaptive --workers 2'}
-if 'save_minutes' in training.TrainConfig.__dataclass_fields__: RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
+RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2',
+        'two loaders': '--epochs 2 --preset adaptive --workers 2'}
+if 'save_minutes' in training.TrainConfig.__dataclass_fields__:
+    RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
 
 class Notes:
     "What a process tells its parent up to its last instant, in memory that both have"
     def __init__(self): self.numbers = memoryview(mmap.mmap(-1, 8*4096)).cast('d')
-    events = property(lambda self: int(self.numbers[0]), lambda self, n: self.numbers.__setitem__(0, n)) # Files opened for writing, renamed, linked or removed
-    saved = property(lambda self: int(self.numbers[1]) - 1, lambda self, step: self.numbers.__setitem__(1, step + 1)) # Step of the last checkpoint whose save has returned
-    step = property(lambda self: int(self.numbers[2]), lambda self, step: self.numbers.__setitem__(2, step)) # Last step done
-    ran = property(lambda self: int(self.numbers[3]), lambda self, n: self.numbers.__setitem__(3, n)) # Steps done by this process
+    # Files opened for writing, renamed, linked or removed
+    events = property(lambda self: int(self.numbers[0]), lambda self, n: self.numbers.__setitem__(0, n))
+    # Step of the last checkpoint whose save has returned
+    saved = property(lambda self: int(self.numbers[1]) - 1, lambda self, step: self.numbers.__setitem__(1, step + 1))
+    # Last step done
+    step = property(lambda self: int(self.numbers[2]), lambda self, step: self.numbers.__setitem__(2, step))
+    # Steps done by this process
+    ran = property(lambda self: int(self.numbers[3]), lambda self, n: self.numbers.__setitem__(3, n))
     def at(self, step): return self.numbers[10 + step] # When that step was done
 
     def done(self, step): self.numbers[10 + step], self.step = time.monotonic(), step
@@ -44,7 +50,8 @@ class Watch(training.Callback):
         self.notes.ran += 1
 
 def be_watched(notes, folder, pipe=None, event=None):
-    "In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number `event`"
+    """In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number
+    `event`"""
     make, save = training.make_callbacks, training.save_checkpoint
     training.plot_curves = lambda *args: Figure(figsize=(1, 1))  # a curve takes longer to draw than an epoch here
     training.make_callbacks = lambda *args, **kwargs: [Watch(notes), *make(*args, **kwargs)]
@@ -53,7 +60,10 @@ def be_watched(notes, folder, pipe=None, event=None):
         notes.saved = state['step']
     training.save_checkpoint = noted
     def hook(name, args):
-        if name not in ('open', 'os.rename', 'os.link', 'os.remove') or name == 'open' and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)): return
+        if name not in ('open', 'os.rename', 'os.link',
+                        'os.remove') or name == 'open' and not (isinstance(args[2], int)
+                                                                and args[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
         if not isinstance(args[0], (str, os.PathLike)) or not os.fspath(args[0]).startswith(folder): return
         notes.events += 1
         if notes.events == event: os.write(pipe, b'.')
@@ -93,7 +103,8 @@ def start(words, log, notes, folder, pipe=None, event=None):
 def start_fresh(words, log):
     "The command in a new interpreter"
     with open(f'{log}.out', 'wb') as out, open(f'{log}.err', 'wb') as err:
-        return subprocess.Popen([sys.executable, '-m', 'speech_ae.training', *words], stdout=out, stderr=err, cwd=here.parent).pid
+        return subprocess.Popen([sys.executable, '-m', 'speech_ae.training', *words], stdout=out, stderr=err,
+                                cwd=here.parent).pid
 
 def wait(pid):
     "Exit status as shells count"
@@ -119,7 +130,9 @@ class Runs:
         for i in range(7): save_audio(self.folder/f'data/s{i}_1.wav', synth_speech(seed=i, seconds=1.2))
         self.reference = {}
 
-    def words(self, kind, place): return ['--data_dir', str(self.folder/'data'), '--cache_dir', str(place/'cache'), '--output_dir', str(place/'run'), *COMMON.split(), *RUNS[kind].split()]
+    def words(self, kind, place):
+        return ['--data_dir', str(self.folder/'data'), '--cache_dir', str(place/'cache'), '--output_dir',
+                str(place/'run'), *COMMON.split(), *RUNS[kind].split()]
 
     def new_place(self):
         self.n += 1
@@ -128,19 +141,23 @@ class Runs:
         return place
 
     def undisturbed(self, kind, again=False):
-        "What the run ends with, how long it takes and how many things happen to its files; the second of two, which have to be equal"
+        """What the run ends with, how long it takes and how many things happen to its files; the second of two, which
+        have to be equal"""
         if kind not in self.reference or again:
             place, notes, begin = self.new_place(), Notes(), time.monotonic()
             status = wait(start(self.words(kind, place), place/'log', notes, place))
             if status: raise RuntimeError(f'{kind}: exit status {status}: {(place/"log.err").read_text()}')
-            found = dict(digests=digests(place/'run'), seconds=time.monotonic() - begin, events=notes.events, steps=notes.step, begun=notes.at(0) - begin, checkpoint=(place/'run/last.pt').stat().st_size)
-            if kind in self.reference: assert found['digests'] == self.reference[kind]['digests'], f'{kind}: two undisturbed runs differ'
+            found = dict(digests=digests(place/'run'), seconds=time.monotonic() - begin, events=notes.events,
+                         steps=notes.step, begun=notes.at(0) - begin, checkpoint=(place/'run/last.pt').stat().st_size)
+            if kind in self.reference:
+                assert found['digests'] == self.reference[kind]['digests'], f'{kind}: two undisturbed runs differ'
             self.reference[kind] = found
             shutil.rmtree(place)
         return self.reference[kind]
 
     def end_somewhere(self, rng, kind, number, place, fresh=False, twice=False):
-        "Start the command and send it a signal somewhere; (how, exit status, moment of the signal, notes, seconds until it had ended)"
+        """Start the command and send it a signal somewhere; (how, exit status, moment of the signal, notes, seconds
+        until it had ended)"""
         expected, notes = self.undisturbed(kind), Notes()
         read, write = os.pipe()
         event = None if fresh or rng.random() < .4 else rng.randint(1, expected['events']//rng.choice([1, 1, 4]))
@@ -158,7 +175,8 @@ class Runs:
             time.sleep(10**rng.uniform(-4, -1.5))
             with contextlib.suppress(ProcessLookupError): os.kill(pid, number)
         status = wait(pid)
-        return 'a new interpreter' if fresh else 'at a moment' if event is None else 'at a file', status, moment, notes, time.monotonic() - moment
+        return ('a new interpreter' if fresh else 'at a moment' if event is None else 'at a file', status, moment,
+                notes, time.monotonic() - moment)
 
     def go_on(self, kind, place, fresh=False):
         "Resume, or begin again where there is no run; (exit status, notes)"
@@ -176,15 +194,22 @@ class Runs:
             return None
         found = dict(seed=seed, kind=kind, signal=number.name, how=how, stage=stage(place/'run'), status=status)
         wrong = self.check_signal(place, number, status, found['stage']) if number != signal.SIGKILL else ''
-        if number != signal.SIGKILL and found['stage'] == 'training': found['said'] = (place/'log.err').read_text().strip().replace(str(place), '...')
+        if number != signal.SIGKILL and found['stage'] == 'training':
+            found['said'] = (place/'log.err').read_text().strip().replace(str(place), '...')
         opened, said = self.open(place/'run')
         if opened is not None and not fresh:
-            found |= dict(steps_done=notes.step, steps_kept=opened, seconds_repeated=moment - notes.at(opened) if notes.step >= opened and notes.at(opened) else 0., saves_lost=int(opened < notes.saved))
+            found |= dict(steps_done=notes.step, steps_kept=opened,
+                          seconds_repeated=moment - notes.at(opened) if notes.step >= opened and notes.at(opened)
+                          else 0., saves_lost=int(opened < notes.saved))
         if number != signal.SIGKILL: found['seconds_to_end'] = ending
         status, _ = self.go_on(kind, place, fresh)
-        wrong = wrong or said or (f'resume: exit status {status}: {(place/"again.err").read_text().strip()[-300:]}' if status else '')
-        wrong = wrong or ', '.join(name for name, digest in digests(place/'run').items() if digest != self.reference[kind]['digests'][name])
-        found |= dict(left_over=len(list((place/'run').rglob('.tmp-*'))), kept=not wrong) | (dict(wrong=wrong.replace(str(place), '...')) if wrong else {})
+        wrong = wrong or said or (f'resume: exit status {status}: {(place/"again.err").read_text().strip()[-300:]}'
+                                  if status else '')
+        wrong = wrong or ', '.join(name for name,
+                                   digest in digests(place/'run').items()
+                                   if digest != self.reference[kind]['digests'][name])
+        found |= dict(left_over=len(list((place/'run').rglob('.tmp-*'))),
+                      kept=not wrong) | (dict(wrong=wrong.replace(str(place), '...')) if wrong else {})
         shutil.rmtree(place)
         return found
 
@@ -198,9 +223,11 @@ class Runs:
 
     def check_signal(self, place, number, status, stage):
         "What is wrong with the way in which a run has answered a signal"
-        if status != SIGNALS[number]: return f'exit status {status} after {number.name}: {(place/"log.err").read_text().strip()[-300:]}'
+        if status != SIGNALS[number]:
+            return f'exit status {status} after {number.name}: {(place/"log.err").read_text().strip()[-300:]}'
         said = (place/'log.err').read_text().splitlines()
-        said = [line for line in said if 'warning' not in line.lower() and line[:1] != ' ']  # with a warning comes the line of the program
+        # with a warning comes the line of the program
+        said = [line for line in said if 'warning' not in line.lower() and line[:1] != ' ']
         if stage == 'training' and len(said) > 1: return f'said more than a line: {said}'
         return ''
 
@@ -208,12 +235,15 @@ def count(values): return {str(value): values.count(value) for value in sorted(s
 
 def summary(trials):
     "Counts and sizes over trials"
-    found = dict(trials=len(trials), kept=sum(t['kept'] for t in trials), stage=count([t['stage'] for t in trials]), how=count([t['how'] for t in trials]), kind=count([t['kind'] for t in trials]))
+    found = dict(trials=len(trials), kept=sum(t['kept'] for t in trials), stage=count([t['stage'] for t in trials]),
+                 how=count([t['how'] for t in trials]), kind=count([t['kind'] for t in trials]))
     for name in 'seconds_repeated', 'seconds_to_end':
         values = [t[name] for t in trials if name in t]
         if values: found[name] = dict(median=round(statistics.median(values), 3), most=round(max(values), 3))
     steps = [t['steps_done'] - t['steps_kept'] for t in trials if 'steps_kept' in t]
-    if steps: found |= dict(steps_repeated=dict(median=statistics.median(steps), most=max(steps)), saves_lost=sum(t['saves_lost'] for t in trials if 'saves_lost' in t))
+    if steps:
+        found |= dict(steps_repeated=dict(median=statistics.median(steps), most=max(steps)),
+                      saves_lost=sum(t['saves_lost'] for t in trials if 'saves_lost' in t))
     said = {t['signal']: t['said'] for t in trials if t.get('said')}
     if said: found['said'] = said
     return found | dict(left_over=sum(t['left_over'] for t in trials), failed=[t for t in trials if not t['kept']][:20])
@@ -244,12 +274,17 @@ def main():
         killed = summary(many(runs, args.trials, [signal.SIGKILL], args.seed, True))
         asked = summary(many(runs, signals, list(SIGNALS), args.seed + 1, True)) if signals else None
         for kind in runs.reference if args.trials >= 20 else (): runs.undisturbed(kind, again=True)
-        about = {kind: {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if k != 'digests'} | dict(words=f'{COMMON} {RUNS[kind]}') for kind, found in runs.reference.items()}
-    result = dict(about='runs ended by signals at random moments, resumed, and compared with undisturbed ones by the SHA-256 of model.safetensors, history.csv and split.csv', date=datetime.date.today().isoformat(), cpu=processor(),
-                  cores=os.cpu_count(), torch=torch.__version__, seed=args.seed, took=round(time.monotonic() - begin), runs=about, killed=killed, asked=asked)
+        about = {kind: {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if k != 'digests'}
+                 | dict(words=f'{COMMON} {RUNS[kind]}') for kind, found in runs.reference.items()}
+    result = dict(about='runs ended by signals at random moments, resumed, and compared with undisturbed ones by the '
+                  'SHA-256 of model.safetensors, history.csv and split.csv', date=datetime.date.today().isoformat(),
+                  cpu=processor(),
+                  cores=os.cpu_count(), torch=torch.__version__, seed=args.seed, took=round(time.monotonic() - begin),
+                  runs=about, killed=killed, asked=asked)
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
-    print(f'killed: {killed["kept"]} of {killed["trials"]} kept' + (f'; asked to stop: {asked["kept"]} of {asked["trials"]} kept' if asked else '') + f'; {result["took"]} s')
+    print(f'killed: {killed["kept"]} of {killed["trials"]} kept'
+          + (f'; asked to stop: {asked["kept"]} of {asked["trials"]} kept' if asked else '') + f'; {result["took"]} s')
     sys.exit(any(part and part['kept'] < part['trials'] for part in (killed, asked)))
 
 if __name__ == '__main__': main()

@@ -19,13 +19,16 @@ def write_clips(data_dir, folder, n):
     "Real speech, one recording after the other, as `n` MP3 clips; synthetic speech after its end"
     samples, files, size = np.zeros(0, np.float32), iter(find_audio(data_dir) if data_dir else []), RATE*SECONDS
     for i in range(n):
-        while len(samples) < size: samples = np.concatenate([samples, load_audio(f, RATE) if (f := next(files, None)) else synth_speech(i, SECONDS, RATE)])
+        while len(samples) < size:
+            samples = np.concatenate([samples, load_audio(f, RATE) if (f := next(files, None))
+                                      else synth_speech(i, SECONDS, RATE)])
         save_audio(folder/f's{i//10:03}_{i:04}.mp3', samples[:size]*min(1, .99/np.abs(samples[:size]).max()), RATE)
         samples = samples[size:]
 
 def prepared(folder, denoise='wiener', workers=1, cache=None):
     "Prepare a folder as speech_ae_prepare does, into a new store if no `cache` is given"
-    with tempfile.TemporaryDirectory() as new, quiet(): prepare_corpus(folder, denoise=denoise, workers=workers, cache_dir=cache or new, max_bad=10**6)
+    with tempfile.TemporaryDirectory() as new, quiet():
+        prepare_corpus(folder, denoise=denoise, workers=workers, cache_dir=cache or new, max_bad=10**6)
 
 def each(folder, work):
     "A function that calls `work(file, where to save)` for every clip"
@@ -46,34 +49,44 @@ def spectral_wiener(f, out):
     from scipy.signal import istft, stft
     spectrum = stft(resample(f), 22_050, nperseg=512)[2]
     power = np.abs(spectrum)**2 + 1e-12
-    np.save(out, istft(spectrum*np.maximum(1 - np.quantile(power, .1, axis=1, keepdims=True)/power, .1), 22_050, nperseg=512)[1].astype(np.float32))
+    np.save(out, istft(spectrum*np.maximum(1 - np.quantile(power, .1, axis=1, keepdims=True)/power, .1), 22_050,
+                       nperseg=512)[1].astype(np.float32))
 
 def with_noisereduce(stationary):
     import librosa, noisereduce
-    def work(f, out): np.save(out, noisereduce.reduce_noise(librosa.load(f, sr=22_050)[0], 22_050, stationary=stationary, n_jobs=1))
+    def work(f, out):
+        np.save(out, noisereduce.reduce_noise(librosa.load(f, sr=22_050)[0], 22_050, stationary=stationary, n_jobs=1))
     return work
 
 def one_core(folder, length, rounds):
     "Rows in times real time on one core"
-    tasks = {'decode': each(folder, decode), 'decode + soxr': each(folder, resample), 'speech_ae': lambda: prepared(folder, 'none'), 'speech_ae + wiener': lambda: prepared(folder),
-             'soxr + scipy.signal.wiener': each(folder, plain_wiener), 'soxr + STFT, gains, inverse': each(folder, spectral_wiener)}
+    tasks = {'decode': each(folder, decode), 'decode + soxr': each(folder, resample),
+             'speech_ae': lambda: prepared(folder, 'none'), 'speech_ae + wiener': lambda: prepared(folder),
+             'soxr + scipy.signal.wiener': each(folder, plain_wiener),
+             'soxr + STFT, gains, inverse': each(folder, spectral_wiener)}
     try: tasks |= {f'librosa + noisereduce{", stationary"*s}': each(folder, with_noisereduce(s)) for s in (True, False)}
     except ImportError: print('librosa or noisereduce is not installed: left out')
     with tempfile.TemporaryDirectory() as cache:
         prepared(folder, cache=cache)
         times = take_turns(tasks | {'speech_ae, nothing to do': lambda: prepared(folder, cache=cache)}, rounds)
-    def role(name): return 'ours' if name.startswith('speech_ae') else 'bound' if name.startswith('decode') else 'alternative'
-    rows = [row(name, role(name), found, times['decode + soxr'], times_real_time=length/seconds(found)) for name, found in times.items()]
+    def role(name):
+        return 'ours' if name.startswith('speech_ae') else 'bound' if name.startswith('decode') else 'alternative'
+    rows = [row(name, role(name), found, times['decode + soxr'], times_real_time=length/seconds(found)) for name,
+            found in times.items()]
     targets = {'speech_ae': TARGETS['none'], 'speech_ae + wiener': TARGETS['wiener']}
-    return [r | (dict(target=targets[r['name']], met=r['times_real_time'] >= targets[r['name']]) if r['name'] in targets else {}) for r in rows]
+    return [r | (dict(target=targets[r['name']], met=r['times_real_time'] >= targets[r['name']]) if r['name'] in targets
+                 else {}) for r in rows]
 
 def peak_mb(workers=False):
-    "Largest resident memory so far of this process, or of the largest of the processes in which it read recordings, which end here"
+    """Largest resident memory so far of this process, or of the largest of the processes in which it read recordings,
+    which end here"""
     import resource
     while workers and isolation._idle: isolation._idle.pop().end()
     unit = 2**20 if sys.platform == 'darwin' else 2**10
     if workers: return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss//unit
-    try: return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))//2**10  # ru_maxrss counts the parent's, too
+    try:
+        # ru_maxrss counts the parent's, too
+        return next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))//2**10
     except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//unit
 
 def child(folder, denoise, workers):
@@ -102,19 +115,27 @@ def main():
         counts, turns = sorted({1, 2, cpu_count()}), {}
         for _ in range(1 if args.quick else 3):
             for n in counts:
-                for size, name, seconds_in in (once, 'once', length), (four, 'four times', 4*length): turns.setdefault((n, name), []).append(in_child(size, seconds_in, name, workers=n))
+                for size, name, seconds_in in (once, 'once', length), (four, 'four times', 4*length):
+                    turns.setdefault((n, name), []).append(in_child(size, seconds_in, name, workers=n))
         scaling = [sorted(found, key=lambda r: r['wall'])[len(found)//2] for found in turns.values()]
         walls = {(r['workers'], r['name']): r['wall'] for r in scaling}
-        rates = [dict(workers=n, times_real_time=3*length/(walls[n, 'four times'] - walls[n, 'once'])) for n in counts]  # between one and four times as much: without the start of the workers
-        show(scaling, ('name', 'workers', 'minutes', 'wall', 'times_real_time', 'peak_mb', 'largest_worker_mb', 'imported_mb'))
+        # between one and four times as much: without the start of the workers
+        rates = [dict(workers=n, times_real_time=3*length/(walls[n, 'four times'] - walls[n, 'once'])) for n in counts]
+        show(scaling, ('name', 'workers', 'minutes', 'wall', 'times_real_time', 'peak_mb', 'largest_worker_mb',
+                       'imported_mb'))
         show(rates, ('workers', 'times_real_time'))
         minutes = 6 if args.quick else 60
-        save_audio(hour/'long.mp3', np.resize(np.concatenate([decode(f) for f in sorted(four.glob('*.mp3'))[:60]]), minutes*60*RATE), RATE)
+        save_audio(hour/'long.mp3', np.resize(np.concatenate([decode(f) for f in sorted(four.glob('*.mp3'))[:60]]),
+                                              minutes*60*RATE), RATE)
         long = in_child(hour, 60*minutes, f'one recording of {minutes} min')
         long['peak_mb'] = max(long['peak_mb'], long.pop('largest_worker_mb'))
         show([long], ('name', 'wall', 'times_real_time', 'peak_mb'))
-    save(args, 'preparation', 'preparation from 44.1 kHz mono MP3; times_real_time is sound per second of processor time of one core in `rows`, per second of wall time in `scaling`, `rates` and `long`; share_of_bound against decode + soxr',
-         settings=dict(clips=args.clips, clip_seconds=SECONDS, kbit_per_second=kbit, sample_rate=RATE), basis='cpu', times_real_time=next(r['times_real_time'] for r in rows if r['name'] == 'speech_ae + wiener'),
+    save(args, 'preparation',
+         'preparation from 44.1 kHz mono MP3; times_real_time is sound per second of processor time of '
+         'one core in `rows`, per second of wall time in `scaling`, `rates` and `long`; share_of_bound '
+         'against decode + soxr',
+         settings=dict(clips=args.clips, clip_seconds=SECONDS, kbit_per_second=kbit, sample_rate=RATE), basis='cpu',
+         times_real_time=next(r['times_real_time'] for r in rows if r['name'] == 'speech_ae + wiener'),
          rows=rows, scaling=scaling, rates=rates, long=long)
 
 if __name__ == '__main__':

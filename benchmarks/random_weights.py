@@ -12,7 +12,8 @@ from machine import processor
 from speech_ae.training import Callback, TrainConfig, start_run
 
 here = Path(__file__).resolve().parent
-VARIANTS = {'frames': dict(loss='frames'), 'frames, orthogonal': dict(loss='frames', orthogonal=True), 'waveform': {}, 'waveform, orthogonal': dict(orthogonal=True), 'waveform, learning rate 0.003': dict(learning_rate=.003)}
+VARIANTS = {'frames': dict(loss='frames'), 'frames, orthogonal': dict(loss='frames', orthogonal=True), 'waveform': {},
+            'waveform, orthogonal': dict(orthogonal=True), 'waveform, learning rate 0.003': dict(learning_rate=.003)}
 
 def set_recurrence(model, seed=0):
     "Orthogonal recurrent weights, Xavier-uniform input weights, biases 0, that of the forget gates 1"
@@ -29,13 +30,16 @@ class TimeLimit(Callback):
     def __init__(self, seconds): self.seconds, self.begun, self.curve = seconds, time.monotonic(), []
     def after_epoch(self, trainer):
         row, past = trainer.history[-1], time.monotonic() - self.begun
-        self.curve.append(dict(epoch=row['epoch'], step=row['step'], seconds=round(past, 1), train_snr_db=round(row['train_snr_db'], 3), valid_snr_db=round(row['valid_snr_db'], 3), explained_variance=round(row['explained_variance'], 5)))
+        self.curve.append(dict(epoch=row['epoch'], step=row['step'], seconds=round(past, 1),
+                               train_snr_db=round(row['train_snr_db'], 3), valid_snr_db=round(row['valid_snr_db'], 3),
+                               explained_variance=round(row['explained_variance'], 5)))
         if past > self.seconds: trainer.stop = 'time is over'
 
 def begin(data_dir, folder, seconds, orthogonal=False, **changes):
     "A trainer that stops after so many seconds"
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer = start_run(TrainConfig(**dict(data_dir=data_dir, output_dir=str(folder), epochs=1000, init='random', dropout=0., ema_decay=.98, device='cpu') | changes))
+        trainer = start_run(TrainConfig(**dict(data_dir=data_dir, output_dir=str(folder), epochs=1000, init='random',
+                                               dropout=0., ema_decay=.98, device='cpu') | changes))
     if orthogonal: set_recurrence(trainer.model)
     trainer.callbacks = [TimeLimit(seconds)]
     return trainer
@@ -52,9 +56,13 @@ def main():
         for i, (name, changes) in enumerate(VARIANTS.items()):
             trainer = begin(args.data_dir, Path(folder)/str(i), 60*args.trial, **changes)
             trainer.fit()
-            rows[name] = dict(curve=trainer.callbacks[0].curve, settings={k: getattr(trainer.config, k) for k in ('loss', 'batch_size', 'learning_rate', 'precision', 'crop_frames', 'ema_decay')})
+            rows[name] = dict(curve=trainer.callbacks[0].curve,
+                              settings={k: getattr(trainer.config, k)
+                                        for k in ('loss', 'batch_size', 'learning_rate', 'precision', 'crop_frames',
+                                                  'ema_decay')})
             print(name, rows[name]['curve'][-1], flush=True)
-            if best is None or rows[name]['curve'][-1]['valid_snr_db'] > rows[best[0]]['curve'][-1]['valid_snr_db']: best = name, trainer
+            if best is None or rows[name]['curve'][-1]['valid_snr_db'] > rows[best[0]]['curve'][-1]['valid_snr_db']:
+                best = name, trainer
         name, trainer = best
         limit = trainer.callbacks[0]
         limit.begun, limit.seconds, trainer.stop = time.monotonic() - limit.curve[-1]['seconds'], 60*args.minutes, ''

@@ -24,13 +24,17 @@ PARTS = {'default': {},
 def run(changes, args, folder):
     "SNR of unseen recordings before training and after each epoch, seconds, and the best linear transform"
     plain, changes = changes.get('plain', False), {k: v for k, v in changes.items() if k != 'plain'}
-    config = TrainConfig(**dict(data_dir=args.data_dir, output_dir=str(folder), epochs=args.epochs, device='cpu') | changes)
-    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(training, 'step_scale', lambda model, *_: {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}) if plain else contextlib.nullcontext():
+    config = TrainConfig(**dict(data_dir=args.data_dir, output_dir=str(folder), epochs=args.epochs, device='cpu')
+                         | changes)
+    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(training, 'step_scale', lambda model,
+                                                                      *_: {n: [torch.ones([1]*p.dim())] for n,
+            p in model.named_parameters()}) if plain else contextlib.nullcontext():
         trainer = start_run(config)
         begun = time.monotonic()
         trainer.fit()
     floor = next(c for c in trainer.callbacks if isinstance(c, training.Floors)).linear
-    return dict(valid_snr_db=[round(r['valid_snr_db'], 3) for r in trainer.history], seconds=round(time.monotonic() - begun), linear=round(floor, 3), precision=trainer.config.precision)
+    return dict(valid_snr_db=[round(r['valid_snr_db'], 3) for r in trainer.history],
+                seconds=round(time.monotonic() - begun), linear=round(floor, 3), precision=trainer.config.precision)
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -42,6 +46,7 @@ def main():
     for name, changes in PARTS.items():
         with tempfile.TemporaryDirectory() as folder: rows[name] = run(changes, args, Path(folder)/'run')
         print(name, rows[name], flush=True)
-    args.output.write_text(json.dumps(dict(corpus='sample corpus' if args.data_dir == 'sample' else 'recordings', epochs=args.epochs, cpu=processor(), rows=rows), indent=1) + '\n')
+    args.output.write_text(json.dumps(dict(corpus='sample corpus' if args.data_dir == 'sample' else 'recordings',
+                                           epochs=args.epochs, cpu=processor(), rows=rows), indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -8,10 +8,12 @@ from pathlib import Path
 here = Path(__file__).resolve().parent
 
 def train(data, run, *more):
-    subprocess.run([sys.executable, '-m', 'speech_ae.training', '--data_dir', data, '--device', 'cpu', '--output_dir', run, *map(str, more)], check=True, cwd=here.parent)
+    subprocess.run([sys.executable, '-m', 'speech_ae.training', '--data_dir', data, '--device', 'cpu', '--output_dir',
+                    run, *map(str, more)], check=True, cwd=here.parent)
 
 def digests(run):
-    return {name: hashlib.sha256((Path(run)/name).read_bytes()).hexdigest() for name in ('history.csv', 'split.csv', 'model/model.safetensors')}
+    return {name: hashlib.sha256((Path(run)/name).read_bytes()).hexdigest()
+            for name in ('history.csv', 'split.csv', 'model/model.safetensors')}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
@@ -24,9 +26,12 @@ def main():
         train(data, straight, '--epochs', 5)
         train(data, stopped, '--epochs', 3)
         train(data, stopped, '--epochs', 5, '--resume')
-        found = dict(about='5 epochs without a pause against 3 epochs and 2 resumed ones; SHA-256 of the files', corpus=Path(data).name,
-                     machine=f'{platform.machine()}, {os.cpu_count()} CPUs', threads=os.environ.get('OMP_NUM_THREADS', 'probed'),
-                     straight=digests(straight), resumed=digests(stopped), history=(Path(stopped)/'history.csv').read_text().splitlines())
+        found = dict(about='5 epochs without a pause against 3 epochs and 2 resumed ones; SHA-256 of the files',
+                     corpus=Path(data).name,
+                     machine=f'{platform.machine()}, {os.cpu_count()} CPUs',
+                     threads=os.environ.get('OMP_NUM_THREADS', 'probed'),
+                     straight=digests(straight), resumed=digests(stopped),
+                     history=(Path(stopped)/'history.csv').read_text().splitlines())
     found['equal'] = found['straight'] == found['resumed']
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(found, indent=1) + '\n')

@@ -21,7 +21,8 @@ def child(folder, cache):
     data, samples = AudioDataset(corpus, crop_frames=150), Samples(corpus)
     found['order'] = spent(lambda: (data.set_epoch(1), data.batches(8)))[0]
     found['load'] = spent(lambda: [samples.take([data.crops[i] for i in b]) for b in data.batches(8)])[0]
-    print(json.dumps(found | dict(recordings=len(corpus), seconds=corpus.seconds, crops=len(data), store_mb=(corpus.folder/'samples.i16').stat().st_size/1e6)))
+    print(json.dumps(found | dict(recordings=len(corpus), seconds=corpus.seconds, crops=len(data),
+                                  store_mb=(corpus.folder/'samples.i16').stat().st_size/1e6)))
 
 def main():
     args = options(__doc__, most=(840, 'largest corpus in minutes'))
@@ -33,13 +34,19 @@ def main():
         for minutes in sizes:
             data = Path(folder)/'data'
             data.mkdir()
-            for i in range(60*minutes//SECONDS): (data/f's{i//100:03}_{i:05}.mp3').write_bytes(clips[i % len(clips)] + b'TAG%-125d' % i)
+            for i in range(60*minutes//SECONDS):
+                (data/f's{i//100:03}_{i:05}.mp3').write_bytes(clips[i % len(clips)] + b'TAG%-125d' % i)
             with tempfile.TemporaryDirectory() as cache: found = in_process(__file__, ['--child', data, cache])
             for f in data.iterdir(): f.unlink()
             data.rmdir()
-            rows.append(dict(minutes=minutes) | found | dict(prepare_times_real_time=found['seconds']/found['prepare'], load_times_real_time=found['seconds']/found['load']))
+            rows.append(dict(minutes=minutes) | found
+                        | dict(prepare_times_real_time=found['seconds']/found['prepare'],
+                               load_times_real_time=found['seconds']/found['load']))
             show(rows[-1:], rows[-1].keys())
-    save(args, 'scale', 'a corpus repeated to several sizes, seconds of wall time; prepare: all cores; again: a second call; order: cutting and ordering an epoch of crops; load: taking all of them as batches of 8; peak of the memory while preparing, in MB', settings=dict(crop_frames=150, batch=8, clip_seconds=SECONDS), basis='wall', rows=rows)
+    save(args, 'scale', 'a corpus repeated to several sizes, seconds of wall time; prepare: all cores; again: a second '
+         'call; order: cutting and ordering an epoch of crops; load: taking all of them as batches of '
+         '8; peak of the memory while preparing, in MB', settings=dict(crop_frames=150, batch=8, clip_seconds=SECONDS),
+         basis='wall', rows=rows)
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--child']: child(Path(sys.argv[2]), sys.argv[3])

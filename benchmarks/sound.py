@@ -11,7 +11,8 @@ from pathlib import Path
 from machine import processor
 
 here = Path(__file__).resolve().parent
-METRICS = ('si_sdr', 'explained_db', 'snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k', 'lsd', 'mel', 'pesq_wb', 'visqol', 'stoi', 'estoi')
+METRICS = ('si_sdr', 'explained_db', 'snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k', 'lsd', 'mel',
+           'pesq_wb', 'visqol', 'stoi', 'estoi')
 
 def rounded(value):
     "Four digits after the point are more than anybody reads"
@@ -23,22 +24,31 @@ def evaluation(run):
     found = sorted(run.glob('evaluation/*/report.json'))
     if not found: raise SystemExit(f'{run}: not evaluated yet; run speech_ae_evaluate --model {run}')
     report = json.loads(found[0].read_text())
-    results = {group: {row: {m: cell for m, cell in cells.items() if m in METRICS} for row, cells in report['results'][group].items()} for group in ('wide', 'narrow') if group in report['results']}
+    results = {group: {row: {m: cell for m, cell in cells.items() if m in METRICS} for row,
+                       cells in report['results'][group].items()} for group in ('wide', 'narrow')
+               if group in report['results']}
     return rounded(dict(verdict=report['verdict'], best_floor=report['best_floor'], results=results,
-                        model_minus={label: {m: cell for m, cell in cells.items() if m in METRICS} for label, cells in report['model_minus'].items()}))
+                        model_minus={label: {m: cell for m, cell in cells.items() if m in METRICS} for label,
+                                     cells in report['model_minus'].items()}))
 
 def curve(run):
     "Epoch, step, seconds since the start, explained variance of unseen frames, validation loss"
     history, seconds = json.loads((run/'report.json').read_text())['history'], {0: 0.}
     with open(run/'timing.csv') as f: seconds |= {int(row['epoch']): float(row['seconds']) for row in csv.DictReader(f)}
     past = dict(zip(seconds, accumulate(seconds.values())))
-    return [dict(epoch=r['epoch'], step=r['step'], seconds=round(past[r['epoch']] - seconds[0], 1), explained_variance=round(r['explained_variance'], 5), valid_loss=round(r['valid_loss'], 5)) for r in history]
+    return [dict(epoch=r['epoch'], step=r['step'], seconds=round(past[r['epoch']] - seconds[0], 1),
+                 explained_variance=round(r['explained_variance'], 5), valid_loss=round(r['valid_loss'], 5))
+            for r in history]
 
 def training(run):
     "Settings and outcome of a run"
     report = json.loads((run/'report.json').read_text())
-    settings = {k: report['config'][k] for k in ('preset', 'latent_size', 'init', 'loss', 'epochs', 'batch_size', 'learning_rate', 'precision', 'crop_frames', 'seed', 'denoise', 'level') if k in report['config']}
-    return dict(settings=settings, parameters=report['parameters'], seconds=report['seconds'], best_epoch=report['best_epoch'], split=report['split'], floor=round(report['floor'], 5), quality=report['quality'], curve=curve(run))
+    settings = {k: report['config'][k] for k in ('preset', 'latent_size', 'init', 'loss', 'epochs', 'batch_size',
+                                                 'learning_rate', 'precision', 'crop_frames', 'seed', 'denoise',
+                                                 'level') if k in report['config']}
+    return dict(settings=settings, parameters=report['parameters'], seconds=report['seconds'],
+                best_epoch=report['best_epoch'], split=report['split'], floor=round(report['floor'], 5),
+                quality=report['quality'], curve=curve(run))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,10 +63,14 @@ def main():
     for run in args.runs:
         found = training(run)
         settings = found['settings']
-        models[settings['preset'] + (f'-{settings["latent_size"]}' if settings.get('latent_size') else '')] = found | dict(evaluation=evaluation(run))
-    environment = {k: v for k, v in json.loads((args.runs[0]/'report.json').read_text())['environment'].items() if k not in ('system', 'peak_memory_mb')}
-    filled = training(args.filled) | dict(evaluation=evaluation(args.filled)) if args.filled else before.get('classic_filled')
-    result = dict(models=models, classic_random=training(args.random) if args.random else before.get('classic_random'), classic_filled=filled, environment=environment, cpu=processor())
+        models[settings['preset'] + (f'-{settings["latent_size"]}' if settings.get('latent_size')
+                                     else '')] = found | dict(evaluation=evaluation(run))
+    environment = {k: v for k, v in json.loads((args.runs[0]/'report.json').read_text())['environment'].items()
+                   if k not in ('system', 'peak_memory_mb')}
+    filled = (training(args.filled) | dict(evaluation=evaluation(args.filled)) if args.filled
+              else before.get('classic_filled'))
+    result = dict(models=models, classic_random=training(args.random) if args.random else before.get('classic_random'),
+                  classic_filled=filled, environment=environment, cpu=processor())
     args.output.write_text(json.dumps(result, indent=1) + '\n')
     for preset, model in models.items(): print(f'{preset}: {model["evaluation"]["verdict"]}')
 

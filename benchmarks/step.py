@@ -16,7 +16,8 @@ from speech_ae.training import TrainConfig, Trainer, complete_config
 CROP = 150
 
 def new_trainer(prepared, recordings, preset, batch, precision, device):
-    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, precision=precision, epochs=1, device=device))
+    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch,
+                                         precision=precision, epochs=1, device=device))
     trainer = Trainer(config, prepared, recordings)
     initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
     if trainer.average: trainer.average.load_state_dict(trainer.model.state_dict())
@@ -26,12 +27,14 @@ def new_trainer(prepared, recordings, preset, batch, precision, device):
 
 def full_batch(trainer, batch):
     "One batch of whole crops on the device, repeated where the corpus has too few"
-    crops = [i for i, (_, start, stop) in enumerate(trainer.train_set.crops) if stop - start == (CROP - 1)*trainer.framing.hop_length + 1]
+    crops = [i for i, (_, start, stop) in enumerate(trainer.train_set.crops)
+             if stop - start == (CROP - 1)*trainer.framing.hop_length + 1]
     indices = (crops*(-(-batch//len(crops))))[:batch]
     return *next(iter(trainer.load(trainer.train_set, [indices]))), indices
 
 def stepper(trainer, batch, times=1, shorter=0):
-    "`times` steps on the same batch, whose last crop may be some frames shorter than the others: then LSTMs run over packed sequences"
+    """`times` steps on the same batch, whose last crop may be some frames shorter than the others: then LSTMs run over
+    packed sequences"""
     samples, n_samples, indices = full_batch(trainer, batch)
     n_samples[-1] -= shorter*trainer.framing.hop_length
     samples[-1, n_samples[-1]:] = 0
@@ -44,7 +47,8 @@ def stepper(trainer, batch, times=1, shorter=0):
 def plain_loop(batch_data, framing, device, times=1):
     "The step as one writes it at first"
     model = SpeechAE(ModelConfig.of('classic')).to(device).train()
-    optimizer, frames = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False, fused=False), framing.frame(batch_data[0])
+    optimizer, frames = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False,
+                                         fused=False), framing.frame(batch_data[0])
     def steps():
         for _ in range(times):
             optimizer.zero_grad()
@@ -86,7 +90,8 @@ def parts(trainer, batch, rounds):
         mark(); trainer.optimizer.step()
         if trainer.average: update_average(trainer.average, model, 1 - trainer.config.ema_decay)
         mark(); found.append(np.diff(marks))
-    return dict(zip(('framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'), np.median(found[1:], 0).tolist()))
+    return dict(zip(('framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'),
+                    np.median(found[1:], 0).tolist()))
 
 def operators(trainer, batch, most=6):
     "The operators of a step that take longest, with their share of its time"
@@ -95,7 +100,8 @@ def operators(trainer, batch, most=6):
     run()
     with profile(use_kineto=gpu, use_device='cuda' if gpu else None) as found: run()
     times = {e.key: e.self_device_time_total if gpu else e.self_cpu_time_total for e in found.key_averages()}
-    return {name.removeprefix('aten::'): times[name]/sum(times.values()) for name in sorted(times, key=times.get, reverse=True)[:most]}
+    return {name.removeprefix('aten::'): times[name]/sum(times.values())
+            for name in sorted(times, key=times.get, reverse=True)[:most]}
 
 def precisions(prepared, recordings, device, steps):
     "Training and validation loss after the same steps from the same initialization"
@@ -108,8 +114,12 @@ def precisions(prepared, recordings, device, steps):
         trainer.model.train()
         for batch, data in zip(batches, trainer.load(trainer.train_set, batches)): trainer.train_step(*data, batch)
         trainer.read()
-        rows.append(dict(precision=precision, steps=steps, before=before['valid_loss'], mse_before=before['valid_mse'], train_loss=float(trainer.sums[1]/trainer.sums[0]), train_mse=float(trainer.sums[2]/trainer.sums[0]), **{k: v for k, v in trainer.validate().items() if k in ('valid_loss', 'valid_mse')}))
-    for name in 'train_loss', 'valid_loss', 'train_mse', 'valid_mse': rows[1][f'{name}_ratio'] = rows[1][name]/rows[0][name]
+        rows.append(dict(precision=precision, steps=steps, before=before['valid_loss'], mse_before=before['valid_mse'],
+                         train_loss=float(trainer.sums[1]/trainer.sums[0]),
+                         train_mse=float(trainer.sums[2]/trainer.sums[0]),
+                         **{k: v for k, v in trainer.validate().items() if k in ('valid_loss', 'valid_mse')}))
+    for name in 'train_loss', 'valid_loss', 'train_mse', 'valid_mse':
+        rows[1][f'{name}_ratio'] = rows[1][name]/rows[0][name]
     return rows
 
 def main():
@@ -121,25 +131,43 @@ def main():
         data = corpus(args, folder, 24 if args.quick else args.files)
         rows, flop, split, slowest, times = [], {}, {}, {}, 1 if device == 'cpu' else 10
         for preset, batch in ('classic', 8), ('classic', 16), ('adaptive', 8):
-            made = {f'{preset}, {p}': new_trainer(*data, preset, batch, p, device) for p in (('bfloat16', 'float32') if preset == 'classic' else ('float32',))}
+            made = {f'{preset}, {p}': new_trainer(*data, preset, batch, p, device)
+                    for p in (('bfloat16', 'float32') if preset == 'classic' else ('float32',))}
             first = next(iter(made.values()))
             flop[preset], framing = flop_per_frame(first), first.framing
-            tasks = {name: stepper(t, batch, times) for name, t in made.items()} | ({'classic, bfloat16, unequal crops': stepper(first, batch, times, 9)} if preset == 'classic' else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch), framing, device, times)} if preset == 'classic' else {})
+            tasks = {name: stepper(t, batch, times) for name,
+                     t in made.items()} | ({'classic, bfloat16, unequal crops': stepper(first, batch, times, 9)}
+                                           if preset == 'classic'
+                                           else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch),
+                    framing, device, times)} if preset == 'classic' else {})
             peaks = {p: [] for p in (torch.float32, torch.bfloat16)}
             for p in peaks: tasks[p] = lambda p=p: peaks[p].append(matrix_rate(p, device))
             found = take_turns(tasks, rounds, device)
             rates = {str(p).removeprefix('torch.'): float(np.median(v[1:])) for p, v in peaks.items()}
             for name in list(tasks)[:-2]:
-                frames, peak = batch*CROP*times/seconds(found[name], basis), rates['bfloat16' if 'bfloat16' in name else 'float32']
-                rows.append(row(name, 'alternative' if name.startswith('plain') else 'ours', found[name], basis=basis, n=times, batch=batch, frames_per_second=frames, times_real_time=frames/framing.frame_rate, flop_per_second=frames*flop[preset][1], peak=peak,
-                                share_of_bound=frames*flop[preset][1]/peak, **(dict(plain_times_as_long=ratio(found['plain float32 loop'], found[name], basis)) if preset == 'classic' else {})))
+                frames, peak = batch*CROP*times/seconds(found[name],
+                                                        basis), rates['bfloat16' if 'bfloat16' in name else 'float32']
+                rows.append(row(name, 'alternative' if name.startswith('plain') else 'ours', found[name], basis=basis,
+                                n=times, batch=batch, frames_per_second=frames,
+                                times_real_time=frames/framing.frame_rate, flop_per_second=frames*flop[preset][1],
+                                peak=peak,
+                                share_of_bound=frames*flop[preset][1]/peak,
+                                **(dict(plain_times_as_long=ratio(found['plain float32 loop'], found[name], basis))
+                                   if preset == 'classic' else {})))
             slowest |= {f'{name}, batch {batch}': operators(t, batch) for name, t in made.items()}
             split |= {f'{name}, batch {batch}': parts(t, batch, rounds) for name, t in made.items()}
-        show(rows, ('name', 'batch', 'role', 'cpu', 'wall', 'frames_per_second', 'times_real_time', 'flop_per_second', 'peak', 'share_of_bound', 'plain_times_as_long'))
-        show([dict(name=k) | v for k, v in split.items()], ('name', 'framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'))
+        show(rows, ('name', 'batch', 'role', 'cpu', 'wall', 'frames_per_second', 'times_real_time', 'flop_per_second',
+                    'peak', 'share_of_bound', 'plain_times_as_long'))
+        show([dict(name=k) | v for k, v in split.items()],
+             ('name', 'framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'))
         compared = precisions(*data, device, steps)
-        show(compared, ('precision', 'steps', 'before', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse', 'valid_loss_ratio', 'valid_mse_ratio'))
-    save(args, 'step', 'training steps on batches in memory, crops of 150 frames; seconds a step; share_of_bound: operations a second over those of square matrix products in the precision of the LSTMs, in the same rounds; parts in seconds; precisions after the same steps from PCA',
-         settings=dict(crop_frames=CROP, files=args.files, threads=1), basis=basis, parameters=count_parameters(SpeechAE()), flop_per_frame=flop, rows=rows, unequal_batches=unequal(first, 8), parts=split, operators=slowest, precisions=compared)
+        show(compared, ('precision', 'steps', 'before', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse',
+                        'valid_loss_ratio', 'valid_mse_ratio'))
+    save(args, 'step', 'training steps on batches in memory, crops of 150 frames; seconds a step; share_of_bound: '
+         'operations a second over those of square matrix products in the precision of the LSTMs, in '
+         'the same rounds; parts in seconds; precisions after the same steps from PCA',
+         settings=dict(crop_frames=CROP, files=args.files, threads=1), basis=basis,
+         parameters=count_parameters(SpeechAE()), flop_per_frame=flop, rows=rows, unequal_batches=unequal(first, 8),
+         parts=split, operators=slowest, precisions=compared)
 
 if __name__ == '__main__': main()

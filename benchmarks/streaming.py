@@ -23,23 +23,34 @@ SECONDS = {'Stream': 30, 'a call of nn.LSTM for each chunk': 15, 'the last secon
 
 def train(args, folder, preset):
     "Train a preset: (model, held-out recordings, what the run says of it)"
-    config = TrainConfig(data_dir=str(args.data_dir), output_dir=f'{folder}/{preset}', cache_dir=f'{folder}/cache', preset=preset, init='pca', epochs=args.epochs, max_files=args.files, device='cpu')
+    config = TrainConfig(data_dir=str(args.data_dir), output_dir=f'{folder}/{preset}', cache_dir=f'{folder}/cache',
+                         preset=preset, init='pca', epochs=args.epochs, max_files=args.files, device='cpu')
     trainer, began = start_run(config), time.process_time()
     trainer.fit()
     took, report = time.process_time() - began, json.loads(Path(folder, preset, 'report.json').read_text())
     held_out = [np.asarray(x) for r, x in zip(trainer.recordings, trainer.corpus, strict=True) if r.split == 'valid']
-    row = dict(preset=preset, parameters=report['parameters'], cpu_seconds=took, best_epoch=report['best_epoch'], quality=report['quality'], split=report['split'],
-               history=[{k: row[k] for k in ('epoch', 'train_loss', 'valid_loss', 'explained_variance')} for row in report['history']], config={k: v for k, v in report['config'].items() if not k.endswith('_dir')})
+    row = dict(preset=preset, parameters=report['parameters'], cpu_seconds=took, best_epoch=report['best_epoch'],
+               quality=report['quality'], split=report['split'],
+               history=[{k: row[k] for k in ('epoch', 'train_loss', 'valid_loss', 'explained_variance')}
+                        for row in report['history']], config={k: v for k,
+                                                               v in report['config'].items() if not k.endswith('_dir')})
     return SpeechAE.from_pretrained(f'{folder}/{preset}'), held_out, row
 
 def compared(args, folder):
     "Both presets, trained alike: (the streaming model, held-out recordings, results)"
-    (streaming, held_out, first), (classic, again, second) = (train(args, folder, preset) for preset in ('streaming', 'classic'))
-    assert len(held_out) == len(again) and first['split'] == second['split'] and first['quality'][:3] == second['quality'][:3]  # the same recordings, the same floors
+    (streaming, held_out, first), (classic, again,
+                                   second) = (train(args, folder, preset) for preset in ('streaming', 'classic'))
+    # the same recordings, the same floors
+    assert (len(held_out) == len(again) and first['split'] == second['split']
+            and first['quality'][:3] == second['quality'][:3])
     gaps = [float(si_sdr(x, streaming.reconstruct(x)) - si_sdr(x, classic.reconstruct(x))) for x in held_out]
-    command = f'speech_ae_train --data_dir DATA --preset {{streaming,classic}} --init pca --epochs {args.epochs} --max_files {args.files} --device cpu'
-    return streaming, held_out, dict(command=command, files=args.files, epochs=args.epochs, split=first.pop('split'), runs=[first, {k: v for k, v in second.items() if k != 'split'}],
-                                     gaps=dict(about='SI-SDR of streaming less that of classic on each held-out recording, in dB', mean=float(np.mean(gaps)), lowest=min(gaps), highest=max(gaps), recordings=len(gaps)))
+    command = (f'speech_ae_train --data_dir DATA --preset {{streaming,classic}} --init pca --epochs '
+               f'{args.epochs} --max_files {args.files} --device cpu')
+    return streaming, held_out, dict(command=command, files=args.files, epochs=args.epochs, split=first.pop('split'),
+                                     runs=[first, {k: v for k, v in second.items() if k != 'split'}],
+                                     gaps=dict(about='SI-SDR of streaming less that of classic on each held-out '
+                                               'recording, in dB', mean=float(np.mean(gaps)), lowest=min(gaps),
+                                               highest=max(gaps), recordings=len(gaps)))
 
 class LastSecond:
     "Not a stream: the last second once more with every chunk"
@@ -64,7 +75,8 @@ def competitor(name, model):
     "`push` of a new one"
     return (LastSecond if name == 'the last second again' else Stream)(model).push
 
-def ratio_db(expected, found): return 10*np.log10(np.sum(expected.astype(float)**2)/max(np.sum((found.astype(float) - expected)**2), 1e-30))
+def ratio_db(expected, found):
+    return 10*np.log10(np.sum(expected.astype(float)**2)/max(np.sum((found.astype(float) - expected)**2), 1e-30))
 
 def speed(args, model, sound):
     "Rows for each competitor and length of chunk"
@@ -73,15 +85,21 @@ def speed(args, model, sound):
         size, times, out = round(rate*ms/1000), {name: [] for name in SECONDS}, {}
         for i in range(args.rounds):
             for name in list(SECONDS)[::1 if i % 2 else -1]:
-                with mock.patch('speech_ae.deploy.streaming._FEW', 0) if 'nn.LSTM' in name else contextlib.nullcontext():
-                    found, out[name] = timed(competitor(name, model), sound[:round(max(2, SECONDS[name]*(.1 if args.quick else 1))*rate)], size)
+                with mock.patch('speech_ae.deploy.streaming._FEW',
+                                0) if 'nn.LSTM' in name else contextlib.nullcontext():
+                    found, out[name] = timed(competitor(name, model),
+                                             sound[:round(max(2, SECONDS[name]*(.1 if args.quick else 1))*rate)], size)
                 times[name].append(found[len(found)//10:])  # without the first chunks
         for name, rounds in times.items():
             each, length = np.array([chunk for one in rounds for chunk in one]), size/rate
             y, delay = out[name], look_ahead(model.framing) if name == 'the last second again' else 0
             x, y = model.reconstruct(sound[:len(y) + 440])[:len(y) - delay], y[delay:]
-            rows.append(dict(name=name, role='alternative' if name == 'the last second again' else 'ours', chunk_ms=ms, samples=size, chunks=len(each), cpu_p50=np.median(each[:, 0]).item(), cpu_p95=np.percentile(each[:, 0], 95).item(),
-                             wall_p50=np.median(each[:, 1]).item(), wall_p95=np.percentile(each[:, 1], 95).item(), real_time_factor=float(np.median([np.sum(one, 0)[0]/len(one) for one in rounds]))/length, agreement_db=min(ratio_db(x[rate//2:], y[rate//2:]), 200.)))
+            rows.append(dict(name=name, role='alternative' if name == 'the last second again' else 'ours', chunk_ms=ms,
+                             samples=size, chunks=len(each), cpu_p50=np.median(each[:, 0]).item(),
+                             cpu_p95=np.percentile(each[:, 0], 95).item(),
+                             wall_p50=np.median(each[:, 1]).item(), wall_p95=np.percentile(each[:, 1], 95).item(),
+                             real_time_factor=float(np.median([np.sum(one, 0)[0]/len(one) for one in rounds]))/length,
+                             agreement_db=min(ratio_db(x[rate//2:], y[rate//2:]), 200.)))
     return rows
 
 def bound(model, rounds=200):
@@ -107,8 +125,15 @@ def main():
     sound, frame = np.resize(np.concatenate(held_out), 30*model.config.sample_rate).astype(np.float32), bound(model)
     rows = speed(args, model, sound)
     show(rows, ('name', 'chunk_ms', 'cpu_p50', 'cpu_p95', 'wall_p50', 'wall_p95', 'real_time_factor', 'agreement_db'))
-    print(f'bound {frame*model.framing.frame_rate:.4f}', quality['gaps'], [run['quality'][-1] for run in quality['runs']])
-    save(args, 'streaming', 'speech in chunks through the preset streaming and back on one core, and that preset beside classic after a short training; seconds for each chunk, of the processor and on the wall; real_time_factor is seconds of the processor for a second of sound, below 1 is fast enough; agreement_db is with the output for the whole recording',
-         settings=dict(threads=1, precision='float32'), basis='cpu', look_ahead=look_ahead(model.framing), sample_rate=model.config.sample_rate, bound=dict(cpu=frame, real_time_factor=frame*model.framing.frame_rate), rows=rows, quality=quality)
+    print(f'bound {frame*model.framing.frame_rate:.4f}', quality['gaps'],
+          [run['quality'][-1] for run in quality['runs']])
+    save(args, 'streaming',
+         'speech in chunks through the preset streaming and back on one core, and that preset beside '
+         'classic after a short training; seconds for each chunk, of the processor and on the wall; '
+         'real_time_factor is seconds of the processor for a second of sound, below 1 is fast enough; '
+         'agreement_db is with the output for the whole recording',
+         settings=dict(threads=1, precision='float32'), basis='cpu', look_ahead=look_ahead(model.framing),
+         sample_rate=model.config.sample_rate, bound=dict(cpu=frame, real_time_factor=frame*model.framing.frame_rate),
+         rows=rows, quality=quality)
 
 if __name__ == '__main__': main()

@@ -26,16 +26,20 @@ def child(threads, busy, rounds):
     print(json.dumps(dict(threads=threads, wall=seconds(times, 'wall'), cpu=seconds(times), rounds=len(times))))
 
 def threads(rounds):
-    "A step with one and two threads, alone and beside a busy process, waiting passively as speech_ae sets it and actively as OpenMP does by itself"
+    """A step with one and two threads, alone and beside a busy process, waiting passively as speech_ae sets it and
+    actively as OpenMP does by itself"""
     rows, active = [], dict(OMP_WAIT_POLICY='active', GOMP_SPINCOUNT='infinite', KMP_BLOCKTIME='infinite')
     for busy in 0, 1:
         for n, waiting, env in (1, 'passive', {}), (2, 'passive', {}), (2, 'active', active), (0, 'passive', {}):
-            found = in_process(__file__, ['--child', n, busy, rounds], OMP_NUM_THREADS=str(n or os.cpu_count()), MKL_NUM_THREADS=str(n or os.cpu_count()), **env)
-            rows.append(dict(name='probed' if n == 0 else f'{n} thread{"s"*(n > 1)}', waiting=waiting, busy=bool(busy)) | found)
+            found = in_process(__file__, ['--child', n, busy, rounds], OMP_NUM_THREADS=str(n or os.cpu_count()),
+                               MKL_NUM_THREADS=str(n or os.cpu_count()), **env)
+            rows.append(dict(name='probed' if n == 0 else f'{n} thread{"s"*(n > 1)}', waiting=waiting, busy=bool(busy))
+                        | found)
     return rows
 
 def denormals(rounds):
-    "Forward and backward pass for ordinary inputs and for such as only denormal numbers can hold, with and without their being taken for zero"
+    """Forward and backward pass for ordinary inputs and for such as only denormal numbers can hold, with and without
+    their being taken for zero"""
     torch.manual_seed(0)
     model, frames = SpeechAE(ModelConfig.of('classic', dropout=0.)).train(), torch.randn(4, CROP, 441)
     weights = [torch.full((2_000_000,), .1, requires_grad=True) for _ in range(2)]
@@ -50,7 +54,12 @@ def denormals(rounds):
             model(frames*scale)[0].square().mean().backward()
             torch.set_flush_denormal(False)
         return step
-    return {name: seconds(times) for name, times in take_turns({'ordinary': run(1., False), 'denormal': run(1e-39, False), 'denormal, flushed': run(1e-39, True), 'Adam, ordinary moments': optimizers[0].step, 'Adam, denormal moments': optimizers[1].step}, rounds).items()}
+    return {name: seconds(times) for name, times in take_turns({'ordinary': run(1., False),
+                                                                'denormal': run(1e-39, False),
+                                                                'denormal, flushed': run(1e-39, True),
+                                                                'Adam, ordinary moments': optimizers[0].step,
+                                                                'Adam, denormal moments': optimizers[1].step},
+                                                               rounds).items()}
 
 def main():
     args = options(__doc__)
@@ -59,7 +68,10 @@ def main():
     torch.set_num_threads(1)
     small = denormals(args.rounds)
     for name, found in small.items(): print(f'{name:40} {found:.3g} s')
-    save(args, 'threads', 'a forward and backward pass of classic, batch 8, crops of 150 frames, in seconds; threads as chosen; denormals: seconds of processor time of one thread', settings=dict(batch=8, crop_frames=CROP), basis='wall', rows=rows, denormals=small)
+    save(args, 'threads',
+         'a forward and backward pass of classic, batch 8, crops of 150 frames, in seconds; threads as '
+         'chosen; denormals: seconds of processor time of one thread', settings=dict(batch=8, crop_frames=CROP),
+         basis='wall', rows=rows, denormals=small)
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--child']: child(*map(int, sys.argv[2:]))

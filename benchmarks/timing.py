@@ -8,7 +8,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import median
 
-for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ.setdefault(name, '1')  # one core, where nothing else is said
+for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS':
+    os.environ.setdefault(name, '1')  # one core, where nothing else is said
 warnings.filterwarnings('ignore', 'TF32 acceleration')
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
@@ -17,14 +18,20 @@ from machine import processor
 def options(doc, **more):
     "The command line that all scripts have; `more` are further options with their defaults and help"
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data_dir', type=Path, help='corpus folder of real recordings; $SPEECH_AE_TEST_DATA/raw, or synthetic speech if there is none')
+    parser.add_argument('--data_dir', type=Path,
+                        help='corpus folder of real recordings; $SPEECH_AE_TEST_DATA/raw, or synthetic speech if '
+                        'there is none')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--quick', action='store_true', help='a short look, written to no file')
     parser.add_argument('--rounds', type=int, default=5, help='how often each competitor has its turn')
-    parser.add_argument('--output', type=Path, help='JSON file; benchmarks/results/<script>.json, with the name of the device behind it if that is not cpu')
-    for name, (default, text) in more.items(): parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
+    parser.add_argument('--output', type=Path,
+                        help='JSON file; benchmarks/results/<script>.json, with the name of the device behind it if '
+                        'that is not cpu')
+    for name, (default, text) in more.items():
+        parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
-    if args.data_dir is None and (folder := os.environ.get('SPEECH_AE_TEST_DATA')) and Path(folder, 'raw').is_dir(): args.data_dir = Path(folder, 'raw')
+    if args.data_dir is None and (folder := os.environ.get('SPEECH_AE_TEST_DATA')) and Path(folder, 'raw').is_dir():
+        args.data_dir = Path(folder, 'raw')
     args.began, args.load = time.perf_counter(), round(os.getloadavg()[0], 2) if hasattr(os, 'getloadavg') else None
     return args
 
@@ -33,7 +40,9 @@ def cpu_seconds():
     except ImportError: return time.process_time()  # Windows: without the others
     ended, isolation = resource.getrusage(resource.RUSAGE_CHILDREN), sys.modules.get('speech_ae.data.isolation')
     waiting = [p.process.pid for p in isolation._idle] if isolation and sys.platform == 'linux' else []
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(time.clock_gettime(~pid << 3 | 2) for pid in waiting)  # the clock that clock_getcpuclockid(3) gives
+    # the clock that clock_getcpuclockid(3) gives
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(time.clock_gettime(~pid << 3 | 2)
+            for pid in waiting)
 
 def synchronize(device):
     if str(device).startswith('cuda'): __import__('torch').cuda.synchronize()
@@ -61,9 +70,11 @@ def ratio(times, other, basis='cpu'):
     return median(a[basis == 'cpu']/b[basis == 'cpu'] for a, b in zip(times, other))
 
 def row(name, role, times, bound=None, basis='cpu', n=1, **more):
-    "A result: `role` is ours, bound or alternative; seconds for each of `n` equal things; `share_of_bound` is 1 when nothing could be faster"
+    """A result: `role` is ours, bound or alternative; seconds for each of `n` equal things; `share_of_bound` is 1 when
+    nothing could be faster"""
     values = sorted(t[basis == 'cpu']/n for t in times)
-    found = dict(name=name, role=role, wall=seconds(times, 'wall')/n, cpu=seconds(times)/n, fastest=values[0], slowest=values[-1])
+    found = dict(name=name, role=role, wall=seconds(times, 'wall')/n, cpu=seconds(times)/n, fastest=values[0],
+                 slowest=values[-1])
     if bound is not None: found['share_of_bound'] = 1/ratio(times, bound, basis)
     return found | more
 
@@ -75,16 +86,21 @@ def digits(value, n=4):
 
 def show(rows, columns):
     "Print rows as a table"
-    texts = [[str(c) for c in columns]] + [[f'{v:.3g}' if isinstance(v := r.get(c, ''), float) and abs(v) < 1000 else f'{v:,.0f}' if isinstance(v, float) else str(v) for c in columns] for r in rows]
+    texts = [[str(c) for c in columns]] + [[f'{v:.3g}' if isinstance(v := r.get(c, ''), float) and abs(v) < 1000
+                                            else f'{v:,.0f}' if isinstance(v, float) else str(v) for c in columns]
+                                           for r in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]
-    for text in texts: print('  '.join(t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(text, widths))), flush=True)
+    for text in texts:
+        print('  '.join(t.ljust(w) if i == 0 else t.rjust(w) for i, (t, w) in enumerate(zip(text, widths))), flush=True)
 
 def save(args, name, about, **result):
     "Write a result with what must be known of the machine; nothing with --quick"
     import torch
     device = torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu'
-    result = dict(about=about, cpu=processor(), cores=os.cpu_count(), device=device, torch=torch.__version__, load_at_start=args.load, rounds=args.rounds,
-                  corpus='real speech' if args.data_dir else 'synthetic speech', took=round(time.perf_counter() - args.began)) | digits(result)
+    result = dict(about=about, cpu=processor(), cores=os.cpu_count(), device=device, torch=torch.__version__,
+                  load_at_start=args.load, rounds=args.rounds,
+                  corpus='real speech' if args.data_dir else 'synthetic speech',
+                  took=round(time.perf_counter() - args.began)) | digits(result)
     path = args.output or here/'results'/(f'{name}.json' if args.device == 'cpu' else f'{name}_{args.device}.json')
     if args.quick and not args.output: print('--quick: written nowhere')
     else:
@@ -107,9 +123,11 @@ def half_busy(really=True):
             other.wait()
 
 def in_process(script, words, **env):
-    "What a script prints as JSON when it runs in a process of its own with other environment variables; those that are None are taken away"
+    """What a script prints as JSON when it runs in a process of its own with other environment variables; those that
+    are None are taken away"""
     env = {k: v for k, v in (os.environ | env).items() if v is not None}
-    found = subprocess.run([sys.executable, str(script), *map(str, words)], env=env, stdout=subprocess.PIPE, text=True, check=True)
+    found = subprocess.run([sys.executable, str(script), *map(str, words)], env=env, stdout=subprocess.PIPE, text=True,
+                           check=True)
     return json.loads(found.stdout.splitlines()[-1])
 
 def corpus(args, folder, max_files, denoise='none'):
@@ -121,16 +139,21 @@ def corpus(args, folder, max_files, denoise='none'):
     if data is None:
         data = Path(folder)/'synthetic'
         for i in range(max_files): save_audio(data/f's{i//4:03}_{i}.wav', synth_speech(seconds=5, seed=i))
-    with quiet(): prepared = prepare_corpus(data, denoise=denoise, max_files=max_files, max_bad=max_files, cache_dir=Path(folder)/'cache', workers=1)
+    with quiet():
+        prepared = prepare_corpus(data, denoise=denoise, max_files=max_files, max_bad=max_files,
+                                  cache_dir=Path(folder)/'cache', workers=1)
     return prepared, split_by_speaker(prepared.recordings)
 
 def matrix_rate(dtype, device='cpu', seconds=.15):
-    "FLOP/s of square matrix products, medians, the better of two libraries on a CPU: the peak that a model made of them can come near; float32 with TF32 on a GPU where LSTMs use it"
+    """FLOP/s of square matrix products, medians, the better of two libraries on a CPU: the peak that a model made of
+    them can come near; float32 with TF32 on a GPU where LSTMs use it"""
     import torch
     n, size, linear = *((5, 512) if device == 'cpu' else (20, 8192)), torch.backends.cuda.matmul.allow_tf32
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     image, kernel, rates = a[None, :, :, None], b[:, :, None, None], []
-    products = [lambda: [a@b for _ in range(n)]] + [lambda: [torch.conv2d(image, kernel) for _ in range(n)]]*(device == 'cpu')  # PyTorch multiplies by MKL or OpenBLAS, and convolves by oneDNN
+    # PyTorch multiplies by MKL or OpenBLAS, and convolves by oneDNN
+    products = [lambda: [a@b for _ in range(n)]] + [lambda: [torch.conv2d(image, kernel) for _ in range(n)]]*(device
+            == 'cpu')
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
         for task in products:

@@ -27,4 +27,5 @@ for start, frame in zip(starts, frames[0]):
     total[start:start + length] += frame*window
     weight[start:start + length] += window**2
 soundfile.write(sys.argv[4], (total/np.maximum(weight, 1e-9))[length//2:][:len(samples)], rate, subtype='FLOAT')
-print(f'{len(samples)/rate:.2f} s, {count} frames, latents of {latents.shape[2]} numbers from {latents.min():.2f} to {latents.max():.2f}')
+print(f'{len(samples)/rate:.2f} s, {count} frames, latents of {latents.shape[2]} numbers from '
+      f'{latents.min():.2f} to {latents.max():.2f}')

@@ -29,8 +29,10 @@ def _vowel(f0, formants, sample_rate):
     "Voiced sound with the pitch contour `f0` (n,) in Hz"
     from scipy.signal import lfilter  # imported late: it takes longer than the rest of this module
     pulses = np.diff(np.floor(np.cumsum(f0/sample_rate)), prepend=0)
-    x = lfilter([1, -1], [1, -1.8, 0.81], pulses)  # two poles of the glottal pulse, one zero of the radiation at the lips
-    for frequency, bandwidth in zip([*formants, 3500, 4500], (70, 90, 130, 250, 300)): x = _resonate(x, frequency, bandwidth, sample_rate)
+    # two poles of the glottal pulse, one zero of the radiation at the lips
+    x = lfilter([1, -1], [1, -1.8, 0.81], pulses)
+    for frequency, bandwidth in zip([*formants, 3500, 4500], (70, 90, 130, 250, 300)):
+        x = _resonate(x, frequency, bandwidth, sample_rate)
     return x/np.sqrt(np.mean(x**2))
 
 # %% ../nbs/00_audio.ipynb #d732c060
@@ -47,7 +49,8 @@ def _syllable(rng, f0, tract, sample_rate):
     contour = f0*np.linspace(*rng.uniform(.85, 1.15, 2), n)*(1 + .01*np.sin(2*np.pi*5*np.arange(n)/sample_rate))
     vowel = _vowel(contour, tract*_VOWELS[rng.integers(len(_VOWELS))], sample_rate)*rng.uniform(.6, 1)
     pause = np.zeros(length(.08, .3))
-    return [p for p, keep in ((fade(consonant), rng.random() < .6), (fade(vowel), True), (pause, rng.random() < .2)) if keep]
+    return [p for p, keep in ((fade(consonant), rng.random() < .6), (fade(vowel), True), (pause, rng.random() < .2))
+            if keep]
 
 # %% ../nbs/00_audio.ipynb #49c06377
 def synth_speech(seed=0, # Same seed, same samples; another seed is another speaker saying something else
@@ -83,7 +86,8 @@ def plot_spectrogram(samples, # Samples, shape (n,)
 
 # %% ../nbs/00_audio.ipynb #dbe83255
 class AudioError(SpeechAEError):
-    "A recording or folder that cannot be used: which file, what was found; `problem` is one of 'unreadable', 'empty', 'not finite', 'too long'"
+    """A recording or folder that cannot be used: which file, what was found; `problem` is one of 'unreadable', 'empty',
+    'not finite', 'too long'"""
     def __init__(self, message, problem='unreadable'):
         super().__init__(message)
         self.problem = problem
@@ -101,9 +105,12 @@ def find_audio(folder, # Folder to search, with everything below it
         visited = (status.st_dev, status.st_ino) in seen
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [] if visited else sorted(f for f in folders if not f.startswith('.'))
-        if not visited: found += [Path(here, f) for f in files if not f.startswith('.') and Path(f).suffix.lower() in AUDIO_EXTENSIONS]
+        if not visited:
+            found += [Path(here, f) for f in files if not f.startswith('.')
+                      and Path(f).suffix.lower() in AUDIO_EXTENSIONS]
         if Path(here) != root and Path(here).suffix.lower() in AUDIO_EXTENSIONS: misnamed.append(Path(here))
-    found += [p for p in misnamed if not any(p in other.parents for other in found)]  # with nothing in it, a recording that went wrong
+    # with nothing in it, a recording that went wrong
+    found += [p for p in misnamed if not any(p in other.parents for other in found)]
     return sorted(found, key=lambda p: p.relative_to(root).as_posix())
 
 # %% ../nbs/00_audio.ipynb #912e83d0
@@ -114,11 +121,13 @@ _UNKNOWN_LENGTH = 2**62  # a FLAC that was streamed does not know its own length
 
 def _check_header(f, max_seconds):
     "Raise `AudioError` when the header of the open `SoundFile` promises something that is not speech"
-    if f.format not in _FORMATS or f.subtype not in _SUBTYPES: raise AudioError(f'{f.format} {f.subtype} is not supported; convert it to WAV or FLAC')
+    if f.format not in _FORMATS or f.subtype not in _SUBTYPES:
+        raise AudioError(f'{f.format} {f.subtype} is not supported; convert it to WAV or FLAC')
     if not 1000 <= f.samplerate <= 768_000: raise AudioError(f'sample rate of {f.samplerate} Hz')
     if not 1 <= f.channels <= 64: raise AudioError(f'{f.channels} channels')
     seconds = f.frames/f.samplerate
-    if f.frames < _UNKNOWN_LENGTH and seconds > max_seconds: raise AudioError(f'{seconds:.0f} s long, the limit is {max_seconds:g} s; cut it into pieces', 'too long')
+    if f.frames < _UNKNOWN_LENGTH and seconds > max_seconds:
+        raise AudioError(f'{seconds:.0f} s long, the limit is {max_seconds:g} s; cut it into pieces', 'too long')
 
 # %% ../nbs/00_audio.ipynb #bcc16d0c
 class _Stream(sf.SoundFile):
@@ -131,13 +140,15 @@ def _blocks(f, max_seconds, size=2**16):
     n = 0
     while len(part := f.read(size, dtype='float32', always_2d=True)):
         n += len(part)
-        if n > max_seconds*f.samplerate: raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
+        if n > max_seconds*f.samplerate:
+            raise AudioError(f'longer than the limit of {max_seconds:g} s; cut it into pieces', 'too long')
         yield part[:, 0] if f.channels == 1 else part.mean(axis=1)
     if n == 0: raise AudioError('holds no samples', 'empty')
 
 # %% ../nbs/00_audio.ipynb #bf666d8e
 class _Checked:
-    "The same blocks, with an `AudioError` after the last one unless every sample was finite and on the scale where full scale is 1; `n` counts the samples, and `look` is shown each block while all is well"
+    """The same blocks, with an `AudioError` after the last one unless every sample was finite and on the scale where
+    full scale is 1; `n` counts the samples, and `look` is shown each block while all is well"""
     def __init__(self, blocks, look): self.blocks, self.look, self.n, self.bad, self.peak = blocks, look, 0, 0, 0.
 
     def __iter__(self):
@@ -149,7 +160,8 @@ class _Checked:
             if self.look and not self.bad and self.peak <= 100: self.look(block)
             yield block
         if self.bad: raise AudioError(f'{self.bad} of {self.n} samples are NaN or infinite', 'not finite')
-        if self.peak > 100: raise AudioError(f'peak of {self.peak:.3g} where full scale is 1; divide the samples by their full scale')
+        if self.peak > 100:
+            raise AudioError(f'peak of {self.peak:.3g} where full scale is 1; divide the samples by their full scale')
 
 # %% ../nbs/00_audio.ipynb #08c2471c
 def _resampled(blocks, rate, sample_rate):
@@ -162,7 +174,8 @@ def _join(blocks, promised):
     "One array of all blocks; as a header may promise any number of samples, memory is taken as they come"
     samples, n = np.empty(min(promised, 2**18), dtype=np.float32), 0
     for block in blocks:
-        if n + len(block) > len(samples): samples.resize(max(n + len(block), min(promised, len(samples)*5//4)), refcheck=False)
+        if n + len(block) > len(samples):
+            samples.resize(max(n + len(block), min(promised, len(samples)*5//4)), refcheck=False)
         samples[n:n + len(block)] = block
         n += len(block)
     samples.resize(n, refcheck=False)
@@ -186,14 +199,18 @@ def _has_last_page(file):
     return bool(end[end.rfind(b'OggS') + 5:][:1] > b'\3')  # bit 2 of a byte of three bits
 
 def _missing(file, f, n):
-    "What is not there of the recording in `file`, opened as the `SoundFile` `f`, of which `n` samples could be read: one sentence, empty if nothing is known to be missing"
-    promised = n/max(_share_of_wav(file), 1e-9) if f.format in ('WAV', 'WAVEX') else f.frames if f.frames < _UNKNOWN_LENGTH else n
+    """What is not there of the recording in `file`, opened as the `SoundFile` `f`, of which `n` samples could be read:
+    one sentence, empty if nothing is known to be missing"""
+    promised = (n/max(_share_of_wav(file), 1e-9) if f.format in ('WAV', 'WAVEX') else f.frames
+                if f.frames < _UNKNOWN_LENGTH else n)
     if promised - n > 0.1*f.samplerate: return f'ends after {n/f.samplerate:.2f} of {promised/f.samplerate:.2f} s'
-    return f'ends after {n/f.samplerate:.2f} s without its last page' if f.format == 'OGG' and not _has_last_page(file) else ''
+    return (f'ends after {n/f.samplerate:.2f} s without its last page' if f.format == 'OGG' and not _has_last_page(file)
+            else '')
 
 # %% ../nbs/00_audio.ipynb #d482e1bc
 def _read_recording(path, max_seconds, sample_rate=None, look=None):
-    "Samples, at `sample_rate` if that is given, the recording's own rate, and what is missing; `look` is shown all samples at their own rate, block by block"
+    """Samples, at `sample_rate` if that is given, the recording's own rate, and what is missing; `look` is shown all
+    samples at their own rate, block by block"""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
@@ -214,7 +231,8 @@ def _said(e):
 
 def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3
                max_seconds=3600, # Longest recording accepted, in seconds
-              ) -> tuple[np.ndarray, int]: # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
+              # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
+              ) -> tuple[np.ndarray, int]:
     "Read a recording at its own sample rate, channels averaged; `AudioError` says what is wrong with it"
     return _read_recording(path, max_seconds)[:2]
 
@@ -227,7 +245,8 @@ def load_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3; any ra
     return _read_recording(path, max_seconds, sample_rate)[0]
 
 # %% ../nbs/00_audio.ipynb #aab82378
-_CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': ('OGG', 'VORBIS'), '.mp3': ('MP3', 'MPEG_LAYER_III')}
+_CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': ('OGG', 'VORBIS'),
+               '.mp3': ('MP3', 'MPEG_LAYER_III')}
 
 def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
                samples, # Samples, shape (n,), float, full scale = 1
@@ -235,13 +254,18 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
               ):
     "Write mono samples to a file, in blocks, atomically; `AudioError` if the format cannot hold them"
     path, samples = Path(path), np.asarray(samples, dtype=np.float32)
-    if path.suffix.lower() not in _CONTAINERS: raise AudioError(f'{show_path(path)}: cannot write this format; use one of {", ".join(_CONTAINERS)}')
-    if samples.ndim != 1 or not np.isfinite(samples).all(): raise AudioError(f'{show_path(path)}: needs finite samples of shape (n,), got shape {samples.shape}')
+    if path.suffix.lower() not in _CONTAINERS:
+        raise AudioError(f'{show_path(path)}: cannot write this format; use one of {", ".join(_CONTAINERS)}')
+    if samples.ndim != 1 or not np.isfinite(samples).all():
+        raise AudioError(f'{show_path(path)}: needs finite samples of shape (n,), got shape {samples.shape}')
     container, subtype = _CONTAINERS[path.suffix.lower()]
     peak = float(np.abs(samples).max(initial=0))
-    if peak > 1 and container == 'FLAC': raise AudioError(f'{show_path(path)}: peak of {peak:.2f} does not fit into FLAC; scale it down or write .wav')
+    if peak > 1 and container == 'FLAC':
+        raise AudioError(f'{show_path(path)}: peak of {peak:.2f} does not fit into FLAC; scale it down or write .wav')
     if peak > 1 and container == 'WAV': subtype = 'FLOAT'
-    def block(x): return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x  # libsndfile would round down
+    def block(x):
+        # libsndfile would round down
+        return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x
     with atomic_path(path) as temporary:
         with sf.SoundFile(temporary, 'w', sample_rate, 1, subtype=subtype, format=container) as f:
             for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))

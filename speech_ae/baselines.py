@@ -45,7 +45,8 @@ def low_pass_floor(k=100, # Numbers per frame; k/hop_length of the spectrum is k
 # %% ../nbs/baselines.ipynb #c7a4114a
 def coefficient_moments(recordings, # Iterable of samples, each shape (n,), float32
                         hop_length=220, # Samples from one frame to the next, and coefficients per frame
-                       ) -> np.ndarray: # Sum of c c' over the MDCT coefficients c of all frames, shape (hop_length, hop_length), float64
+                       # Sum of c c' over the MDCT coefficients c of all frames, shape (hop_length, hop_length), float64
+                       ) -> np.ndarray:
     "Second moments of MDCT frames, summed, not averaged"
     total = np.zeros((hop_length, hop_length))
     for samples in recordings:
@@ -82,7 +83,8 @@ class LappedFloor(Floor):
     "Linear codes that read three MDCT frames and write on three"
     analysis: np.ndarray # Shape (3, n, k), float32: from frames t - 1, t, t + 1 to code t
     synthesis: np.ndarray # Shape (3, k, n), float32: from code t to frames t - 1, t, t + 1
-    history: list = field(default_factory=list, repr=False) # Mean SNR in dB on the recordings fitted and on those held in, a pair each step
+    # Mean SNR in dB on the recordings fitted and on those held in, a pair each step
+    history: list = field(default_factory=list, repr=False)
 
     @property
     def name(self): return f'lapped-{self.analysis.shape[2]}'
@@ -127,7 +129,8 @@ def _errors(taps, moments):
     return np.maximum(moments.reshape(len(moments), -1)@weight.ravel(), 0)
 
 def _gradients(taps, moments, analysis, synthesis):
-    "Gradients of the squared error with respect to both matrices; `moments` of shape (5, n, n) are weighted sums over recordings"
+    """Gradients of the squared error with respect to both matrices; `moments` of shape (5, n, n) are weighted sums over
+    recordings"""
     signed = [moments[-lag].T for lag in range(-4, 0)] + list(moments)
     slope = [2*sum(signed[m - d + 4]@taps[m] for m in range(5)) for d in range(5)]
     return (-np.stack([sum(slope[i - j + 2]@synthesis[j].T for j in range(3)) for i in range(3)]),
@@ -162,7 +165,8 @@ def _kept_out(basis, moments):
 
 # %% ../nbs/baselines.ipynb #900af770
 def set_apart(n, # Recordings
-              groups=None, # A label for each, such as its speaker; those of one label stay together. Each its own if None
+              # A label for each, such as its speaker; those of one label stay together. Each its own if None
+              groups=None,
               share=0.2, # Share of the recordings, at least one and not all
               seed=0, # Decides which
              ) -> np.ndarray: # Shape (n,), bool: True for those set apart
@@ -194,11 +198,13 @@ def _descend(analysis, synthesis, fit, shares, watch, watch_shares, steps):
         errors = _errors(taps, fit)
         weight = (shares/(errors + LEAST_ERROR)).astype(np.float32)
         slopes = _gradients(taps, (weight@fit.reshape(len(fit), -1)).reshape(fit.shape[1:]), *matrices)
-        return shares.astype(float)@np.log(errors + LEAST_ERROR), np.concatenate([s.ravel() for s in slopes]).astype(float)
+        return shares.astype(float)@np.log(errors
+                                           + LEAST_ERROR), np.concatenate([s.ravel() for s in slopes]).astype(float)
     history, best = [], {}
     def look(p):
         taps = _error_taps(*split(p))
-        history.append((-mean_log_error(_errors(taps, fit), shares), -mean_log_error(_errors(taps, watch), watch_shares)))
+        history.append((-mean_log_error(_errors(taps, fit), shares),
+                        -mean_log_error(_errors(taps, watch), watch_shares)))
         if not best or history[-1][1] > best['score']: best.update(score=history[-1][1], matrices=split(p))
     start = np.concatenate([analysis.ravel(), synthesis.ravel()]).astype(float)
     look(start)
@@ -212,7 +218,8 @@ def _gather(train, groups, share, most, hop_length):
     apart, sounding = set_apart(len(train), groups, share), np.array([bool(np.any(s)) for s in train], bool)
     def chosen(mask):
         found = np.flatnonzero(mask & sounding)
-        found = found[np.unique(np.linspace(0, len(found) - 1, min(round(most*mask.mean()) + 1, len(found))).astype(int))]
+        found = found[np.unique(np.linspace(0, len(found) - 1,
+                                            min(round(most*mask.mean()) + 1, len(found))).astype(int))]
         return lag_moments([train[i] for i in found], hop_length), _shares([groups[i] for i in found])
     parts = [part for part in (~apart, apart) if (part & sounding).any()] or [~apart]
     return chosen(parts[0]), chosen(parts[-1])
@@ -226,13 +233,16 @@ def lapped_floor(train, # Samples, each shape (n,), float32, to fit on
                  max_recordings=400, # Most recordings used, spread evenly over `train`; each takes a megabyte of memory
                  hop_length=220, # Samples from one frame to the next, and coefficients in full
                 ) -> LappedFloor:
-    "A linear code of three MDCT frames at a time, trained on the mean over recordings of the relative error in decibels"
+    """A linear code of three MDCT frames at a time, trained on the mean over recordings of the relative error in
+    decibels"""
     _check_size(k, hop_length)
     (fit, shares), (watch, watch_shares) = _gather(list(train), groups, share, max_recordings, hop_length)
     first = np.ascontiguousarray(watch[:, 0])
-    basis = min(_starts(np.ascontiguousarray(fit[:, 0]), shares, k), key=lambda b: mean_log_error(_kept_out(b, first), watch_shares))
+    basis = min(_starts(np.ascontiguousarray(fit[:, 0]), shares, k),
+                key=lambda b: mean_log_error(_kept_out(b, first), watch_shares))
     nothing = np.zeros_like(basis)
-    return LappedFloor(*_descend(np.stack([nothing, basis, nothing]), np.stack([nothing.T, basis.T, nothing.T]), fit, shares, watch, watch_shares, steps))
+    return LappedFloor(*_descend(np.stack([nothing, basis, nothing]), np.stack([nothing.T, basis.T, nothing.T]), fit,
+                                 shares, watch, watch_shares, steps))
 
 # %% ../nbs/baselines.ipynb #57f2ac51
 def mean_snr(floor, # From samples (n,) to samples (n,)
@@ -241,7 +251,8 @@ def mean_snr(floor, # From samples (n,) to samples (n,)
             ) -> float: # In dB, each recording's at most 45
     "Mean over recordings, or groups of them, of the signal-to-noise ratio"
     recordings = list(recordings)
-    sounding = [(np.asarray(s, dtype=float), g) for s, g in zip(recordings, range(len(recordings)) if groups is None else groups) if np.any(s)]
+    sounding = [(np.asarray(s, dtype=float), g) for s,
+                g in zip(recordings, range(len(recordings)) if groups is None else groups) if np.any(s)]
     if not sounding: raise ValueError('no recording with sound to measure')
     errors = [np.sum((s - floor(s.astype(np.float32)))**2)/np.sum(s**2) for s, _ in sounding]
     return -mean_log_error(np.array(errors), _shares([g for _, g in sounding]))
@@ -273,7 +284,8 @@ def best_linear_floor(train, # Samples, each shape (n,), float32
     groups = list(range(len(train)) if groups is None else groups)
     apart = set_apart(len(train), groups, share)
     fit = [s for s, a in zip(train, apart) if not a]
-    found = [low_pass_floor(k, hop_length), mdct_floor(fit, k, hop_length), klt_floor(fit, k, hop_length), lapped_floor(train, k, groups, share, hop_length=hop_length)]
+    found = [low_pass_floor(k, hop_length), mdct_floor(fit, k, hop_length), klt_floor(fit, k, hop_length),
+             lapped_floor(train, k, groups, share, hop_length=hop_length)]
     judges = [(s, g) for s, g, a in zip(train, groups, apart) if a] or list(zip(train, groups))
     return BestLinearFloor({f.name: f for f in found}, {f.name: mean_snr(f, *zip(*judges)) for f in found})
 
@@ -288,13 +300,15 @@ class SwitchedKLTFloor(Floor):
 
     def encode(self, samples):
         "Samples (n,) to codes (T, k); the last column is the index, a whole number"
-        codes = [self._encode_coefficients(c) for c in np.array_split(full_mdct(len(self.bases)).encode(samples), 1 + len(samples)//10**6)]
+        codes = [self._encode_coefficients(c) for c in np.array_split(full_mdct(len(self.bases)).encode(samples),
+                                                                      1 + len(samples)//10**6)]
         return np.concatenate(codes)
 
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
         n, classes, _ = self.bases.shape
-        index, coefficients = np.clip(np.rint(codes[:, -1]), 0, classes - 1).astype(int), np.zeros((len(codes), n), np.float32)
+        index, coefficients = np.clip(np.rint(codes[:, -1]), 0, classes - 1).astype(int), np.zeros((len(codes), n),
+                np.float32)
         for i in np.unique(index): coefficients[index == i] = codes[index == i, :-1]@self.bases[:, i].T
         return full_mdct(n).decode(coefficients, length)
 
@@ -321,7 +335,8 @@ def _class_bases(c, labels, classes, k):
 
 def _choose(c, bases, block=2048):
     "The basis that keeps most of each frame, shape (T,)"
-    def energies(part): return np.square((part@bases.reshape(len(bases), -1)).reshape(len(part), *bases.shape[1:])).sum(-1)
+    def energies(part):
+        return np.square((part@bases.reshape(len(bases), -1)).reshape(len(part), *bases.shape[1:])).sum(-1)
     return np.concatenate([energies(c[i:i + block]).argmax(1) for i in range(0, len(c), block)])
 
 # %% ../nbs/baselines.ipynb #c9e1e2ff
@@ -368,9 +383,11 @@ class NoiseFilledFloor(Floor):
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
         first = self.edges[0]
-        amplitude = np.repeat(np.exp(np.minimum(codes[:, first:], 20)/2), np.diff(self.edges), axis=1)*self.shape*self.gain
+        amplitude = np.repeat(np.exp(np.minimum(codes[:, first:], 20)/2), np.diff(self.edges),
+                              axis=1)*self.shape*self.gain
         noise = np.random.default_rng(self.seed).standard_normal(amplitude.shape, dtype=np.float32)
-        return full_mdct(self.hop).decode(np.concatenate([codes[:, :first], noise*amplitude], axis=1).astype(np.float32), length)
+        return full_mdct(self.hop).decode(np.concatenate([codes[:, :first], noise*amplitude],
+                                                         axis=1).astype(np.float32), length)
 
 # %% ../nbs/baselines.ipynb #93795abe
 def _mel_edges(first, n, bands, sample_rate=22_050):
@@ -392,7 +409,8 @@ def noise_filled_floor(train, # Samples, each shape (n,), float32, or their `coe
     _check_size(k, hop_length)
     bands = max(1, min(12, round(k/4))) if bands is None else bands
     if not 1 <= bands <= k: raise ValueError(f'bands={bands}: must lie between 1 and k={k}')
-    spectrum = np.diag(train if isinstance(train, np.ndarray) and train.ndim == 2 else coefficient_moments(train, hop_length))
+    spectrum = np.diag(train if isinstance(train, np.ndarray) and train.ndim == 2
+                       else coefficient_moments(train, hop_length))
     edges = _mel_edges(k - bands, hop_length, bands)
     means = np.repeat(np.add.reduceat(spectrum, edges[:-1])/np.diff(edges), np.diff(edges))
     shape = np.sqrt(spectrum[edges[0]:]/np.maximum(means, 1e-30))
@@ -415,13 +433,16 @@ class LatentQuantizer:
         return np.where(np.isinf(self.scale), distance, np.arcsinh(distance/self.scale))
 
     def quantize(self, codes):
-        "Codes (..., k) to whole numbers (..., k), uint8 up to eight bits, uint16 above; what lies beyond the range is clipped to it"
-        return np.clip(np.rint(self.compand(codes)/self.step) + self.middle, 0, self.top).astype(np.uint8 if self.bits <= 8 else np.uint16)
+        """Codes (..., k) to whole numbers (..., k), uint8 up to eight bits, uint16 above; what lies beyond the range is
+        clipped to it"""
+        return np.clip(np.rint(self.compand(codes)/self.step) + self.middle, 0,
+                       self.top).astype(np.uint8 if self.bits <= 8 else np.uint16)
 
     def dequantize(self, numbers):
         "Whole numbers (..., k) to codes (..., k), float32"
         companded, curved = self.step*(np.asarray(numbers, dtype=np.float64) - self.middle), ~np.isinf(self.scale)
-        return (self.center + np.where(curved, np.where(curved, self.scale, 1)*np.sinh(companded*curved), companded)).astype(np.float32)
+        return (self.center + np.where(curved, np.where(curved, self.scale, 1)*np.sinh(companded*curved),
+                                       companded)).astype(np.float32)
 
     def __call__(self, codes): return self.dequantize(self.quantize(codes))
 
@@ -435,8 +456,10 @@ def fit(cls:LatentQuantizer,
        ): # `LatentQuantizer`
     "Steps that suit the codes, for each dimension"
     if bits not in range(2, 17): raise ValueError(f'bits={bits}: must be a whole number from 2 to 16')
-    codes = np.concatenate([np.asarray(c, dtype=np.float64).reshape(-1, np.shape(c)[-1]) for c in (codes if isinstance(codes, (list, tuple)) else [codes])])
-    if not (len(codes) and np.isfinite(codes).all()): raise ValueError('codes to fit on must be finite, and at least one frame')
+    codes = np.concatenate([np.asarray(c, dtype=np.float64).reshape(-1, np.shape(c)[-1])
+                            for c in (codes if isinstance(codes, (list, tuple)) else [codes])])
+    if not (len(codes) and np.isfinite(codes).all()):
+        raise ValueError('codes to fit on must be finite, and at least one frame')
     mean, deviation, least, most = codes.mean(0), codes.std(0), codes.min(0), codes.max(0)
     center = np.where(np.abs(mean) > deviation, mean, 0)
     scale = np.where(deviation > 0, spread*deviation, 1)
@@ -444,19 +467,24 @@ def fit(cls:LatentQuantizer,
     levels = 2**bits - 2  # an even number of steps, so the centre is a value
     whole = (codes == np.rint(codes)).all(0) & (most - least < 2**bits)
     def pick(a, b): return np.where(whole, a, b)
-    return cls(bits, pick(least, center), pick(np.inf, scale), pick(1, 2*reach/levels), pick(0, levels//2), pick(2**bits - 1, levels))
+    return cls(bits, pick(least, center), pick(np.inf, scale), pick(1, 2*reach/levels), pick(0, levels//2),
+               pick(2**bits - 1, levels))
 
 # %% ../nbs/baselines.ipynb #3d33b275
 def _check_quantizer(bits, center, scale, step, middle, top):
     "Raise `ValueError` unless these arrays make a `LatentQuantizer`"
     parts = dict(center=center, scale=scale, step=step, middle=middle, top=top)
-    if bits.shape or bits.dtype.kind not in 'iu' or not 2 <= bits <= 16: raise ValueError('not a quantiser: bits must be a whole number from 2 to 16')
+    if bits.shape or bits.dtype.kind not in 'iu' or not 2 <= bits <= 16:
+        raise ValueError('not a quantiser: bits must be a whole number from 2 to 16')
     for name, array in parts.items():
-        if array.dtype.kind not in 'fiu' or array.ndim != 1 or array.shape != center.shape: raise ValueError(f'not a quantiser: {name} is {array.dtype} of shape {array.shape}; expected one number for each of {len(center) if center.ndim else 1} dimensions')
+        if array.dtype.kind not in 'fiu' or array.ndim != 1 or array.shape != center.shape:
+            raise ValueError(f'not a quantiser: {name} is {array.dtype} of shape {array.shape}; expected one number '
+                             f'for each of {len(center) if center.ndim else 1} dimensions')
     low = dict(center=-np.inf, scale=0, step=0, middle=0, top=0)
     high = dict(center=np.inf, scale=np.inf, step=np.inf, middle=2**int(bits) - 1, top=2**int(bits) - 1)
     for name, array in parts.items():
-        inside = (array >= low[name]) & (array <= high[name]) & ((array > 0) if name in ('scale', 'step') else True) & (np.isfinite(array) | (name == 'scale'))
+        inside = (array >= low[name]) & (array <= high[name]) & ((array > 0) if name in ('scale', 'step')
+                                                                 else True) & (np.isfinite(array) | (name == 'scale'))
         if not inside.all(): raise ValueError(f'not a quantiser: {name} has a value of {array[~inside][0]}')
 
 @patch

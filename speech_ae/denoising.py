@@ -39,15 +39,20 @@ def _check(samples, sample_rate=22_050, strength=0, copy=False):
     "Samples as a float32 array, a new one if `copy`; `ValueError` if anything is out of range"
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1: raise ValueError(f'samples has shape {samples.shape}, give one recording, shape (n,)')
-    if not np.isfinite([samples.min(initial=0), samples.max(initial=0)]).all(): raise ValueError('samples hold NaN or infinite values')
-    if isinstance(sample_rate, str): raise ValueError(f'sample_rate={sample_rate!r} must be a number; a method is given by its name: method={sample_rate!r}')
+    if not np.isfinite([samples.min(initial=0), samples.max(initial=0)]).all():
+        raise ValueError('samples hold NaN or infinite values')
+    if isinstance(sample_rate, str):
+        raise ValueError(f'sample_rate={sample_rate!r} must be a number; a method is given by its name: '
+                         f'method={sample_rate!r}')
     if not sample_rate >= 1000: raise ValueError(f'sample_rate={sample_rate} must be 1000 Hz or more')
-    if not 0 <= strength < np.inf: raise ValueError(f'strength={strength} must be 0 or more: 0 changes nothing, 1 is the tuned amount')
+    if not 0 <= strength < np.inf:
+        raise ValueError(f'strength={strength} must be 0 or more: 0 changes nothing, 1 is the tuned amount')
     return samples.copy() if copy else samples
 
 # %% ../nbs/02_denoising.ipynb #1cd8cd5b
 def _filter(samples, framing, strength, find_gain):
-    "Multiply the spectra of `samples` by `find_gain(power, framing)`, which may write over `power`, to the power `strength`"
+    """Multiply the spectra of `samples` by `find_gain(power, framing)`, which may write over `power`, to the power
+    `strength`"""
     peak = np.abs(samples).max(initial=0)
     if framing.n_frames(len(samples)) < 20 or peak < 1e-8: return samples.copy() # too short to tell noise from speech
     spectrum = rfft(framing.frame(samples/peak))
@@ -65,13 +70,15 @@ def _power(spectrum):
 
 # %% ../nbs/02_denoising.ipynb #a845b598
 def _in_pieces(process, samples, piece, fade):
-    "`process` applied to overlapping pieces of `samples`, each at most `piece` samples, joined by linear fades of `fade` samples and written over `samples`"
+    """`process` applied to overlapping pieces of `samples`, each at most `piece` samples, joined by linear fades of
+    `fade` samples and written over `samples`"""
     n, ramp = len(samples), np.linspace(0, 1, fade, dtype=np.float32)
     count = 1 + max(0, -(-(n - piece)//(piece - fade)))
     starts, part = np.linspace(0, max(n - piece, 0), count).astype(int), samples[:piece]
     for start, after in zip(starts, [*starts[1:], n]):
         done = process(part)
-        part = np.concatenate([part[after - start:], samples[start + piece:after + piece]])  # the next one, from samples that nothing was written over
+        # the next one, from samples that nothing was written over
+        part = np.concatenate([part[after - start:], samples[start + piece:after + piece]])
         if start: done[:fade] = samples[start:start + fade] + ramp*(done[:fade] - samples[start:start + fade])
         samples[start:start + len(done)] = done
     return samples
@@ -81,14 +88,16 @@ def _denoise(samples, sample_rate, strength, find_gain, overwrite=False):
     samples = _check(samples, sample_rate, strength, copy=not overwrite)
     if strength == 0: return samples
     framing = denoising_framing(sample_rate)
-    return _in_pieces(lambda part: _filter(part, framing, strength, find_gain), samples, int(30*sample_rate), int(sample_rate/2))
+    return _in_pieces(lambda part: _filter(part, framing, strength, find_gain), samples, int(30*sample_rate),
+                      int(sample_rate/2))
 
 # %% ../nbs/02_denoising.ipynb #a82a1fac
 def noise_quantile(power, # Power spectra, shape (T, F), T >= 1
                    *, quantile=.2, # Share of the frames that is weaker, 0 to 1
                    speech_share=.3, # Share of the frames in which speech covers the noise, 0 to 1 - quantile
                   ) -> np.ndarray: # Mean power of the noise in each band, shape (F,)
-    "Steady noise from a low quantile over time, with the bias of an exponential distribution corrected (after Stahl et al., 2000)"
+    """Steady noise from a low quantile over time, with the bias of an exponential distribution corrected (after Stahl
+    et al., 2000)"""
     if not 0 < quantile < 1 - speech_share <= 1:
         raise ValueError(f'quantile={quantile} and speech_share={speech_share} must be positive and together below 1')
     at = min(int(quantile*len(power)), len(power) - 1)
@@ -128,8 +137,10 @@ def track_noise(power, # Power spectra, shape (T, F), positive
                 sharpness=2., # k in the formula above
                 peak_db=5., # How far the noise of one band may rise above its neighbours', in dB
                ) -> np.ndarray: # Mean power of the noise at each point, shape (T, F)
-    "Noise that changes: local mean of the power, weighted by how probably it is noise (after Gerkmann and Hendriks, 2012, doi.org/10.1109/TASL.2011.2180896)"
-    if not (rounds >= 0 and window > 0 and sharpness > 0): raise ValueError(f'rounds={rounds}, window={window}, sharpness={sharpness} must be positive')
+    """Noise that changes: local mean of the power, weighted by how probably it is noise (after Gerkmann and Hendriks,
+    2012, doi.org/10.1109/TASL.2011.2180896)"""
+    if not (rounds >= 0 and window > 0 and sharpness > 0):
+        raise ValueError(f'rounds={rounds}, window={window}, sharpness={sharpness} must be positive')
     size, peak = max(1, round(window*frame_rate/5)), 10**(peak_db/10)
     steady = noise_quantile(power)
     first = steady*_below_peaks(steady, peak)
@@ -137,7 +148,8 @@ def track_noise(power, # Power spectra, shape (T, F), positive
     for _ in range(rounds):
         weight = _noise_probability(power, noise, speech_db, sharpness)
         weighted, total = weight*power, weight.sum(0)
-        overall = np.where(total > 1e-3, weighted.sum(0)/np.maximum(total, 1e-3), first) # in a band that never passes for noise, the first estimate stays
+        # in a band that never passes for noise, the first estimate stays
+        overall = np.where(total > 1e-3, weighted.sum(0)/np.maximum(total, 1e-3), first)
         noise = (_local_mean(weighted, size) + .02*overall)/(_local_mean(weight, size) + .02)
         noise *= _below_peaks(noise.mean(0), peak)
         noise = noise.repeat(size, axis=0)[:len(power)]
@@ -149,7 +161,8 @@ def spectral_subtraction(samples, # Samples, shape (n,), float32
                          *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
                             overwrite=False, # Whether the result may be written over `samples`, which saves memory
                         ) -> np.ndarray: # Samples, shape (n,), float32
-    "Subtract 3 times the noise power, down to a gain of -12 dB (Berouti et al., 1979, doi.org/10.1109/ICASSP.1979.1170788)"
+    """Subtract 3 times the noise power, down to a gain of -12 dB (Berouti et al., 1979,
+    doi.org/10.1109/ICASSP.1979.1170788)"""
     def gain(power, framing):
         noise = track_noise(power, framing.frame_rate)
         return np.sqrt(np.maximum(1 - 3*noise/power, _MIN_GAIN**2))
@@ -163,7 +176,8 @@ def spectral_gate(samples, # Samples, shape (n,), float32
                   *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
                      overwrite=False, # Whether the result may be written over `samples`, which saves memory
                  ) -> np.ndarray: # Samples, shape (n,), float32
-    "Pass what is 5 dB above the noise, turn the rest down by 12 dB, with the decisions smoothed over 3 frames and 3 bands"
+    """Pass what is 5 dB above the noise, turn the rest down by 12 dB, with the decisions smoothed over 3 frames and 3
+    bands"""
     def gain(power, framing):
         passes = (power > 10**.5*track_noise(power, framing.frame_rate)).astype(power.dtype)
         passes = uniform_filter1d(uniform_filter1d(passes, 3, axis=0), 3, axis=1)
@@ -174,7 +188,8 @@ def spectral_gate(samples, # Samples, shape (n,), float32
 def prior_snr(snr, # Power over noise power, shape (T, F)
               *, memory=.92, # Share of the neighbouring frame's decision, 0 to below 1
              ) -> np.ndarray: # Prior signal-to-noise ratio, a ratio of powers, shape (T, F)
-    "Decision-directed estimate (Ephraim and Malah, 1984, doi.org/10.1109/TASSP.1984.1164453), forwards and backwards, the larger of both"
+    """Decision-directed estimate (Ephraim and Malah, 1984, doi.org/10.1109/TASSP.1984.1164453), forwards and backwards,
+    the larger of both"""
     if not 0 <= memory < 1: raise ValueError(f'memory={memory} must be 0 or more and below 1')
     total = np.stack([snr, snr[::-1]], 1) # (T, 2, F): the two directions advance together
     root = memory*total
@@ -196,7 +211,8 @@ def wiener(samples, # Samples, shape (n,), float32
            *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
               overwrite=False, # Whether the result may be written over `samples`, which saves memory
           ) -> np.ndarray: # Samples, shape (n,), float32
-    "Wiener filter with tracked noise and a decision-directed prior, down to a gain of -12 dB; of the three the closest to clean real speech"
+    """Wiener filter with tracked noise and a decision-directed prior, down to a gain of -12 dB; of the three the
+    closest to clean real speech"""
     def gain(power, framing):
         frequencies = rfftfreq(framing.frame_length, 1/sample_rate)
         caution = 1.1*(1 + 5/(1 + (frequencies/60)**4)) # overestimate the noise, most of all below the voice
@@ -217,7 +233,8 @@ def denoise(samples, # Samples, shape (n,), float32, full scale = 1; peaks above
             overwrite=False, # Whether the result may be written over `samples`, which saves memory
            ) -> np.ndarray: # Samples, shape (n,), float32
     "Reduce the noise of a recording by a named method; shorter than 0.2 s it stays as it is"
-    if method not in DENOISE_METHODS: raise ValueError(f"method={method!r} is not known, choose one of {', '.join(DENOISE_METHODS)}")
+    if method not in DENOISE_METHODS:
+        raise ValueError(f"method={method!r} is not known, choose one of {', '.join(DENOISE_METHODS)}")
     filters = dict(wiener=wiener, spectral_gate=spectral_gate, spectral_subtraction=spectral_subtraction)
     if method == 'none': return _check(samples, sample_rate, strength, copy=not overwrite)
     return filters[method](samples, sample_rate, strength=strength, overwrite=overwrite)
@@ -230,7 +247,8 @@ def normalize_level(samples, # Samples, shape (n,), float32, full scale = 1
     "Scale a recording to an RMS level; silence (RMS below -160 dBFS) stays as it is"
     samples = _check(samples, copy=not overwrite)
     if not -150 <= level <= 60: raise ValueError(f'level={level} must lie between -150 and 60 dBFS')
-    pieces = (samples[i:i + 2**20].astype(float) for i in range(0, len(samples), 2**20))  # an hour is never copied whole
+    # an hour is never copied whole
+    pieces = (samples[i:i + 2**20].astype(float) for i in range(0, len(samples), 2**20))
     rms = np.sqrt(sum(np.sum(piece**2) for piece in pieces)/max(1, len(samples)))
     if rms >= 1e-8: samples *= np.float32(10**(level/20)/rms)
     return samples

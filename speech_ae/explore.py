@@ -41,7 +41,9 @@ class View:
     def html(self, seconds=2.): # Length of each sound at most; 0 leaves them out
         "The view as a piece of a page"
         rows, most = [f'<div style="margin:4px 0">{html_text(self.text)}</div>'], round(seconds*self.sample_rate)
-        if self.picture: rows.append(f'<img alt="{html_text(self.alt)}" src="{data_uri("image/webp", self.picture)}" style="max-width:100%">')
+        if self.picture:
+            rows.append(f'<img alt="{html_text(self.alt)}" src="{data_uri("image/webp", self.picture)}" '
+                        'style="max-width:100%">')
         gain = 1/max([1., *(float(np.abs(x).max(initial=0)) for x in self.sounds.values())])
         players = ''.join(_player(name, gain*x[:most], self.sample_rate) for name, x in self.sounds.items() if most)
         if players: rows.append(f'<div style="display:flex;flex-wrap:wrap;gap:4px 24px">{players}</div>')
@@ -52,7 +54,8 @@ class View:
 def _player(name, samples, sample_rate):
     "A sound with its name above"
     sound = data_uri('audio/flac', flac_bytes(samples, sample_rate))
-    return f'<label>{html_text(name)}, {len(samples)/sample_rate:.1f} s<br><audio controls preload="auto" aria-label="{html_text(name)}" src="{sound}" style="height:36px;width:300px"></audio></label>'
+    return (f'<label>{html_text(name)}, {len(samples)/sample_rate:.1f} s<br><audio controls preload="auto" '
+            f'aria-label="{html_text(name)}" src="{sound}" style="height:36px;width:300px"></audio></label>')
 
 # %% ../nbs/explore.ipynb #41d214f8
 def new_figure(rows=1, # Rows of axes
@@ -79,7 +82,8 @@ def plot_waveform(samples, # Samples, shape (n,)
                  ):
     "Draw samples against seconds: of every few of them the lowest and the highest"
     step = max(1, len(samples)//1500)
-    parts = np.pad(samples, (0, -len(samples) % step), mode='edge').reshape(-1, step) if len(samples) else np.zeros((1, 1))
+    parts = np.pad(samples, (0, -len(samples) % step), mode='edge').reshape(-1,
+            step) if len(samples) else np.zeros((1, 1))
     seconds, peak = np.arange(len(parts))*step/sample_rate, peak or max(float(np.abs(samples).max(initial=0)), 1e-6)
     ax.fill_between(seconds, parts.min(1), parts.max(1), lw=.6, color='C0', ec='C0')
     ax.set(xlim=(0, max(len(samples), 1)/sample_rate), ylim=(-1.05*peak, 1.05*peak))
@@ -89,7 +93,8 @@ def _load(recording, sample_rate):
     "Samples of a path, or samples as float32; `ExploreError` if they are neither"
     if isinstance(recording, (str, os.PathLike)): return load_audio(recording, sample_rate)
     samples = np.asarray(recording, dtype=np.float32)
-    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all(): raise ExploreError(f'samples of shape {samples.shape}: give a path, or finite samples of shape (n,), n > 0')
+    if samples.ndim != 1 or not len(samples) or not np.isfinite(samples).all():
+        raise ExploreError(f'samples of shape {samples.shape}: give a path, or finite samples of shape (n,), n > 0')
     return samples
 
 def excerpt(samples, # Samples, shape (n,)
@@ -110,13 +115,17 @@ def listen(recording, # Path, samples (n,), or {name: path or samples}, of which
            start=None, # Where it begins, in seconds; the loudest stretch if None
           ) -> View:
     "Waveform, spectrogram and player of one recording or several"
-    named = recording if isinstance(recording, dict) else {Path(recording).name if isinstance(recording, (str, os.PathLike)) else 'recording': recording}
+    named = recording if isinstance(recording,
+                                    dict) else {Path(recording).name if isinstance(recording, (str, os.PathLike))
+                                                else 'recording': recording}
     loaded = {name: _load(x, sample_rate) for name, x in named.items()}
     first = next(iter(loaded.values()))
     part = excerpt(first, sample_rate, min(seconds, 2.), start)
     sounds = {name: x[part] for name, x in loaded.items()}
-    text = f'{count_text(len(sounds), "recording")}, {len(first)/sample_rate:.2f} s; shown from {part.start/sample_rate:.2f} to {part.stop/sample_rate:.2f} s'
-    return View(text, _sound_picture(sounds, sample_rate, part.start), sounds, sample_rate, dict(start=part.start, stop=part.stop), f'Waveform and spectrogram of {", ".join(sounds)}')
+    text = (f'{count_text(len(sounds), "recording")}, {len(first)/sample_rate:.2f} s; shown from '
+            f'{part.start/sample_rate:.2f} to {part.stop/sample_rate:.2f} s')
+    return View(text, _sound_picture(sounds, sample_rate, part.start), sounds, sample_rate,
+                dict(start=part.start, stop=part.stop), f'Waveform and spectrogram of {", ".join(sounds)}')
 
 def _sound_picture(sounds, sample_rate, first=0):
     "Waveforms above spectrograms, one column a sound, all on one scale; they begin at sample `first`"
@@ -142,7 +151,8 @@ class Panel:
         for control in controls.values():
             control.style.description_width, control.layout.width = '9em', '26em'
             control.observe(self.update, names='value')
-        grid = widgets.GridBox(list(controls.values()), layout=widgets.Layout(grid_template_columns='repeat(auto-fill, 26em)', grid_gap='0 1em'))
+        grid = widgets.GridBox(list(controls.values()),
+                               layout=widgets.Layout(grid_template_columns='repeat(auto-fill, 26em)', grid_gap='0 1em'))
         self.box = widgets.VBox([grid, self.output])
         self.update()
 
@@ -160,7 +170,9 @@ class Panel:
     def _repr_mimebundle_(self, **kwargs):
         static = {'text/plain': 'a panel of sliders: run this cell in Jupyter or Colab to move them'}
         if self.view: static['text/html'] = self.view.html(seconds=0)
-        live = {'application/vnd.jupyter.widget-view+json': dict(version_major=2, version_minor=0, model_id=self.box.model_id)}  # the same in ipywidgets 7, which Colab has, and 8
+        # the same in ipywidgets 7, which Colab has, and 8
+        live = {'application/vnd.jupyter.widget-view+json': dict(version_major=2, version_minor=0,
+                                                                 model_id=self.box.model_id)}
         return static | (live if _has_kernel() else {})
 
 def _has_kernel():
@@ -207,7 +219,8 @@ def add_rumble(clean, # Samples, shape (n,)
     from scipy.signal import lfilter
     white = np.random.default_rng(seed).standard_normal((2, len(clean)))
     noise = lfilter([.05], [1, -np.exp(-2*np.pi*70/sample_rate)], white[0]) + .03*white[1]
-    return (clean + noise*np.sqrt(np.mean(np.square(clean, dtype=float))/np.mean(noise**2)/10**(snr_db/10))).astype(np.float32)
+    return (clean + noise*np.sqrt(np.mean(np.square(clean,
+                                                    dtype=float))/np.mean(noise**2)/10**(snr_db/10))).astype(np.float32)
 
 # %% ../nbs/explore.ipynb #69412ec2
 def denoising_view(recording, # Samples, shape (n,)
@@ -218,15 +231,18 @@ def denoising_view(recording, # Samples, shape (n,)
                   ) -> View: # `numbers`: levels in dBFS, and with `clean` the SI-SDR before and after in dB
     "A recording before and after denoising: seen, measured, heard"
     after = denoise(recording, sample_rate, method=method, strength=strength)
-    (quiet, loud), (quiet_after, loud_after) = quiet_and_loud(recording, sample_rate), quiet_and_loud(after, sample_rate)
+    (quiet, loud), (quiet_after, loud_after) = quiet_and_loud(recording, sample_rate), quiet_and_loud(after,
+            sample_rate)
     numbers = dict(quiet=quiet, quiet_after=quiet_after, loud=loud, loud_after=loud_after)
     text = f'Quiet frames {number_text(quiet_after - quiet)} dB, loud frames {number_text(loud_after - loud)} dB.'
     if clean is not None:
         numbers |= dict(before=float(si_sdr(clean, recording)), after=float(si_sdr(clean, after)))
-        text = f'SI-SDR from {number_text(numbers["before"])} to {number_text(numbers["after"])} dB: {number_text(numbers["after"] - numbers["before"])} dB gained. ' + text
+        text = (f'SI-SDR from {number_text(numbers["before"])} to {number_text(numbers["after"])} dB: '
+                f'{number_text(numbers["after"] - numbers["before"])} dB gained. ' + text)
     part = excerpt(recording if clean is None else clean, sample_rate)
     sounds = dict(before=recording[part], after=after[part])
-    return View(text, _sound_picture(sounds, sample_rate), sounds, sample_rate, numbers, 'Waveforms and spectrograms before and after denoising')
+    return View(text, _sound_picture(sounds, sample_rate), sounds, sample_rate, numbers,
+                'Waveforms and spectrograms before and after denoising')
 
 # %% ../nbs/explore.ipynb #6e5b328c
 def explore_denoising(recording=None, # Path or samples (n,) of what is to be denoised; if None, noise is added to `clean`
@@ -237,7 +253,9 @@ def explore_denoising(recording=None, # Path or samples (n,) of what is to be de
     "Try the denoisers: sliders, spectrograms before and after, what was gained, and both to listen to"
     if recording is None and clean is None: clean = synth_speech(seed=1, seconds=3., sample_rate=sample_rate)
     recording, clean = (None if x is None else _load(x, sample_rate) for x in (recording, clean))
-    if recording is not None and clean is not None and len(recording) != len(clean): raise ExploreError(f'clean: {len(clean)} samples, but the recording has {len(recording)}; give two of equal length')
+    if recording is not None and clean is not None and len(recording) != len(clean):
+        raise ExploreError(f'clean: {len(clean)} samples, but the recording has {len(recording)}; give two of equal '
+                           'length')
     part = excerpt(clean if recording is None else recording, sample_rate, seconds)
     recording, clean = (None if x is None else x[part] for x in (recording, clean))
     controls = dict(method=choice('wiener', DENOISE_METHODS, 'method'), strength=slider(1., 0., 3., .1, 'strength'))
@@ -281,22 +299,31 @@ def framing_view(samples, # Samples, shape (n,)
     back = framing.overlap_add(frames, len(samples))
     error = np.random.default_rng(0).standard_normal(frames.shape)
     left = framing.overlap_add(error, len(samples))
-    def decibels(signal, noise): return 10*np.log10(max(np.sum(np.square(signal, dtype=float)), 1e-40)/max(np.sum(np.square(noise)), 1e-40))
-    numbers = dict(frame_rate=framing.frame_rate, values_per_sample=frames.size/len(samples), round_trip_db=decibels(samples, back - samples),
+    def decibels(signal, noise):
+        return 10*np.log10(max(np.sum(np.square(signal, dtype=float)), 1e-40)/max(np.sum(np.square(noise)), 1e-40))
+    numbers = dict(frame_rate=framing.frame_rate, values_per_sample=frames.size/len(samples),
+                   round_trip_db=decibels(samples, back - samples),
                    averaged_db=decibels(samples, left) - decibels(frames, error))
-    text = (f'{framing.frame_rate:.1f} frames a second, each {1000*frame_length/sample_rate:.1f} ms long, one every {1000*hop_length/sample_rate:.1f} ms: {numbers["values_per_sample"]:.2f} numbers for each sample. '
-            f'The way back is exact to {min(numbers["round_trip_db"], 300):.0f} dB. Noise at −20 dB in the frames is at {number_text(-20 - numbers["averaged_db"])} dB in the samples.')
-    return View(text, _framing_picture(samples, framing, start), {}, sample_rate, numbers, 'Waveform with the windows of its frames, and below the sum of the squared windows')
+    text = (f'{framing.frame_rate:.1f} frames a second, each {1000*frame_length/sample_rate:.1f} ms long, '
+            f'one every {1000*hop_length/sample_rate:.1f} ms: {numbers["values_per_sample"]:.2f} numbers '
+            'for each sample. '
+            f'The way back is exact to {min(numbers["round_trip_db"], 300):.0f} dB. Noise at −20 dB in the '
+            f'frames is at {number_text(-20 - numbers["averaged_db"])} dB in the samples.')
+    return View(text, _framing_picture(samples, framing, start), {}, sample_rate, numbers,
+                'Waveform with the windows of its frames, and below the sum of the squared windows')
 
 # %% ../nbs/explore.ipynb #d71688a0
 def explore_framing(recording=None, # Path or samples (n,); synthetic speech if None
                     sample_rate=22_050, # Sample rate in Hz
                    ) -> Panel: # Controls: 'frame_length', 'hop_length', 'window' and 'start'
     "Try frame lengths, hops and windows, drawn over the waveform"
-    samples = synth_speech(seed=1, seconds=2., sample_rate=sample_rate) if recording is None else _load(recording, sample_rate)
+    samples = synth_speech(seed=1, seconds=2., sample_rate=sample_rate) if recording is None else _load(recording,
+            sample_rate)
     samples = samples[excerpt(samples, sample_rate)]
-    controls = dict(frame_length=slider(441, 32, 2048, 1, 'frame, samples'), hop_length=slider(220, 16, 2048, 1, 'hop, samples'),
-                    window=choice('hann', ('hann', 'hamming', 'blackman', 'triang', 'boxcar'), 'window'), start=slider(.3, 0., round(len(samples)/sample_rate, 2), .01, 'from second'))
+    controls = dict(frame_length=slider(441, 32, 2048, 1, 'frame, samples'),
+                    hop_length=slider(220, 16, 2048, 1, 'hop, samples'),
+                    window=choice('hann', ('hann', 'hamming', 'blackman', 'triang', 'boxcar'), 'window'),
+                    start=slider(.3, 0., round(len(samples)/sample_rate, 2), .01, 'from second'))
     return Panel(lambda **how: framing_view(samples, sample_rate=sample_rate, **how), controls)
 
 # %% ../nbs/explore.ipynb #61d08072
@@ -315,7 +342,8 @@ def change_latents(latents, # Shape (T, k)
                    fixed=None, # Bool, shape (T, k), what must not be changed; nothing if None
                   ) -> np.ndarray: # Shape (T, k)
     "One number of every frame multiplied and shifted"
-    if not 0 <= dimension < latents.shape[1]: raise ExploreError(f'dimension {dimension}: these latents have 0 to {latents.shape[1] - 1}')
+    if not 0 <= dimension < latents.shape[1]:
+        raise ExploreError(f'dimension {dimension}: these latents have 0 to {latents.shape[1] - 1}')
     free = np.ones(len(latents), bool) if fixed is None else ~fixed[:, dimension]
     changed, values = latents.copy(), latents[free, dimension]
     if len(values): changed[free, dimension] = gain*values + offset*values.std()
@@ -344,23 +372,28 @@ def mix_latents(first, # Shape (T1, k)
 
 # %% ../nbs/explore.ipynb #5cb4ed52
 def _change(before, after, rate):
-    "How large the difference of two sounds is against the first, in dB, and the frequency below which half of its energy lies"
+    """How large the difference of two sounds is against the first, in dB, and the frequency below which half of its
+    energy lies"""
     difference = (after - before).astype(float)
     power = np.cumsum(np.abs(np.fft.rfft(difference))**2)
     ratio = np.sum(difference**2)/max(np.sum(np.square(before, dtype=float)), 1e-20)
-    return dict(change_db=10*np.log10(max(ratio, 1e-20)), change_hz=float(np.searchsorted(power, power[-1]/2)*rate/len(before)))
+    return dict(change_db=10*np.log10(max(ratio, 1e-20)),
+                change_hz=float(np.searchsorted(power, power[-1]/2)*rate/len(before)))
 
 def _change_words(numbers):
     if numbers['change_db'] < -100: return 'Nothing is changed.'
-    return f'The change is {number_text(numbers["change_db"])} dB against the sound, half of it below {numbers["change_hz"]:.0f} Hz.'
+    return (f'The change is {number_text(numbers["change_db"])} dB against the sound, half of it below '
+            f'{numbers["change_hz"]:.0f} Hz.')
 
 def _mix_words(model, mixed, first, second, share, how, numbers):
     "How near the decoded mixture is to a mixture of the decoded"
     from speech_ae.deploy.inference import decode_latents
     parts = [decode_latents(model, mix_latents(first, second, end, how)) for end in (0, 1)]
     together, plain = decode_latents(model, mixed), (1 - share)*parts[0] + share*parts[1]
-    numbers['from_mix_db'] = 10*np.log10(max(np.sum(plain.astype(float)**2), 1e-20)/max(np.sum((together - plain).astype(float)**2), 1e-20))
-    return f' Against mixing the two decoded sounds: {number_text(numbers["from_mix_db"])} dB' + (', the same for the ear.' if numbers['from_mix_db'] > 30 else '.')
+    numbers['from_mix_db'] = 10*np.log10(max(np.sum(plain.astype(float)**2),
+                                             1e-20)/max(np.sum((together - plain).astype(float)**2), 1e-20))
+    return (f' Against mixing the two decoded sounds: {number_text(numbers["from_mix_db"])} dB'
+            + (', the same for the ear.' if numbers['from_mix_db'] > 30 else '.'))
 
 # %% ../nbs/explore.ipynb #390d44c0
 def _latents_picture(latents, fixed, dimension, sounds, rate):
@@ -368,11 +401,13 @@ def _latents_picture(latents, fixed, dimension, sounds, rate):
     figure, axes = new_figure(1, 3, (10, 3), width_ratios=(1.2, 1, 1))
     shown, seconds = np.where(fixed[:len(latents)], np.nan, latents), len(sounds['changed'])/rate
     top = max(np.nanpercentile(np.abs(shown), 99) if np.isfinite(shown).any() else 0, 1e-6)
-    axes[0, 0].imshow(shown.T, cmap='RdBu', vmin=-top, vmax=top, aspect='auto', origin='lower', interpolation='nearest', extent=(0, seconds, -.5, latents.shape[1] - .5))
+    axes[0, 0].imshow(shown.T, cmap='RdBu', vmin=-top, vmax=top, aspect='auto', origin='lower', interpolation='nearest',
+                      extent=(0, seconds, -.5, latents.shape[1] - .5))
     axes[0, 0].plot([0, 0], [dimension, dimension], marker='>', c='k', clip_on=False)
     axes[0, 0].set(title='latents, changed', xlabel='s', ylabel='number')
     peak = max(np.abs(sounds['decoded']).max(initial=0), 1e-6)
-    for ax, (name, x) in zip(axes[0, 1:], sounds.items()): plot_spectrogram(np.pad(x, (0, max(0, 512 - len(x)))), rate, ax, title=name, reference=peak/2)
+    for ax, (name, x) in zip(axes[0, 1:], sounds.items()):
+        plot_spectrogram(np.pad(x, (0, max(0, 512 - len(x)))), rate, ax, title=name, reference=peak/2)
     axes[0, 2].set_ylabel('')
     return picture_bytes(figure)
 
@@ -403,17 +438,22 @@ def latents_view(model, # `SpeechAE` of any kind
     from speech_ae.deploy.inference import decode_latents
     rate, latents, fixed = model.config.sample_rate, clip.latents, is_index(model, len(clip.latents))
     if share and other is None: raise ExploreError('share: there is no second recording to mix with')
-    if share and fixed.any(): raise ExploreError('share: latents of an adaptive model cannot be mixed: its indices say what the other numbers mean, and they differ from recording to recording')
+    if share and fixed.any():
+        raise ExploreError('share: latents of an adaptive model cannot be mixed: its indices say what the other '
+                           'numbers mean, and they differ from recording to recording')
     before = decode_latents(model, latents, len(clip.samples))
     mixed = mix_latents(latents, other.latents, share, how) if share else latents
     changed = change_latents(mixed, dimension, gain, offset, fixed[:len(mixed)])
     after = decode_latents(model, changed, min(len(before), model.framing.hop_length*(len(changed) - 1) + 1))
     numbers = _change(before[:len(after)], after, rate)
-    text = f'Number {dimension} has a standard deviation of {latents[~fixed[:, dimension], dimension].std():.2f}. ' + _change_words(numbers)
+    text = (f'Number {dimension} has a standard deviation of {latents[~fixed[:, dimension], dimension].std():.2f}. '
+            + _change_words(numbers))
     if share: text += _mix_words(model, mixed, latents, other.latents, share, how, numbers)
-    if fixed.any(): text += f' An adaptive model: in even rows numbers 0 to {model.allocation.n_bands - 1} are indices and stay.'
+    if fixed.any():
+        text += f' An adaptive model: in even rows numbers 0 to {model.allocation.n_bands - 1} are indices and stay.'
     sounds = {'decoded': before, 'changed': after}
-    return View(text, _latents_picture(changed, fixed, dimension, sounds, rate), sounds, rate, numbers, 'Latents after the change, and spectrograms of both sounds')
+    return View(text, _latents_picture(changed, fixed, dimension, sounds, rate), sounds, rate, numbers,
+                'Latents after the change, and spectrograms of both sounds')
 
 # %% ../nbs/explore.ipynb #2d9a4c3f
 def explore_latents(model, # Run folder, model folder, or `SpeechAE`
@@ -426,14 +466,18 @@ def explore_latents(model, # Run folder, model folder, or `SpeechAE`
     subject = open_model(model)
     model, rate = subject.model, subject.sample_rate
     def clip(recording, seed):
-        samples = synth_speech(seed=seed, seconds=seconds, sample_rate=rate) if recording is None else _load(recording, rate)
+        samples = synth_speech(seed=seed, seconds=seconds, sample_rate=rate) if recording is None else _load(recording,
+                rate)
         if isinstance(recording, (str, os.PathLike)): samples = _as_in_training(samples, rate, **subject.preparation)
         return Clip.of(model, samples[excerpt(samples, rate, seconds)])
     first, mixes = clip(recording, 1), model.config.kind != 'adaptive'
-    controls = dict(dimension=slider(0, 0, model.config.latent_size - 1, 1, 'number'), gain=slider(1., -3., 3., .1, 'times'), offset=slider(0., -3., 3., .1, 'plus, deviations'))
+    controls = dict(dimension=slider(0, 0, model.config.latent_size - 1, 1, 'number'),
+                    gain=slider(1., -3., 3., .1, 'times'), offset=slider(0., -3., 3., .1, 'plus, deviations'))
     if not mixes: return Panel(lambda **how: latents_view(model, first, **how), controls)
     second = clip(other, 12)
-    controls |= dict(share=slider(0., 0., 1., .05, 'share of second'), how=choice('stretch', [('stretch the second', 'stretch'), ('crop to the shorter', 'crop')], 'if lengths differ'))
+    controls |= dict(share=slider(0., 0., 1., .05, 'share of second'),
+                     how=choice('stretch', [('stretch the second', 'stretch'), ('crop to the shorter', 'crop')],
+                                'if lengths differ'))
     return Panel(lambda **how: latents_view(model, first, other=second, **how), controls)
 
 def _as_in_training(samples, rate, denoise, level):
@@ -451,7 +495,8 @@ class Entry:
     excluded: bool = False # Whether exclude.csv leaves it out
 
     @property
-    def readable(self): return not any(f.problem in ('unreadable', 'empty', 'not finite', 'too long') for f in self.findings)
+    def readable(self):
+        return not any(f.problem in ('unreadable', 'empty', 'not finite', 'too long') for f in self.findings)
 
     @property
     def label(self): # One line
@@ -466,7 +511,8 @@ def survey_corpus(data_dir, # Corpus folder
     if findings is None: findings = check_corpus(data_dir, max_files, excluded=True)
     by_file, left_out = {}, read_excluded(data_dir)
     for f in findings: by_file.setdefault(f.file, []).append(f)
-    return [Entry(s, tuple(by_file.get(s.file, ())), s.file in left_out) for s in take_files(list_sources(data_dir, excluded=True), max_files)]
+    return [Entry(s, tuple(by_file.get(s.file, ())), s.file in left_out)
+            for s in take_files(list_sources(data_dir, excluded=True), max_files)]
 
 KINDS = 'all', 'with findings', 'left out' # What the browser can be narrowed to
 
@@ -475,7 +521,8 @@ def narrow(entries:list, # `Entry`s
            kind='all', # One of `KINDS`
           ) -> list[Entry]:
     "The recordings of a language, or those with a mark"
-    def wanted(e): return language in ('all', e.source.language) and dict(zip(KINDS, (True, bool(e.findings), e.excluded)))[kind]
+    def wanted(e):
+        return language in ('all', e.source.language) and dict(zip(KINDS, (True, bool(e.findings), e.excluded)))[kind]
     return [e for e in entries if wanted(e)]
 
 # %% ../nbs/explore.ipynb #deaf4eda
@@ -485,13 +532,16 @@ def entry_view(data_dir, # Corpus folder
               ) -> View: # `numbers`: seconds, start; empty if it cannot be read
     "One recording of a folder: seen, heard, and what is wrong with it"
     source = entry.source
-    found = ' '.join(f'{f.severity.capitalize()}: {f.problem}, {f.detail}.' for f in entry.findings) or 'Nothing was found wrong.'
-    text = f'{source.file}: {source.language}, speaker {source.speaker}. {found}' + (' Left out by exclude.csv.' if entry.excluded else '')
+    found = ' '.join(f'{f.severity.capitalize()}: {f.problem}, {f.detail}.'
+                     for f in entry.findings) or 'Nothing was found wrong.'
+    text = f'{source.file}: {source.language}, speaker {source.speaker}. {found}' + (' Left out by exclude.csv.'
+            if entry.excluded else '')
     if not entry.readable: return View(text)
     samples = load_audio(Path(data_dir)/source.file)
     shown = listen({source.file: samples}, start=start)
     first, last = (shown.numbers[name]/shown.sample_rate for name in ('start', 'stop'))
-    return replace(shown, text=f'{text} {len(samples)/shown.sample_rate:.2f} s long; from {first:.2f} to {last:.2f} s:', numbers=dict(seconds=len(samples)/shown.sample_rate, start=first))
+    return replace(shown, text=f'{text} {len(samples)/shown.sample_rate:.2f} s long; from {first:.2f} to {last:.2f} s:',
+                   numbers=dict(seconds=len(samples)/shown.sample_rate, start=first))
 
 # %% ../nbs/explore.ipynb #d20ac90a
 class Browser(Panel):
@@ -499,10 +549,14 @@ class Browser(Panel):
     def __init__(self, data_dir, # Corpus folder
                  entries:list): # From `survey_corpus`
         import ipywidgets as widgets
-        self.data_dir, self.entries, languages = data_dir, {e.source.file: e for e in entries}, sorted({e.source.language for e in entries})
+        self.data_dir, self.entries, languages = data_dir, {e.source.file: e
+                                                            for e in entries}, sorted({e.source.language
+                for e in entries})
         self.button = widgets.Button()
-        controls = dict(language=choice('all', [('all', 'all'), *((show_path(x), x) for x in languages)], 'language'), kind=choice('all', KINDS, 'show'),
-                        file=widgets.Select(options=[(e.label, e.source.file) for e in entries], rows=8, description='recording'), start=slider(0., 0., 60., .1, 'from second'))
+        controls = dict(language=choice('all', [('all', 'all'), *((show_path(x), x) for x in languages)], 'language'),
+                        kind=choice('all', KINDS, 'show'),
+                        file=widgets.Select(options=[(e.label, e.source.file) for e in entries], rows=8,
+                                            description='recording'), start=slider(0., 0., 60., .1, 'from second'))
         super().__init__(self.chosen, controls)
         controls['file'].layout.width = '53em'
         controls['language'].observe(self.fill, names='value')
@@ -527,7 +581,10 @@ class Browser(Panel):
 @patch
 def fill(self:Browser, change=None): # What ipywidgets tells; not needed
     "List the recordings that language and kind allow, and keep the chosen one if it is among them"
-    select, options = self.controls['file'], [(e.label, e.source.file) for e in narrow(list(self.entries.values()), self.controls['language'].value, self.controls['kind'].value)]
+    select, options = self.controls['file'], [(e.label, e.source.file)
+                                              for e in narrow(list(self.entries.values()),
+                                                              self.controls['language'].value,
+                                                              self.controls['kind'].value)]
     chosen, files = select.value, [file for _, file in options]
     select.options = options
     select.value = chosen if chosen in files else files[0] if files else None

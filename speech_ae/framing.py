@@ -48,7 +48,8 @@ class Framing:
         if not 1 <= self.hop_length <= self.frame_length:
             raise ValueError(f'hop_length={self.hop_length} must lie between 1 and frame_length={self.frame_length}')
         if self._weight(8, 7*self.hop_length + 1).min() < 1e-3:
-            raise ValueError(f'window={self.window!r} and hop_length={self.hop_length} leave samples that no frame holds')
+            raise ValueError(f'window={self.window!r} and hop_length={self.hop_length} leave samples that no frame '
+                             'holds')
 
     @property
     def frame_rate(self): # Frames a second
@@ -61,7 +62,8 @@ class Framing:
         "Sum of the squared windows of `count` frames over the first `length` samples, float64"
         pieces = -(-self.frame_length//self.hop_length)
         few = min(count, 2*pieces + 1)  # in the middle of a recording the sum repeats with every hop
-        rows = _add_at_hops(np.broadcast_to(self._taper**2, (few, self.frame_length)), self.hop_length).reshape(-1, self.hop_length)
+        rows = _add_at_hops(np.broadcast_to(self._taper**2, (few, self.frame_length)), self.hop_length).reshape(-1,
+                self.hop_length)
         total = np.concatenate([rows[:pieces], np.repeat(rows[pieces:pieces + 1], count - few, 0), rows[pieces:]])
         return total.reshape(-1)[self.frame_length//2:][:length]
 
@@ -80,7 +82,8 @@ def _periodic_window(window, frame_length):
 def _resident(framing, size, dtype, device):
     "Taper or weight that stays on its device, so that a training step does not wait for it to be copied there"
     import torch
-    with torch.inference_mode(False): return torch.tensor(framing._weight(*size) if size else framing._taper, dtype=dtype, device=device)
+    with torch.inference_mode(False):
+        return torch.tensor(framing._weight(*size) if size else framing._taper, dtype=dtype, device=device)
 
 # %% ../nbs/01_framing.ipynb #ade23af4
 @patch
@@ -116,7 +119,8 @@ def overlap_add(self:Framing,
                 frames, # Frames, shape (..., T, frame_length), NumPy array or torch tensor of floats
                 length:int=None, # Samples wanted; (T - 1)*hop_length + 1, the most that T frames hold, if None
                ): # Samples, shape (..., length), same type, dtype and device
-    "The samples whose frames are nearest to `frames` in the least-squares sense (Griffin and Lim, 1984); inverse of `frame`"
+    """The samples whose frames are nearest to `frames` in the least-squares sense (Griffin and Lim, 1984); inverse of
+    `frame`"""
     count = frames.shape[-2]
     most = (count - 1)*self.hop_length + 1 if count else 0
     length = most if length is None else length

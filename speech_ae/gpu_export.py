@@ -23,7 +23,8 @@ from .common.files import SpeechAEError, atomic_path, show_path
 from .data.batches import AudioDataset, collate
 from .data.corpus import split_by_speaker
 from .data.preparation import prepare_corpus
-from .deploy.exports import PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx, write_safetensors, write_torch_export, write_torchscript
+from .deploy.exports import (PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx,
+                                      write_safetensors, write_torch_export, write_torchscript)
 from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
 from .learner.report import environment
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
@@ -48,7 +49,8 @@ def _check_system(at):
     gigabytes = shutil.disk_usage('.').free/1e9
     _require(gigabytes >= 1, f'{gigabytes:.1f} GB of disk are free here, a run with its checkpoints needs 1 GB')
     at.device, seen = device, environment(device)
-    return f'Python {seen["python"]}, PyTorch {seen["torch"]}, {seen["device"]} computes, {seen["threads"]} of {seen["cpus"]} CPU threads, {gigabytes:.0f} GB free'
+    return (f'Python {seen["python"]}, PyTorch {seen["torch"]}, {seen["device"]} computes, '
+            f'{seen["threads"]} of {seen["cpus"]} CPU threads, {gigabytes:.0f} GB free')
 
 # %% ../nbs/05_gpu_export.ipynb #0e0e8461
 def _check_model(at):
@@ -65,27 +67,33 @@ def _check_dataset(at):
         for i in range(8): save_audio(folder/f's{i}_1.wav', synth_speech(seed=i, seconds=1 + i/8))
     with redirect_stdout(io.StringIO()): corpus = prepare_corpus(folder, max_files=8, cache_dir=at.folder/'cache')
     at.corpus, at.recordings, n = corpus, split_by_speaker(corpus.recordings), len(find_audio(folder))
-    return f'{len(corpus)} of {n} {"synthetic " if at.data_dir is None else ""}recordings, {sum(r.seconds for r in corpus.recordings):.0f} s, prepared and split'
+    return (f'{len(corpus)} of {n} {"synthetic " if at.data_dir is None else ""}recordings, '
+            f'{sum(r.seconds for r in corpus.recordings):.0f} s, prepared and split')
 
 # %% ../nbs/05_gpu_export.ipynb #ca44ffe6
 def _check_dataloader(at):
     "A batch of recordings of different lengths comes out right"
     data = AudioDataset(at.corpus, at.recordings, crop_frames=150)
-    indices = sorted(range(len(data)), key=lambda i: len(data[i]))[::max(1, len(data)//4)][:4]  # of different lengths, if there are
+    # of different lengths, if there are
+    indices = sorted(range(len(data)), key=lambda i: len(data[i]))[::max(1, len(data)//4)][:4]
     samples, n_samples = next(iter(torch.utils.data.DataLoader(data, batch_sampler=[indices], collate_fn=collate)))
     for i, row, n in zip(indices, samples, n_samples):
-        _require(torch.equal(row[:n], torch.from_numpy(data[i])), f'{show_path(data.file(i))}: other samples in the batch than alone')
+        _require(torch.equal(row[:n], torch.from_numpy(data[i])),
+                 f'{show_path(data.file(i))}: other samples in the batch than alone')
         _require(not row[n:].any(), f'{show_path(data.file(i))}: something in the padding')
     frames, lengths = data.framing.frame(samples), data.framing.n_frames(n_samples)
     expected = (len(indices), int(lengths.max()), data.framing.frame_length)
     _require(tuple(frames.shape) == expected, f'frames of shape {tuple(frames.shape)} instead of {expected}')
     _require(frames.isfinite().all(), 'frames that are not finite')
-    return f'batch of {len(indices)}, frames {"x".join(map(str, expected))}, {int(lengths.min())} to {int(lengths.max())} of them real'
+    return (f'batch of {len(indices)}, frames {"x".join(map(str, expected))}, {int(lengths.min())} to '
+            f'{int(lengths.max())} of them real')
 
 # %% ../nbs/05_gpu_export.ipynb #ac4c110b
 def _check_step(at, steps=3): # Steps, since weights that begin at zero move one after the other
-    "Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, every weight tensor changed"
-    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1, device=at.wanted))
+    """Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, every weight
+    tensor changed"""
+    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1,
+                                         device=at.wanted))
     at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
     trainer.begin()
     before, snr = [p.detach().clone() for p in trainer.model.parameters()], trainer.history[-1]['valid_snr_db']
@@ -99,7 +107,8 @@ def _check_step(at, steps=3): # Steps, since weights that begin at zero move one
     same = sum(torch.equal(p, q) for p, q in zip(parameters, before))
     _require(same == 0, f'{same} of {len(parameters)} weight tensors did not change')
     _, loss, _, _, norm = (trainer.sums/trainer.sums[0]).tolist()
-    return f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} on {at.device}, all {len(parameters)} weight tensors changed'
+    return (f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} '
+            f'on {at.device}, all {len(parameters)} weight tensors changed')
 
 # %% ../nbs/05_gpu_export.ipynb #5af89b5f
 def _check_checkpoint(at):
@@ -119,11 +128,14 @@ def _check_checkpoint(at):
 
 def _tensors(state):
     "All tensors of model and optimizer in a trainer's state"
-    return [*state['model'].values(), *(v for moments in state['optimizer']['state'].values() for v in moments.values())]
+    return [*state['model'].values(), *(v for moments in state['optimizer']['state'].values()
+                                        for v in moments.values())]
 
 # %% ../nbs/05_gpu_export.ipynb #979fb058
-CHECKS = {'system': (_check_system, ()), 'model creation': (_check_model, ()), 'dataset': (_check_dataset, ()), 'dataloader': (_check_dataloader, ('dataset',)),
-          'training step': (_check_step, ('system', 'model creation', 'dataset')), 'checkpoint': (_check_checkpoint, ('training step',))}
+CHECKS = {'system': (_check_system, ()), 'model creation': (_check_model, ()), 'dataset': (_check_dataset, ()),
+          'dataloader': (_check_dataloader, ('dataset',)),
+          'training step': (_check_step, ('system', 'model creation', 'dataset')),
+          'checkpoint': (_check_checkpoint, ('training step',))}
 
 def _run_check(name, at, rows):
     "One row of the report: check, passed, detail, seconds"
@@ -149,7 +161,8 @@ def check_system(data_dir=None, # Folder of recordings, of which eight are tried
         for name in CHECKS:
             rows.append(_run_check(name, at, rows))
             print(f'{"pass" if rows[-1]["passed"] else "FAIL"}  {name:<14}  {rows[-1]["detail"]}', flush=True)
-    report = dict(passed=all(row['passed'] for row in rows), checks=rows, data_dir=data_dir and os.fspath(data_dir), environment=environment(at.device))
+    report = dict(passed=all(row['passed'] for row in rows), checks=rows, data_dir=data_dir and os.fspath(data_dir),
+                  environment=environment(at.device))
     if output: write_json(output, report)
     return report
 
@@ -169,9 +182,11 @@ def check_system_cli(
 @contextmanager
 def new_path(path, # File or folder to make, which must not exist; missing parents are made
             ):
-    "Yield a temporary path beside `path`; what is there when the block ends well takes that name, otherwise it is removed"
+    """Yield a temporary path beside `path`; what is there when the block ends well takes that name, otherwise it is
+    removed"""
     path = Path(path)
-    if os.path.lexists(path): raise ExportError(f'{show_path(path)}: exists already; remove it or choose another --output')
+    if os.path.lexists(path):
+        raise ExportError(f'{show_path(path)}: exists already; remove it or choose another --output')
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}{path.suffix}')
     try:
@@ -182,7 +197,8 @@ def new_path(path, # File or folder to make, which must not exist; missing paren
         else: temporary.unlink(missing_ok=True)
 
 # %% ../nbs/05_gpu_export.ipynb #02d31bfc
-FORMATS = dict(safetensors=write_safetensors, onnx=write_onnx, torchscript=write_torchscript, torch_export=write_torch_export)
+FORMATS = dict(safetensors=write_safetensors, onnx=write_onnx, torchscript=write_torchscript,
+               torch_export=write_torch_export)
 _ENDINGS = dict(safetensors='', onnx='.onnx', torchscript='.pt', torch_export='.pt2')
 
 def _original(model):
@@ -198,21 +214,29 @@ def export_model(model, # `SpeechAE`, run folder or model folder
     "Export a model, compare the export with the original, and only then give it its name"
     if to not in FORMATS: raise ExportError(f'--to {to}: no such format; choose from {", ".join(FORMATS)}')
     output = Path(output)
-    if output.suffix != _ENDINGS[to] and _ENDINGS[to]: raise ExportError(f'--output {show_path(output)}: the name of a file of {to} has to end in {_ENDINGS[to]}')
+    if output.suffix != _ENDINGS[to] and _ENDINGS[to]:
+        raise ExportError(f'--output {show_path(output)}: the name of a file of {to} has to end in {_ENDINGS[to]}')
     with new_path(output) as temporary: return FORMATS[to](_original(model), temporary, part, precision)
 
 # %% ../nbs/05_gpu_export.ipynb #c58de6b6
 def verify_export(path, # Exported file or folder
                   model, # The original: `SpeechAE`, run folder or model folder
                  ) -> list[dict]: # Rows of `compare_export`
-    "Open an export again and compare it with the original model at sizes it has never seen; `ExportError` if it differs. To open a file of TorchScript or torch.export is to run it: never do this with one that you have not made yourself."
+    """Open an export again and compare it with the original model at sizes it has never seen; `ExportError` if it
+    differs. To open a file of TorchScript or torch.export is to run it: never do this with one that you have not made
+    yourself."""
     exported, name = open_export(path), show_path(path)
     part, precision = exported.facts.get('part', 'autoencoder'), exported.facts.get('precision', 'float32')
-    if part not in PARTS or precision not in PRECISIONS: raise ExportError(f'{name}: says that it is a part or of a precision that there is none of')
+    if part not in PARTS or precision not in PRECISIONS:
+        raise ExportError(f'{name}: says that it is a part or of a precision that there is none of')
     return _trusted(exported, _original(model), part, name, precision)['errors']
 
 # %% ../nbs/05_gpu_export.ipynb #c88e25c5
-_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command", onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a recording by two files, of --part encoder and of --part decoder", torchscript="torch.jit opens {0}; a legacy format, use torch_export or onnx where you can", torch_export="torch.export.load('{0}').module()")
+_USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command",
+            onnx="onnxruntime.InferenceSession('{0}'); examples/onnx_consumer.py goes from a recording to a "
+            "recording by two files, of --part encoder and of --part decoder",
+            torchscript="torch.jit opens {0}; a legacy format, use torch_export or onnx where you can",
+            torch_export="torch.export.load('{0}').module()")
 
 def _tell_export(output, to, rows):
     "Lines about a finished export"
@@ -228,7 +252,8 @@ def export_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     to:Param('Format; torchscript is a legacy format', str, choices=list(FORMATS))='safetensors',
     part:Param('What to export; safetensors holds the whole autoencoder', str, choices=list(PARTS))='autoencoder',
-    precision:Param('Precision of the weights; float16 and int8 only for onnx', str, choices=list(PRECISIONS))='float32',
+    precision:Param('Precision of the weights; float16 and int8 only for onnx', str,
+                    choices=list(PRECISIONS))='float32',
     output:str=None, # Output file or folder (default: speech_ae_model or speech_ae_PART, with .onnx, .pt or .pt2)
 ):
     "Export a trained model and compare the export with it"
@@ -249,7 +274,8 @@ def _pip_wheel(folder):
         for name in 'setup.py', 'settings.ini', 'LICENSE': shutil.copy(source/name, tree)
         (tree/'README.md').touch()  # only a description
         isolation = ['--no-build-isolation'] if importlib.util.find_spec('setuptools') else []  # works without internet
-        done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', *isolation, '--wheel-dir', folder, tree], capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', *isolation, '--wheel-dir',
+                               folder, tree], capture_output=True, text=True, check=False)
     return next(folder.glob('*.whl'), None), (done.stderr.strip().splitlines() or ['pip made no wheel'])[-1]
 
 # %% ../nbs/05_gpu_export.ipynb #af511270
@@ -257,12 +283,16 @@ def _repack_wheel(distribution, package, folder):
     "The wheel of an installed distribution whose modules lie in `package`, written into `folder`"
     name = f'speech_ae-{distribution.version}'
     files = {f'speech_ae/{p.name}': p.read_bytes() for p in sorted(Path(package).glob('*.py'))}
-    for part in 'METADATA', 'entry_points.txt': files[f'{name}.dist-info/{part}'] = (distribution.read_text(part) or '').encode()
-    files[f'{name}.dist-info/WHEEL'] = b'Wheel-Version: 1.0\nGenerator: speech_ae\nRoot-Is-Purelib: true\nTag: py3-none-any\n'
+    for part in 'METADATA', 'entry_points.txt':
+        files[f'{name}.dist-info/{part}'] = (distribution.read_text(part) or '').encode()
+    files[f'{name}.dist-info/WHEEL'] = (b'Wheel-Version: 1.0\nGenerator: speech_ae\nRoot-Is-Purelib: true\nTag: '
+                                        b'py3-none-any\n')
     digest = lambda content: urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip('=')
-    record = ''.join(f'{path},sha256={digest(content)},{len(content)}\n' for path, content in files.items()) + f'{name}.dist-info/RECORD,,\n'
+    record = ''.join(f'{path},sha256={digest(content)},{len(content)}\n' for path,
+                     content in files.items()) + f'{name}.dist-info/RECORD,,\n'
     with zipfile.ZipFile(folder/f'{name}-py3-none-any.whl', 'w', zipfile.ZIP_DEFLATED) as wheel:
-        for path, content in {**files, f'{name}.dist-info/RECORD': record.encode()}.items(): wheel.writestr(path, content)
+        for path, content in {**files, f'{name}.dist-info/RECORD': record.encode()}.items():
+            wheel.writestr(path, content)
     return Path(wheel.filename)
 
 # %% ../nbs/05_gpu_export.ipynb #6eb4809b
@@ -271,17 +301,23 @@ def build_wheel(folder, # Existing folder that gets the wheel
     "A wheel of this package, from its source tree or from where it is installed; `ExportError` if neither works"
     wheel, why = _pip_wheel(Path(folder))
     if wheel: return wheel
-    try: return _repack_wheel(importlib.metadata.distribution('speech_ae'), Path(speech_ae.__file__).parent, Path(folder))
-    except importlib.metadata.PackageNotFoundError: raise ExportError(f'no wheel of speech_ae can be made: it is not installed, and pip says: {why}') from None
+    try:
+        return _repack_wheel(importlib.metadata.distribution('speech_ae'), Path(speech_ae.__file__).parent,
+                             Path(folder))
+    except importlib.metadata.PackageNotFoundError:
+        raise ExportError(f'no wheel of speech_ae can be made: it is not installed, and pip says: {why}') from None
 
 # %% ../nbs/05_gpu_export.ipynb #fc640e1d
 def pinned_requirements(wheel, # Wheel whose dependencies are asked for
                        ) -> list[str]: # Lines of a requirements.txt
     "The direct dependencies of a wheel in the versions installed here; PyTorch with its lower bound"
-    with zipfile.ZipFile(wheel) as z: metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
-    required = [line.strip() for line in email.message_from_bytes(metadata).get_all('Requires-Dist', []) if 'extra ==' not in line]
+    with zipfile.ZipFile(wheel) as z:
+        metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
+    required = [line.strip() for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
+                if 'extra ==' not in line]
     names = {re.match(r'[\w.-]+', line)[0]: line for line in required}
-    return [line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}' for name, line in names.items()]
+    return [line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}' for name,
+            line in names.items()]
 
 # %% ../nbs/05_gpu_export.ipynb #cf524c0f
 def training_command(data_dir, # Folder of recordings on the other machine; relative ones lie in the job's folder
@@ -292,11 +328,14 @@ def training_command(data_dir, # Folder of recordings on the other machine; rela
                      preset='classic', # Key of `speech_ae.model.PRESETS`
                     ) -> list[str]: # Words of the command; the last is the run folder
     "The command that trains; `SpeechAEError` if one of its settings makes no sense"
-    if not str(data_dir).strip(): raise ExportError('--data_dir is empty: name the folder of recordings on the machine with the GPU')
+    if not str(data_dir).strip():
+        raise ExportError('--data_dir is empty: name the folder of recordings on the machine with the GPU')
     check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, preset=preset))
     name = PurePosixPath(data_dir).name.lstrip('.') or 'speech'
-    values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device, preset=preset, output_dir=f'runs/{name}')
-    return ['python', '-m', 'speech_ae.training', *(word for flag, value in values.items() for word in (f'--{flag}', str(value)))]
+    values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device,
+                  preset=preset, output_dir=f'runs/{name}')
+    return ['python', '-m', 'speech_ae.training',
+            *(word for flag, value in values.items() for word in (f'--{flag}', str(value)))]
 
 # %% ../nbs/05_gpu_export.ipynb #c407ea2f
 _SLURM_OPTIONS = '''\
@@ -350,8 +389,10 @@ exit $status
 
 # %% ../nbs/05_gpu_export.ipynb #931b0f0d
 _TORCHRUN = "python -c 'from speech_ae.learner.distributed import torchrun; torchrun()' --nproc-per-node="
-_SRUN = 'srun --kill-on-bad-exit=0 --wait=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} ' # newer versions of srun do not take it from sbatch
-_MEET = ' --nnodes="$SLURM_NNODES" --rdzv-backend=c10d --rdzv-endpoint="$SLURMD_NODENAME:$((20000 + SLURM_JOB_ID % 10000))" --rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"'
+# newer versions of srun do not take it from sbatch
+_SRUN = 'srun --kill-on-bad-exit=0 --wait=0 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK} '
+_MEET = (' --nnodes="$SLURM_NNODES" --rdzv-backend=c10d --rdzv-endpoint="$SLURMD_NODENAME:$((20000 + '
+         'SLURM_JOB_ID % 10000))" --rdzv-id="$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"')
 
 def _starter(gpus, nodes):
     "What the script's training command begins with, before the name of the module"
@@ -365,7 +406,9 @@ def sbatch_script(command, # Words of `training_command`
     "The batch script of a Slurm job"
     machines = f'#SBATCH --nodes={nodes}\n#SBATCH --ntasks-per-node=1\n' if nodes > 1 else ''
     options = _SLURM_OPTIONS.format(nodes=machines, gpus=gpus, cores=4*gpus, gigabytes=16*gpus)
-    settings = f'\nneeds="{sys.version_info[0]}, {sys.version_info[1]}"\nrun={shlex.quote(command[-1])}\ntrain=({_starter(gpus, nodes)} {shlex.join(command[1:])})\n'
+    settings = (f'\nneeds="{sys.version_info[0]}, '
+                f'{sys.version_info[1]}"\nrun={shlex.quote(command[-1])}\ntrain=({_starter(gpus, nodes)} '
+                f'{shlex.join(command[1:])})\n')
     return options + settings + _SLURM_INSTALL.replace('{term}', 'TERM' if nodes == 1 else 'USR1') + _SLURM_TRAIN
 
 # %% ../nbs/05_gpu_export.ipynb #66a6cbcc
@@ -406,11 +449,19 @@ def colab_notebook(command, # Words of `training_command`
                   ) -> dict: # A notebook, to be written as JSON
     "The notebook of a Colab job"
     settings = f'import shlex\nwords = shlex.split({shlex.join(command)!r})\nrun = words[-1]'
-    title = '# Train a speech autoencoder\n\nChoose a GPU (Runtime > Change runtime type), then Runtime > Run all. When the session ends before the training does, do the same again: it continues from its last checkpoint.'
+    title = ('# Train a speech autoencoder\n\nChoose a GPU (Runtime > Change runtime type), then Runtime > '
+             'Run all. When the session ends before the training does, do the same again: it continues from '
+             'its last checkpoint.')
     texts = ['## GPU', '## Google Drive', '## Installation', '## Settings', '## Training', '## What came out']
-    cells = [('markdown', title)] + [pair for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True) for pair in (('markdown', text), ('code', code))]
-    parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text) | (dict(execution_count=None, outputs=[]) if kind == 'code' else {}) for i, (kind, text) in enumerate(cells)]
-    return dict(cells=parts, metadata=dict(accelerator='GPU', colab=dict(gpuType='T4'), kernelspec=dict(name='python3', display_name='Python 3', language='python')), nbformat=4, nbformat_minor=5)
+    cells = [('markdown', title)] + [pair for text,
+                                     code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True)
+                                     for pair in (('markdown', text), ('code', code))]
+    parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text)
+             | (dict(execution_count=None, outputs=[]) if kind == 'code' else {}) for i,
+             (kind, text) in enumerate(cells)]
+    return dict(cells=parts, metadata=dict(accelerator='GPU', colab=dict(gpuType='T4'),
+                                           kernelspec=dict(name='python3', display_name='Python 3', language='python')),
+                nbformat=4, nbformat_minor=5)
 
 # %% ../nbs/05_gpu_export.ipynb #54de89f0
 _SLURM_README = '''\
@@ -458,13 +509,18 @@ def _check_processes(to, gpus, nodes, batch_size):
     "Raise `ExportError` unless a job can have these GPUs"
     for flag, value in ('gpus', gpus), ('nodes', nodes):
         if value < 1: raise ExportError(f'--{flag} {value}: must be at least 1')
-        if value > 1 and to == 'colab': raise ExportError(f'--{flag} {value}: Colab lends one machine with one GPU; leave this out, or choose --to slurm')
-    if batch_size < gpus*nodes: raise ExportError(f'--batch_size {batch_size}: too small to be shared by {gpus*nodes} GPUs')
+        if value > 1 and to == 'colab':
+            raise ExportError(f'--{flag} {value}: Colab lends one machine with one GPU; leave this out, or choose --to '
+                              'slurm')
+    if batch_size < gpus*nodes:
+        raise ExportError(f'--batch_size {batch_size}: too small to be shared by {gpus*nodes} GPUs')
 
 def _check_name(output):
     "Raise `ExportError` unless the name of a bundle's folder can begin the names in its ZIP file"
     name = Path(output).name
-    if name in ('', '.', '..') or '\\' in name or show_path(name) != name: raise ExportError(f'--output {show_path(output)}: name a new folder, without backslashes and control characters')
+    if name in ('', '.', '..') or '\\' in name or show_path(name) != name:
+        raise ExportError(f'--output {show_path(output)}: name a new folder, without backslashes and control '
+                          'characters')
 
 def _write_job(folder, to, command, name, gpus, nodes):
     "Everything of a bundle except the ZIP file, into a new folder"
@@ -473,16 +529,20 @@ def _write_job(folder, to, command, name, gpus, nodes):
     if to == 'slurm': texts['train.sbatch'] = sbatch_script(command, gpus, nodes)
     else: texts['train.ipynb'] = json.dumps(colab_notebook(command), indent=1) + '\n'
     several = (_SLURM_SEVERAL*(gpus*nodes > 1) + _SLURM_MACHINES*(nodes > 1)).format(total=gpus*nodes, nodes=nodes)
-    names = dict(data=show_path(command[4]), run=(show_path if to == 'colab' else shlex.quote)(command[-1]), prepare=shlex.quote(command[4]), several=several)
+    names = dict(data=show_path(command[4]), run=(show_path if to == 'colab' else shlex.quote)(command[-1]),
+                 prepare=shlex.quote(command[4]), several=several)
     readme = dict(slurm=_SLURM_README, colab=_COLAB_README)[to]
-    texts['README.md'] = readme.format(folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}', **names)
+    texts['README.md'] = readme.format(folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}',
+                                       **names)
     for file, text in texts.items():
-        with atomic_path(folder/file) as temporary: temporary.write_text(text, encoding='utf-8', errors='surrogateescape', newline='\n')
+        with atomic_path(folder/file) as temporary:
+            temporary.write_text(text, encoding='utf-8', errors='surrogateescape', newline='\n')
 
 # %% ../nbs/05_gpu_export.ipynb #38f88d65
 def make_job_bundle(to, # 'slurm' or 'colab'
                     output=None, # Folder to make; job_slurm or job_colab if None
-                    data_dir='data/raw', # Folder of recordings on the other machine; relative ones lie in the job's folder
+                    # Folder of recordings on the other machine; relative ones lie in the job's folder
+                    data_dir='data/raw',
                     epochs=50, # In total
                     batch_size=16, # Batch size in crops, over all GPUs
                     learning_rate=0.001, # Initial learning rate of Adam
@@ -521,5 +581,6 @@ def bundle_cli(
     settings = dict(locals())
     with command(bundle_cli):
         folder = make_job_bundle(**settings)
-        print(f'{show_path(folder)} and {show_path(folder)}.zip: {epochs} epochs of the preset {preset}; read {show_path(folder/"README.md")}')
+        print(f'{show_path(folder)} and {show_path(folder)}.zip: {epochs} epochs of the preset {preset}; '
+              f'read {show_path(folder/"README.md")}')
     return None if is_cli(bundle_cli) else folder

@@ -14,7 +14,8 @@ from .framing import Framing, _add_at_hops
 # %% ../nbs/metrics.ipynb #e0003347
 def explained_variance(reference, # Samples or frames, any shape, float
                        estimate, # The same shape
-                      ) -> float: # 1 - sum (reference - estimate)^2 / sum reference^2, at most 1; nan if the reference is all zeros
+                      # 1 - sum (reference - estimate)^2 / sum reference^2, at most 1; nan if the reference is all zeros
+                      ) -> float:
     "Share of the energy of `reference` that `estimate` explains"
     reference, estimate = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     energy = np.sum(reference**2)
@@ -23,8 +24,10 @@ def explained_variance(reference, # Samples or frames, any shape, float
 # %% ../nbs/metrics.ipynb #52b1a825
 def si_sdr(reference, # Samples, shape (..., n), float
            estimate, # Samples, same shape
-          ) -> np.ndarray: # In dB, shape (...); inf if exact up to scale, -inf if nothing in common, nan if the reference is all zeros
-    "Scale-invariant signal-to-distortion ratio of Le Roux et al. (2019), arxiv.org/abs/1811.02508, without removing the mean"
+          # In dB, shape (...); inf if exact up to scale, -inf if nothing in common, nan if the reference is all zeros
+          ) -> np.ndarray:
+    """Scale-invariant signal-to-distortion ratio of Le Roux et al. (2019), arxiv.org/abs/1811.02508, without removing
+    the mean"""
     reference, estimate = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     with np.errstate(divide='ignore', invalid='ignore'):
         scale = np.sum(estimate*reference, -1, keepdims=True)/np.sum(reference**2, -1, keepdims=True)
@@ -79,7 +82,8 @@ def pca_floor(train, # Iterable of samples `(n,)` to fit on, or their `frame_mom
 # %% ../nbs/metrics.ipynb #6d356594
 def mdct_matrix(n=220, # Coefficients per frame; frames are 2n samples long, n apart
                 ends=0, # Samples at each end of the window that are zero; fewer than n/2
-               ) -> np.ndarray: # Shape (2n, n), float64; columns are orthonormal, also against those of the neighbouring frames
+               # Shape (2n, n), float64; columns are orthonormal, also against those of the neighbouring frames
+               ) -> np.ndarray:
     "Windowed cosines of the MDCT with the sine window (Princen, Johnson and Bradley, 1987)"
     position, k = np.arange(2*n)[:, None], np.arange(n)
     inward = np.minimum(position, position[::-1]) + .5 - ends  # samples from the nearer end
@@ -101,7 +105,8 @@ class MDCTFloor:
     def encode(self, samples):
         "Samples (n,) to codes (T, k)"
         boxes = Framing(frame_length=2*self.hop, hop_length=self.hop, window='boxcar')
-        return boxes.frame(np.append(samples, np.float32(0)))@self.basis  # one zero more: two frames hold the last sample, too
+        # one zero more: two frames hold the last sample, too
+        return boxes.frame(np.append(samples, np.float32(0)))@self.basis
 
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
@@ -131,4 +136,5 @@ def measure(reconstruct, # Function from samples (n,) to samples (n,)
         energy, error = energy + np.sum(x**2), error + np.sum((x - y)**2)
         ratios.append(float(si_sdr(x, y)))
     if not ratios: raise ValueError('no recording with sound to measure')
-    return dict(explained_variance=float(1 - error/energy), si_sdr_mean=float(np.mean(ratios)), si_sdr_median=float(np.median(ratios)), recordings=len(ratios))
+    return dict(explained_variance=float(1 - error/energy), si_sdr_mean=float(np.mean(ratios)),
+                si_sdr_median=float(np.median(ratios)), recordings=len(ratios))

@@ -25,7 +25,8 @@ from .framing import Framing
 # %% ../nbs/03_model.ipynb #807c7c6b
 PRESETS = {
     'classic': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2, bidirectional=True),
-    'streaming': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2, bidirectional=False),  # classic without a view of the future, for sound that is still being spoken
+    # classic without a view of the future, for sound that is still being spoken
+    'streaming': dict(kind='network', hidden_size=256, latent_size=100, n_layers=2, dropout=0.2, bidirectional=False),
     'adaptive': dict(kind='adaptive', latent_size=100),
     'adaptive-50': dict(kind='adaptive', latent_size=50),
     'adaptive-25': dict(kind='adaptive', latent_size=25),
@@ -51,13 +52,16 @@ class ModelConfig:
     kind: str = 'network' # 'network', LSTMs, or 'adaptive', see `AdaptiveAE`
     group_frames: int = 100 # Adaptive: frames that share their numbers
     noise_fill: float = 0. # Adaptive: level of the noise in place of what is dropped, relative to its expected level
-    bidirectional: bool = True # LSTMs read forward and backward; without it forward only, and a latent depends on nothing after its frame
+    # LSTMs read forward and backward; without it forward only, and a latent depends on nothing after its frame
+    bidirectional: bool = True
 
     @property
     def framing(self): return Framing(self.sample_rate, self.frame_length, self.hop_length, self.window)
 
     def __post_init__(self):  # a network of other sizes must not carry the name of a preset
-        if any(getattr(self, name) != value for name, value in PRESETS.get(self.preset, {}).items() if name != 'dropout'): object.__setattr__(self, 'preset', 'custom')
+        if any(getattr(self, name) != value for name,
+               value in PRESETS.get(self.preset, {}).items() if name != 'dropout'):
+            object.__setattr__(self, 'preset', 'custom')
 
     @classmethod
     def of(cls, preset='classic', **changes):
@@ -67,14 +71,16 @@ class ModelConfig:
 
 # %% ../nbs/03_model.ipynb #dc3b2969
 class RecurrentStack(nn.Module):
-    "Linear, LSTM layers in one direction or two, Linear, ReLU, Linear: one half of the autoencoder; padding frames come out as zeros"
+    """Linear, LSTM layers in one direction or two, Linear, ReLU, Linear: one half of the autoencoder; padding frames
+    come out as zeros"""
     def __init__(self, n_in, # Width of the input
                  n_out, # Width of the output
                  config:ModelConfig):
         super().__init__()
         size, dropout, ways = config.hidden_size, config.dropout, 1 + config.bidirectional
         self.input = nn.Linear(n_in, size)
-        self.lstm = nn.LSTM(size, size, config.n_layers, batch_first=True, bidirectional=config.bidirectional, dropout=dropout if config.n_layers > 1 else 0)
+        self.lstm = nn.LSTM(size, size, config.n_layers, batch_first=True, bidirectional=config.bidirectional,
+                            dropout=dropout if config.n_layers > 1 else 0)
         self.head = nn.Sequential(nn.Linear(ways*size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, n_out))
         self.bfloat16 = False  # whether the LSTMs train in it
 
@@ -99,11 +105,14 @@ def _turn(x, lengths):
     return x.gather(1, torch.where(from_end < 0, position, from_end).unsqueeze(-1).expand_as(x))
 
 def _recur_both_ways(lstm, h, lengths):
-    "What `lstm` does with packed sequences, each direction by itself: on a CPU three times as fast, since packed ones miss its fast LSTM"
+    """What `lstm` does with packed sequences, each direction by itself: on a CPU three times as fast, since packed ones
+    miss its fast LSTM"""
     start = h.new_zeros(1, len(h), lstm.hidden_size)
     for layer in range(lstm.num_layers):
-        weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')] for way in ('', '_reverse')]
-        ahead, back = (torch.lstm(x, (start, start), w, True, 1, 0., lstm.training, False, True)[0] for x, w in zip((h, _turn(h, lengths)), weights))
+        weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
+                   for way in ('', '_reverse')]
+        ahead, back = (torch.lstm(x, (start, start), w, True, 1, 0., lstm.training, False, True)[0] for x,
+                       w in zip((h, _turn(h, lengths)), weights))
         h = torch.cat([ahead, _turn(back, lengths)], -1)
         if layer < lstm.num_layers - 1: h = nn.functional.dropout(h, lstm.dropout, lstm.training)
     return h
@@ -131,7 +140,8 @@ def frames_rms(recordings, # Iterable of samples, each shape (n,), float32
     energy, count = 0., 0
     for samples in recordings:
         frames = framing.frame(samples)
-        energy, count = energy + sum(float(np.sum(row.astype(np.float64)**2)) for row in np.array_split(frames, 1 + len(frames)//10_000)), count + frames.size
+        energy, count = energy + sum(float(np.sum(row.astype(np.float64)**2))
+                                     for row in np.array_split(frames, 1 + len(frames)//10_000)), count + frames.size
     return math.sqrt(energy/count) if energy else 1.
 
 # %% ../nbs/03_model.ipynb #10b84197
@@ -151,7 +161,10 @@ class SpeechAE(nn.Module):
     def of(cls, config:ModelConfig, # Configuration of this class's `kind`
            input_scale=1.): # RMS of the unpadded training frames
         "A new model; `ModelError` if the configuration is of another kind or impossible"
-        if config.kind != cls.kind: raise ModelError(f'preset {config.preset}: a model of kind {config.kind!r}, {cls.__name__} is of kind {cls.kind!r}; use build_model and load_pretrained of speech_ae.adaptive.model, which take every kind')
+        if config.kind != cls.kind:
+            raise ModelError(f'preset {config.preset}: a model of kind {config.kind!r}, {cls.__name__} is of kind '
+                             f'{cls.kind!r}; use build_model and load_pretrained of speech_ae.adaptive.model, which '
+                             'take every kind')
         try: return cls(config, input_scale)
         except ValueError as e: raise ModelError(f'preset {config.preset}: {e}') from None
 
@@ -191,11 +204,14 @@ def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
            share:float, # Mean squared error of the frames over their mean square
            of='waveform', # As for `AutoencoderLoss`
           ) -> float:
-    "Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for 'frames'"
+    """Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for
+    'frames'"""
     if of == 'waveform': return -10/math.log(10)*error
     return -10*math.log10(share) if share else math.inf
 
-_LOUDNESS, _FAINT = 0.23, 1e-6  # exponent of loudness over power (Zwicker), and the power, 60 dB below the training recordings, below which everything is alike
+# exponent of loudness over power (Zwicker), and the power, 60 dB below the training recordings, below which everything
+# is alike
+_LOUDNESS, _FAINT = 0.23, 1e-6
 
 def mel_bands(framing, # `Framing` of the model
               count=40, # Bands
@@ -207,16 +223,21 @@ def mel_bands(framing, # `Framing` of the model
 
 @dataclass
 class AutoencoderLoss:
-    "Reconstruction error + `spectral_weight` times relative error of loudness + `latent_weight` times mean squared latents, over real frames"
+    """Reconstruction error + `spectral_weight` times relative error of loudness + `latent_weight` times mean squared
+    latents, over real frames"""
     latent_weight: float = 1e-4
-    of: str = 'frames' # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for `overlapped` reconstructions
+    # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for
+    # `overlapped` reconstructions
+    of: str = 'frames'
     spectral_weight: float = 0. # For 'waveform' only
     bands: torch.Tensor = None # `mel_bands` of the model's framing, if `spectral_weight` is not 0
 
-    def spectral(self, reconstruction, frames, mask): # Scaled frames, shapes (B, T, frame_length), and which are real, shape (B, T)
+    # Scaled frames, shapes (B, T, frame_length), and which are real, shape (B, T)
+    def spectral(self, reconstruction, frames, mask):
         "Mean absolute error of the loudness in mel bands over its mean, for each recording, shape (B,)"
         spectra, bands = (torch.fft.rfft(x.float()) for x in (frames, reconstruction)), self.bands.to(frames.device)
-        target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS for s in spectra)
+        target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS
+                         for s in spectra)
         return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
 
     def __call__(self, reconstruction, # Shape (B, T, frame_length)
@@ -226,7 +247,9 @@ class AutoencoderLoss:
                  input_scale=1., # RMS of the training frames
                  whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
                 ): # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares add up to those of the whole batch
-        mask = torch.ones(frames.shape[:2], device=frames.device) if lengths is None else frame_mask(lengths.to(frames.device), frames.shape[1]).float()
+        mask = torch.ones(frames.shape[:2],
+                          device=frames.device) if lengths is None else frame_mask(lengths.to(frames.device),
+                frames.shape[1]).float()
         count, recordings = whole or (mask.sum(), len(frames))
         errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
         mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
@@ -234,7 +257,9 @@ class AutoencoderLoss:
         energies = (frames/input_scale).square().mean(-1)*mask
         ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
         error, loss = ratio.log().sum()/recordings, self.latent_weight*power
-        if self.spectral_weight: loss = loss + self.spectral_weight*self.spectral(reconstruction/input_scale, frames/input_scale, mask).sum()/recordings
+        if self.spectral_weight:
+            loss = loss + self.spectral_weight*self.spectral(reconstruction/input_scale, frames/input_scale,
+                                                             mask).sum()/recordings
         return error + loss, mse, error
 
 # %% ../nbs/03_model.ipynb #66e8312c
@@ -268,7 +293,9 @@ def _readme(model):
     rows = ''.join(f'| {f.name} | {getattr(model.config, f.name)} |\n' for f in fields(ModelConfig))
     return ('---\nlibrary_name: speech_ae\ntags: [speech, autoencoder]\n---\n\n# Speech autoencoder\n\n'
             f'{count_parameters(model):,} parameters, trained with speech_ae. Load it with\n\n'
-            f"```python\nfrom {type(model).__module__} import {type(model).__name__}\nmodel = {type(model).__name__}.from_pretrained('path/to/this/folder')\nreconstruction = model.reconstruct(samples)\n```\n\n"
+            f"```python\nfrom {type(model).__module__} import {type(model).__name__}\nmodel = "
+            f"{type(model).__name__}.from_pretrained('path/to/this/folder')\nreconstruction = "
+            "model.reconstruct(samples)\n```\n\n"
             f'| setting | value |\n|---|---|\n{rows}| input_scale | {model.input_scale.item():.6g} |\n')
 
 def weights_sha256(model:SpeechAE) -> str: # 64 hexadecimal digits
@@ -283,7 +310,8 @@ def save_pretrained(self:SpeechAE,
     folder = Path(folder)
     with atomic_path(folder/'model.safetensors') as temporary: temporary.write_bytes(weights_file(self.state_dict()))
     config = dict(library='speech_ae', format_version=_FORMAT_VERSION, model=asdict(self.config), card=self.card)
-    with atomic_path(folder/'config.json') as temporary: temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    with atomic_path(folder/'config.json') as temporary:
+        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #25a08770
@@ -298,28 +326,46 @@ def _card_rows(card):
 def _layers(config):
     "How the layers of a model follow each other, in words"
     ends, k = config.frame_length, config.latent_size
-    if config.kind != 'network': return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
-    return f'network: {ends} → {config.hidden_size} → {k} → {config.hidden_size} → {ends}, twice {config.n_layers} LSTM layers that read {"forward and backward" if config.bidirectional else "forward only"}'
+    if config.kind != 'network':
+        return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
+    return (f'network: {ends} → {config.hidden_size} → {k} → {config.hidden_size} → {ends}, twice '
+            f'{config.n_layers} LSTM layers that read '
+            f'{"forward and backward" if config.bidirectional else "forward only"}')
 
 @patch
 def _repr_html_(self:SpeechAE):
     "What a notebook shows"
     c, rate = self.config, self.framing.frame_rate
-    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'), ('numbers per frame', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
-            ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
-            ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'), ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'), *_card_rows(self.card)]
-    return f'<table><caption>{type(self).__name__}</caption>' + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>' for name, value in rows) + '</table>'
+    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'),
+            ('numbers per frame', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
+            ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), '
+             f'one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
+            ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'),
+            ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'),
+            *_card_rows(self.card)]
+    return (f'<table><caption>{type(self).__name__}</caption>'
+            + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td '
+                      f'style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>' for name,
+                      value in rows) + '</table>')
 
 # %% ../nbs/03_model.ipynb #ec908dd9
-_WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar', 'cosine', 'flattop', 'lanczos', 'parzen', 'taylor', 'triang', 'tukey')
-_ALLOWED = dict(preset=(*PRESETS, 'custom'), sample_rate=(1000, 768_000), frame_length=(2, 65_536), hop_length=(2, 65_536), window=_WINDOWS, hidden_size=(1, 8192), latent_size=(1, 8192),
-                n_layers=(1, 16), dropout=(0., .99), kind=('network', 'adaptive'), group_frames=(2, 6000), noise_fill=(0., 10.), bidirectional=())
+_WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar',
+            'cosine', 'flattop', 'lanczos', 'parzen', 'taylor', 'triang', 'tukey')
+_ALLOWED = dict(preset=(*PRESETS, 'custom'), sample_rate=(1000, 768_000), frame_length=(2, 65_536),
+                hop_length=(2, 65_536), window=_WINDOWS, hidden_size=(1, 8192), latent_size=(1, 8192),
+                n_layers=(1, 16), dropout=(0., .99), kind=('network', 'adaptive'), group_frames=(2, 6000),
+                noise_fill=(0., 10.), bidirectional=())
 
 def _model_config(values, name):
-    "A `ModelConfig` from JSON that may come from anyone; `ModelError` names the field, what was found, and what is allowed"
+    """A `ModelConfig` from JSON that may come from anyone; `ModelError` names the field, what was found, and what is
+    allowed"""
     config = check_fields(values, ModelConfig, _ALLOWED, name, ModelError)
-    if config.sample_rate > 1000*config.hop_length: raise ModelError(f'{name}: hop_length is {config.hop_length}, which makes more than 1000 frames a second of {config.sample_rate} samples; allowed: {-(-config.sample_rate//1000)} and more')
-    if config.frame_length > 64*config.hop_length: raise ModelError(f'{name}: frame_length is {config.frame_length}; allowed: at most 64 times hop_length, which is {config.hop_length}')
+    if config.sample_rate > 1000*config.hop_length:
+        raise ModelError(f'{name}: hop_length is {config.hop_length}, which makes more than 1000 frames a second of '
+                         f'{config.sample_rate} samples; allowed: {-(-config.sample_rate//1000)} and more')
+    if config.frame_length > 64*config.hop_length:
+        raise ModelError(f'{name}: frame_length is {config.frame_length}; allowed: at most 64 times hop_length, which '
+                         f'is {config.hop_length}')
     try: config.framing.frame(np.zeros(1, np.float32))
     except ValueError as e: raise ModelError(f'{name}: {e}') from None
     return config
@@ -341,31 +387,38 @@ def read_model_config(folder:Path, # Model folder
     name, config = show_path(path), read_json(path, error=ModelError)
     if config.get('library') != 'speech_ae': raise ModelError(f'{name}: not a model of speech_ae')
     version, card = config.get('format_version'), config.get('card', {})
-    if version not in (1, _FORMAT_VERSION): raise ModelError(f'{name}: format_version {show_value(version)}, this one reads up to {_FORMAT_VERSION}; install a newer speech_ae')
+    if version not in (1, _FORMAT_VERSION):
+        raise ModelError(f'{name}: format_version {show_value(version)}, this one reads up to {_FORMAT_VERSION}; '
+                         'install a newer speech_ae')
     for key in config:
-        if key not in _FIELDS: raise ModelError(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(_FIELDS)}')
+        if key not in _FIELDS:
+            raise ModelError(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(_FIELDS)}')
     if not isinstance(card, dict): raise ModelError(f'{name}: card is {show_value(card)}, not an object')
     return _model_config(config.get('model'), name), card, version > 1
 
 _MOST_WEIGHTS = 2**30  # bytes; the weights of `classic` are 23 million
 
 def _meta_model(cls, config, name):
-    "A model of a class without memory, on the `meta` device; `ModelError` if `config` does not fit, or calls for a huge one"
+    """A model of a class without memory, on the `meta` device; `ModelError` if `config` does not fit, or calls for a
+    huge one"""
     try:
         with torch.device('meta'): model = cls.of(config)
     except ModelError as e: raise ModelError(f'{name}: {e}') from None
     size = sum(t.nbytes for t in model.state_dict().values())
-    if size > _MOST_WEIGHTS: raise ModelError(f'{name}: calls for {size:,} bytes of weights; allowed: {_MOST_WEIGHTS:,}')
+    if size > _MOST_WEIGHTS:
+        raise ModelError(f'{name}: calls for {size:,} bytes of weights; allowed: {_MOST_WEIGHTS:,}')
     return model
 
 @patch(cls_method=True)
 def from_pretrained(cls:SpeechAE,
                     folder, # Model folder, or a run folder that holds one under `model/`
                    ) -> SpeechAE: # On the CPU, in evaluation mode
-    "Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is executed."
+    """Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is
+    executed."""
     folder = model_folder(folder)
     config, card, sealed = read_model_config(folder)
     model = _meta_model(cls, config, show_path(folder/'config.json'))
-    model.load_state_dict(read_weights(folder/'model.safetensors', model.state_dict(), model.positive, sealed), assign=True)
+    model.load_state_dict(read_weights(folder/'model.safetensors', model.state_dict(), model.positive, sealed),
+                          assign=True)
     model.card = card
     return model.eval()

@@ -35,14 +35,21 @@ from .data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_spea
 from .data.preparation import Corpus, prepare_corpus
 from .data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
 from .denoising import DENOISE_METHODS
-from .learner.checkpoints import check_optimizer, check_tensors, CHECKPOINT_FORMAT, is_count, is_number, is_random_state, link_file, load_checkpoint, model_digest, random_state, room_for, save_checkpoint, seed_everything, set_random_state, show_bytes, show_difference, torch_random_state, TrainingError, write_file, write_json, write_table
+from .learner.checkpoints import (check_optimizer, check_tensors, CHECKPOINT_FORMAT, is_count, is_number,
+                                           is_random_state, link_file, load_checkpoint, model_digest, random_state,
+                                           room_for, save_checkpoint, seed_everything, set_random_state, show_bytes,
+                                           show_difference, torch_random_state, TrainingError, write_file, write_json,
+                                           write_table)
 from .learner.distributed import DistributedError, Ranks, launch
 from .learner.initialization import INITS, check_init, default_init, initialize
 from .learner.optimizer import ScaledAdam, step_scale, update_average
-from .learner.panel import Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes, state_html
-from .learner.report import environment, fit_best_linear, is_collapsed, middle_recording, quality_table, save_examples, short_report, verdict, write_report
+from .learner.panel import (Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes,
+                                     state_html)
+from .learner.report import (environment, fit_best_linear, is_collapsed, middle_recording, quality_table,
+                                      save_examples, short_report, verdict, write_report)
 from .metrics import measure, pca_floor
-from .model import PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped, snr_db
+from .model import (PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped,
+                             snr_db)
 
 # %% ../nbs/04_training.ipynb #21b698ca
 class NonFiniteStep(TrainingError):
@@ -65,14 +72,21 @@ class TrainConfig:
     latent_size: int = None # Latent size, at most hidden_size/2 unless `init` is 'random'; that of the preset if None
     hidden_size: int = None # Width of the LSTMs in each direction; that of the preset if None
     n_layers: int = None # LSTM layers in the encoder, and in the decoder; that of the preset if None
-    init: str = None # Initialization, one of `speech_ae.learner.initialization.INITS`; `default_init` of the preset if None
+    # Initialization, one of `speech_ae.learner.initialization.INITS`; `default_init` of the preset if None
+    init: str = None
     loss: str = 'waveform' # Domain of the reconstruction loss: 'waveform', overlap-added recordings, or 'frames'
     latent_weight: float = 1e-4 # Weight of the latent L2 penalty
-    spectral_weight: float = None # Weight of the relative error of loudness, see `AutoencoderLoss`; if None, 2, with `init` 'filled' 30, and 0 with random weights, for single frames and for transform-coding presets
+    # Weight of the relative error of loudness, see `AutoencoderLoss`; if None, 2, with `init` 'filled' 30, and 0 with
+    # random weights, for single frames and for transform-coding presets
+    spectral_weight: float = None
     dropout: float = None # Dropout rate, 0 to 0.99; if None, 0.2 with random weights and 0 otherwise
-    ema_decay: float = None # Decay per step of the exponential moving average of the weights; 0 disables it. If None, 0.98, and 0 with random weights and for transform-coding presets
+    # Decay per step of the exponential moving average of the weights; 0 disables it. If None, 0.98, and 0 with random
+    # weights and for transform-coding presets
+    ema_decay: float = None
     crop_frames: int = 150 # Length of a training crop in frames; 0 uses whole recordings
-    precision: str = 'auto' # Precision of the LSTMs in training: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with random weights only
+    # Precision of the LSTMs in training: 'bfloat16' or 'float32'; 'auto' takes bfloat16 where the hardware has it, with
+    # random weights only
+    precision: str = 'auto'
     patience: int = 15 # Early stopping: epochs without a better validation loss; 0 disables it
     seed: int = 42 # Random seed
     denoise: str = 'wiener' # One of `speech_ae.denoising.DENOISE_METHODS`
@@ -86,7 +100,8 @@ class TrainConfig:
     @property
     def model_config(self):
         "The `ModelConfig` of the preset with the sizes that were asked for"
-        return ModelConfig.of(self.preset, **{name: value for name in _OF_MODEL if (value := getattr(self, name)) is not None})
+        return ModelConfig.of(self.preset, **{name: value for name in _OF_MODEL
+                                              if (value := getattr(self, name)) is not None})
 
     @property
     def run_dir(self): return Path(self.output_dir)
@@ -98,7 +113,9 @@ def pick_device(name='auto', # 'auto' takes the best there is; 'cuda', 'cpu' and
     there = dict(cuda=torch.cuda.is_available(), mps=torch.backends.mps.is_available(), cpu=True)
     if name == 'auto': name = next(device for device, found in there.items() if found)
     if name not in there: raise TrainingError(f'--device {name}: unknown; choose from auto, {", ".join(there)}')
-    if not there[name]: raise TrainingError(f'--device {name}: this machine or this build of PyTorch {torch.__version__} has no {name} device; use --device auto or --device cpu')
+    if not there[name]:
+        raise TrainingError(f'--device {name}: this machine or this build of PyTorch {torch.__version__} has no {name} '
+                            'device; use --device auto or --device cpu')
     return torch.device(name)
 
 # %% ../nbs/04_training.ipynb #e11fd4c5
@@ -109,7 +126,8 @@ def has_bfloat16(device:str, # 'cuda', 'cpu' or 'mps'
     if device != 'cpu': return False
     try: capabilities = torch.cpu.get_capabilities()
     except AttributeError: return False  # PyTorch before 2.11 does not tell
-    if not (capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') or capabilities.get('arm_bf16')): return False
+    if not (capabilities.get('avx512_bf16') or capabilities.get('amx_bf16') or capabilities.get('arm_bf16')):
+        return False
     try:
         with torch.random.fork_rng([]), torch.autocast('cpu', torch.bfloat16): torch.nn.LSTM(8, 8)(torch.zeros(2, 1, 8))
     except RuntimeError: return False  # where oneDNN was told to leave these instructions alone
@@ -120,25 +138,40 @@ def check_config(config:TrainConfig, # With None where the user said nothing
                 ):
     "Raise `TrainingError` for the first setting that makes no sense"
     most = dict(seed=2**63 - 1, crop_frames=10**6, latent_size=4096, hidden_size=4096, n_layers=16)
-    least = dict(latent_size=1, hidden_size=1, n_layers=1, epochs=1, batch_size=1, max_files=1, crop_frames=0, patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, spectral_weight=0, seed=0)
+    least = dict(latent_size=1, hidden_size=1, n_layers=1, epochs=1, batch_size=1, max_files=1, crop_frames=0,
+                 patience=0, workers=0, keep_checkpoints=0, max_bad=0, latent_weight=0, spectral_weight=0, seed=0)
     for name, bound in least.items():
         value = getattr(config, name)
-        if value is not None and not (math.isfinite(value) and value >= bound): raise TrainingError(f'--{name} {value}: must be at least {bound}')
-        if value is not None and value > most.get(name, math.inf): raise TrainingError(f'--{name} {value}: must be at most {most[name]}')
+        if value is not None and not (math.isfinite(value) and value >= bound):
+            raise TrainingError(f'--{name} {value}: must be at least {bound}')
+        if value is not None and value > most.get(name, math.inf):
+            raise TrainingError(f'--{name} {value}: must be at most {most[name]}')
     for name in 'learning_rate', 'save_minutes':
-        if not (math.isfinite(getattr(config, name)) and getattr(config, name) > 0): raise TrainingError(f'--{name} {getattr(config, name)}: must be above 0')
+        if not (math.isfinite(getattr(config, name)) and getattr(config, name) > 0):
+            raise TrainingError(f'--{name} {getattr(config, name)}: must be above 0')
     if not -60 <= config.level <= 0: raise TrainingError(f'--level {config.level}: must lie between -60 and 0 dBFS')
     for name, below in ('dropout', .99), ('ema_decay', .99999):
-        if not 0 <= (getattr(config, name) or 0) <= below: raise TrainingError(f'--{name} {getattr(config, name)}: must lie between 0 and {below}')
-    for name, choices in ('device', ('auto', 'cuda', 'cpu', 'mps')), ('loss', ('waveform', 'frames')), ('precision', ('auto', 'float32', 'bfloat16')):
-        if getattr(config, name) not in choices: raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
+        if not 0 <= (getattr(config, name) or 0) <= below:
+            raise TrainingError(f'--{name} {getattr(config, name)}: must lie between 0 and {below}')
+    for name, choices in ('device', ('auto', 'cuda', 'cpu', 'mps')), ('loss', ('waveform', 'frames')), ('precision',
+            ('auto', 'float32', 'bfloat16')):
+        if getattr(config, name) not in choices:
+            raise TrainingError(f'--{name} {getattr(config, name)}: choose from {", ".join(choices)}')
     model_config = config.model_config
     if model_config.kind == 'adaptive':
         for name in _OF_MODEL[:3]:
-            if getattr(config, name) is not None: raise TrainingError(f'--{name} {getattr(config, name)}: only for LSTM autoencoders; the transform-coding presets are {", ".join(p for p in PRESETS if PRESETS[p]["kind"] == "adaptive")}')
-        if config.precision == 'bfloat16': raise TrainingError(f'--precision bfloat16: --preset {config.preset} has no LSTMs; leave --precision out, or take --preset classic')
-    if config.spectral_weight and config.loss == 'frames': raise TrainingError(f'--spectral_weight {config.spectral_weight}: single frames have no loudness of their own; take --loss waveform, or leave --spectral_weight out')
-    if config.denoise not in DENOISE_METHODS: raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
+            if getattr(config, name) is not None:
+                raise TrainingError(f'--{name} {getattr(config, name)}: only for LSTM autoencoders; the '
+                                    'transform-coding presets are '
+                                    f'{", ".join(p for p in PRESETS if PRESETS[p]["kind"] == "adaptive")}')
+        if config.precision == 'bfloat16':
+            raise TrainingError(f'--precision bfloat16: --preset {config.preset} has no LSTMs; leave --precision '
+                                'out, or take --preset classic')
+    if config.spectral_weight and config.loss == 'frames':
+        raise TrainingError(f'--spectral_weight {config.spectral_weight}: single frames have no loudness of their own; '
+                            'take --loss waveform, or leave --spectral_weight out')
+    if config.denoise not in DENOISE_METHODS:
+        raise TrainingError(f'--denoise {config.denoise}: choose from {", ".join(DENOISE_METHODS)}')
     check_init(model_config, config.init or default_init(model_config))
 
 def complete_config(config:TrainConfig, # With None where the user said nothing
@@ -151,12 +184,18 @@ def complete_config(config:TrainConfig, # With None where the user said nothing
     random = init == 'random'
     gpu, precision = device == 'cuda', config.precision
     batch_size = config.batch_size or (16 if gpu else 8)
-    if precision == 'auto': precision = 'bfloat16' if random and has_bfloat16(device) and (gpu or batch_size > 2) else 'float32'
+    if precision == 'auto':
+        precision = 'bfloat16' if random and has_bfloat16(device) and (gpu or batch_size > 2) else 'float32'
     name = 'sample' if sample else Path(config.data_dir).resolve().name
-    return replace(config, output_dir=config.output_dir or f'runs/{name}', epochs=config.epochs or (3 if kind == 'adaptive' else 15 if sample else 50),
-                   batch_size=batch_size, precision=precision, init=init, spectral_weight=(0. if random or kind == 'adaptive' or config.loss == 'frames' else 30. if init == 'filled' else 2.) if config.spectral_weight is None else config.spectral_weight,
+    return replace(config, output_dir=config.output_dir or f'runs/{name}',
+                   epochs=config.epochs or (3 if kind == 'adaptive' else 15 if sample else 50),
+                   batch_size=batch_size, precision=precision, init=init,
+                   spectral_weight=(0. if random or kind == 'adaptive' or config.loss == 'frames' else 30.
+                                    if init == 'filled' else 2.) if config.spectral_weight is None
+                   else config.spectral_weight,
                    dropout=(.2 if random else 0.) if config.dropout is None else config.dropout,
-                   ema_decay=(0. if random or kind == 'adaptive' else .98) if config.ema_decay is None else config.ema_decay)
+                   ema_decay=(0. if random or kind == 'adaptive' else .98) if config.ema_decay is None
+                   else config.ema_decay)
 
 # %% ../nbs/04_training.ipynb #fbd9fc5a
 class Callback:
@@ -175,7 +214,8 @@ class Callback:
     def load_state_dict(self, state): self.__dict__.update({name: state[name] for name in self.state if name in state})
 
 # %% ../nbs/04_training.ipynb #4be72ad3
-HISTORY_COLUMNS = ('epoch', 'step', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse', 'explained_variance', 'latent_std', 'learning_rate', 'grad_norm', 'train_snr_db', 'valid_snr_db')
+HISTORY_COLUMNS = ('epoch', 'step', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse', 'explained_variance',
+                   'latent_std', 'learning_rate', 'grad_norm', 'train_snr_db', 'valid_snr_db')
 
 WARM_UP, SHORT_RUN = 50, 300 # steps
 _STEP = 0.25  # part of the scales that a step takes; chosen empirically
@@ -184,7 +224,8 @@ def step_factor(step:int, # Steps done
                 progress:float, # Share of the run that is done, 0 to 1
                 steps:int, # Steps of the run in total
                ) -> float: # 0 to 1
-    "Factor of the steps: a warm-up, half a cosine down to 0 (Loshchilov and Hutter, 2017), and 1/steps for runs longer than `SHORT_RUN`, which use them to average over more noise, not to go further"
+    """Factor of the steps: a warm-up, half a cosine down to 0 (Loshchilov and Hutter, 2017), and 1/steps for runs
+    longer than `SHORT_RUN`, which use them to average over more noise, not to go further"""
     return min(1., (step + 1)/WARM_UP)*.5*(1 + math.cos(math.pi*min(1., progress)))*min(1., SHORT_RUN/steps)
 
 _LONGEST = 6000  # frames, one minute: longer recordings are judged in such pieces, for which memory suffices
@@ -198,30 +239,40 @@ class Trainer:
                  callbacks=(), # `Callback` objects, called in this order
                  ranks=Ranks(), # The processes of this run
                  input_scale:float=None): # RMS of the training frames; measured if None
-        self.config, self.corpus, self.recordings, self.callbacks, self.ranks = config, corpus, recordings, list(callbacks), ranks
+        self.config, self.corpus, self.recordings, self.callbacks, self.ranks = (config, corpus, recordings,
+                list(callbacks), ranks)
         self.device = pick_device(config.device)
         seed_everything(config.seed)
         model_config = model_config or config.model_config
         data = dict(corpus=corpus, recordings=recordings, framing=model_config.framing, seed=config.seed)
-        self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames, **data), AudioDataset(split='valid', crop_frames=_LONGEST, **data)
+        self.train_set, self.valid_set = AudioDataset(split='train', crop_frames=config.crop_frames,
+                                                      **data), AudioDataset(split='valid', crop_frames=_LONGEST, **data)
         self.whole, self.samples = AudioDataset(split='train', **data), Samples(corpus, self.device)
         self.framing = model_config.framing
-        self.model = build_model(model_config, self.measured_scale() if input_scale is None else input_scale).to(self.device)
+        self.model = build_model(model_config, self.measured_scale() if input_scale is None
+                                 else input_scale).to(self.device)
         self.model.set_precision(config.precision)
         self.model.card = dict(denoise=config.denoise, level=config.level)
         self.network = self.model  # the same, or a wrapper that averages gradients over processes
-        self.average = copy.deepcopy(self.model).eval() if config.ema_decay else None  # of the weights, over the latest steps
-        self.loss_function = AutoencoderLoss(config.latent_weight, config.loss, config.spectral_weight or 0., mel_bands(self.framing) if config.spectral_weight else None)
+        # of the weights, over the latest steps
+        self.average = copy.deepcopy(self.model).eval() if config.ema_decay else None
+        self.loss_function = AutoencoderLoss(config.latent_weight, config.loss, config.spectral_weight or 0.,
+                                             mel_bands(self.framing) if config.spectral_weight else None)
         self.optimizer, self.step_scale = ScaledAdam(self.model.parameters(), lr=config.learning_rate, fused=True), None
         self.optimizer.grad_scale = None
-        how = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}  # a logarithm has no relative improvements
+        # a logarithm has no relative improvements
+        how = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}
         self.scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=5, **how)
         self.epoch, self.step, self.batches_done, self.history, self.stop, self.started = 0, 0, 0, [], '', False
-        self.sums = torch.zeros(5, dtype=torch.float64)  # this epoch: frames, loss, mse, error, gradient norm, each weighted by frames
+        # this epoch: frames, loss, mse, error, gradient norm, each weighted by frames
+        self.sums = torch.zeros(5, dtype=torch.float64)
         self.progress, self.steps = 0., 1  # share of the run that is done, steps in total
-        self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1  # steps whose numbers are still on the device
-        self.in_a_row = torch.zeros((), device=self.device)  # steps left out since the last good one; from the second on all are
-        self.skipped, self.left_out, self.before = 0, None, None  # steps left out so far, what is known of the last one, and where the run was before the first in a row
+        # steps whose numbers are still on the device
+        self.unread, self.read_every = [], 20 if self.device.type == 'cuda' else 1
+        # steps left out since the last good one; from the second on all are
+        self.in_a_row = torch.zeros((), device=self.device)
+        # steps left out so far, what is known of the last one, and where the run was before the first in a row
+        self.skipped, self.left_out, self.before = 0, None, None
         self.parts = dict(train=1, valid=1)  # in how many parts a batch goes through the model
 
     def load(self, dataset, # What the indices point into
@@ -230,11 +281,17 @@ class Trainer:
         with closing(self.samples.load(dataset, batches, self.config.workers)) as loaded:
             try: return (yield from loaded)
             except (OSError, EOFError) as e:
-                died = isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None)  # in the middle of handing over a batch
-                file, why = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16', getattr(e, 'strerror', '') or str(e).strip().split('\n')[-1]  # from a worker comes its whole traceback
+                # in the middle of handing over a batch
+                died = isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None)
+                # from a worker comes its whole traceback
+                file, why = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16', getattr(e, 'strerror',
+                        '') or str(e).strip().split('\n')[-1]
                 clear_frames(e.__traceback__)  # which hold processes that would wait for work until the end of days
-        if died: raise TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, with --workers 0 if it happens again')
-        raise TrainingError(f'{show_path(file)}: cannot be read ({why}); the last checkpoint is intact, continue with --resume')
+        if died:
+            raise TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, '
+                                'with --workers 0 if it happens again')
+        raise TrainingError(f'{show_path(file)}: cannot be read ({why}); the last checkpoint is intact, continue with '
+                            '--resume')
 
     def moments_of(self, dataset): # Dataset of whole recordings
         "Second moments of its frames, see `frame_moments`; each process sums its part"
@@ -260,21 +317,28 @@ class Trainer:
     def call(self, event):
         for callback in self.callbacks: getattr(callback, event)(self)
 
-    def __repr__(self): return f'Trainer after epoch {self.epoch} of {self.config.epochs}, step {self.step}; run folder {show_path(self.config.output_dir)}'
+    def __repr__(self):
+        return (f'Trainer after epoch {self.epoch} of {self.config.epochs}, step {self.step}; run folder '
+                f'{show_path(self.config.output_dir)}')
 
 # %% ../nbs/04_training.ipynb #88a87f34
 def is_out_of_memory(e:BaseException, # From PyTorch or Python
                     ) -> bool:
     "Whether an exception says that there was no memory left"
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(words in str(e) for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED', 'CUDA error: out of memory'))
+    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(words in str(e)
+            for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED', 'CUDA error: out of memory'))
 
 def explain_error(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
     "What an exception means for a run"
-    if is_out_of_memory(e): return TrainingError('out of memory; the last checkpoint is intact. Close other programs, or start a new run with a smaller --batch_size or --crop_frames')
+    if is_out_of_memory(e):
+        return TrainingError('out of memory; the last checkpoint is intact. Close other programs, or start a new run '
+                             'with a smaller --batch_size or --crop_frames')
     if isinstance(e, RuntimeError) and 'DataLoader worker' in str(e):
         what = re.sub(r'\(pid\S* [^)]*\) ', '', str(e)).strip().partition('.')[0]
-        return TrainingError(f'a data loading process died ({what}); the last checkpoint is intact, continue with --resume, with --workers 0 if it happens again')
-    if isinstance(e, BrokenPipeError) and _nobody_listens(): return TrainingError('stdout was closed; the last checkpoint is intact, continue with --resume')
+        return TrainingError(f'a data loading process died ({what}); the last checkpoint is intact, continue with '
+                             '--resume, with --workers 0 if it happens again')
+    if isinstance(e, BrokenPipeError) and _nobody_listens():
+        return TrainingError('stdout was closed; the last checkpoint is intact, continue with --resume')
     return e
 
 @contextmanager
@@ -321,7 +385,8 @@ def fit(self:Trainer):
 # %% ../nbs/04_training.ipynb #457bd28f
 @patch
 def agree(self:Trainer):
-    "Wait for the first process, which has tried some steps, and cut batches as finely as the process that needs it most"
+    """Wait for the first process, which has tried some steps, and cut batches as finely as the process that needs it
+    most"""
     self.ranks.barrier()
     self.parts['train'] = self.ranks.most(self.parts['train'])
 
@@ -353,11 +418,13 @@ def measure_steps(self:Trainer,
         loaded = iter(loaded)
         def run():
             samples, n_samples = next(loaded)
-            n_samples = n_samples[:8].clamp(max=30*self.framing.sample_rate)  # enough to measure, little enough for memory
+            # enough to measure, little enough for memory
+            n_samples = n_samples[:8].clamp(max=30*self.framing.sample_rate)
             frames, _, reconstruction, _ = self.run_model(samples[:8, :int(n_samples.max())], n_samples)
             return reconstruction, frames
         scale = step_scale(self.model, run, len(chosen))
-    self.step_scale = {name: [self.ranks.sum(f*self.ranks.first) for f in factors] for name, factors in scale.items()}  # that of the first process
+    # that of the first process
+    self.step_scale = {name: [self.ranks.sum(f*self.ranks.first) for f in factors] for name, factors in scale.items()}
     self.optimizer.set_scale(self.step_scale, self.model)
 
 # %% ../nbs/04_training.ipynb #28927d5a
@@ -373,7 +440,9 @@ def train_epoch(self:Trainer):
     shares = [self.ranks.share(batch) for batch in left]
     with closing(self.load(self.train_set, [mine for mine, _ in shares])) as loaded:
         for indices, (_, counts), (samples, n_samples) in zip(left, shares, loaded):
-            if self.ranks.world > 1: torch.manual_seed((self.config.seed*1_000_003 + self.step)*65_536 + self.ranks.rank & 2**63 - 1)  # dropout needs no memory
+            if self.ranks.world > 1:
+                # dropout needs no memory
+                torch.manual_seed((self.config.seed*1_000_003 + self.step)*65_536 + self.ranks.rank & 2**63 - 1)
             self.train_step(samples, n_samples, indices, counts)
             self.batches_done += 1
             self.progress = (self.epoch + self.batches_done/n_batches)/self.config.epochs
@@ -392,13 +461,15 @@ def train_step(self:Trainer,
               ):
     "One step of the optimizer"
     here = dict(step=self.step, batches_done=self.batches_done, rng=torch_random_state(self.device))
-    loss, mse, error, norm, n_frames = self.in_parts(lambda: self.backward(samples, n_samples, indices, counts), len(samples))
+    loss, mse, error, norm, n_frames = self.in_parts(lambda: self.backward(samples, n_samples, indices, counts),
+                                                     len(samples))
     good = norm < math.inf  # false for nan
     self.in_a_row = torch.where(good & (self.in_a_row < 2), 0., self.in_a_row + 1)
     self.optimizer.found_inf = self.in_a_row.clamp(max=1)
     self.optimizer.factor = _STEP*step_factor(self.step, self.progress, self.steps) if self.step_scale else 1.
     self.optimizer.step()
-    if self.average: update_average(self.average, self.model, (1 - self.config.ema_decay)*(1 - self.optimizer.found_inf))
+    if self.average:
+        update_average(self.average, self.model, (1 - self.config.ema_decay)*(1 - self.optimizer.found_inf))
     self.unread.append((torch.stack([loss, mse, error, norm, self.in_a_row]), n_frames, indices, here))
 
 @patch
@@ -406,7 +477,8 @@ def read(self:Trainer):
     "Add the numbers of the latest steps to the sums; `NonFiniteStep` if two in a row were left out"
     if not self.unread: return
     steps, self.unread = self.unread, []
-    numbers = self.ranks.sum(torch.stack([numbers for numbers, *_ in steps]))/torch.tensor([1, 1, 1, self.ranks.world, self.ranks.world], device=self.device)
+    numbers = self.ranks.sum(torch.stack([numbers for numbers, *_ in steps]))/torch.tensor([1, 1, 1, self.ranks.world,
+            self.ranks.world], device=self.device)
     for row, (_, n_frames, indices, here) in zip(numbers.double().cpu(), steps):
         if row[4]: self.skip(row.tolist(), indices, here)
         else:
@@ -421,7 +493,8 @@ def skip(self:Trainer,
          here): # Where the run was before it
     "Count a step that was left out; `NonFiniteStep` for a second in a row"
     loss, _, _, norm, in_a_row = numbers
-    items = [dict(file=self.train_set.file(i), start=int(self.train_set.crops[i][1]), stop=int(self.train_set.crops[i][2])) for i in indices]
+    items = [dict(file=self.train_set.file(i), start=int(self.train_set.crops[i][1]),
+                  stop=int(self.train_set.crops[i][2])) for i in indices]
     self.left_out = dict(step=here['step'] + 1, epoch=self.epoch + 1, loss=loss, norm=norm, items=items)
     self.before = self.before or here | dict(rng=random_state(self.device) | here['rng'], skipped=self.skipped)
     self.skipped += 1
@@ -431,14 +504,16 @@ def skip(self:Trainer,
     self.step, self.batches_done, self.skipped = back['step'], back['batches_done'], back['skipped']
     self.in_a_row = torch.zeros_like(self.in_a_row)
     set_random_state(back['rng'], self.device)
-    raise NonFiniteStep(f'{describe_skip(self.left_out)}, the second in a row: the run stops as it was after step {self.step}. Try a smaller --learning_rate, or look at these recordings')
+    raise NonFiniteStep(f'{describe_skip(self.left_out)}, the second in a row: the run stops as it was after step '
+                        f'{self.step}. Try a smaller --learning_rate, or look at these recordings')
 
 def describe_skip(left_out:dict, # `Trainer.left_out`
                   most=4, # Files that are named
                  ) -> str:
     "A step that was left out in words"
     files = sorted({show_path(item['file']) for item in left_out['items']})
-    return f'step {left_out["step"]}: loss {left_out["loss"]}, gradient norm {left_out["norm"]} with {", ".join(files[:most])}{f" and {len(files) - most} more" if len(files) > most else ""}'
+    return (f'step {left_out["step"]}: loss {left_out["loss"]}, gradient norm {left_out["norm"]} with '
+            f'{", ".join(files[:most])}{f" and {len(files) - most} more" if len(files) > most else ""}')
 
 # %% ../nbs/04_training.ipynb #6ded5507
 @patch
@@ -459,7 +534,8 @@ def run_model(self:Trainer,
 def pieces(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
     "The batch in as many parts as memory demands, each without needless padding"
     size = -(-len(samples)//self.parts['train' if self.model.training else 'valid'])
-    return [(samples[i:i + size, :int(n_samples[i:i + size].max())], n_samples[i:i + size]) for i in range(0, len(samples), size)]
+    return [(samples[i:i + size, :int(n_samples[i:i + size].max())], n_samples[i:i + size])
+            for i in range(0, len(samples), size)]
 
 @patch
 def add_gradients(self:Trainer,
@@ -485,12 +561,15 @@ def gradients(self:Trainer,
     self.optimizer.zero_grad()
     for piece in pieces:
         more = len(found) < len(pieces) - 1 and self.network is not self.model
-        with self.network.no_sync() if more else nullcontext(): found.append(self.add_gradients(piece, (n_frames, len(indices)), counts*self.ranks.world if self.network is not self.model else counts))
+        with self.network.no_sync() if more else nullcontext():
+            found.append(self.add_gradients(piece, (n_frames, len(indices)),
+                                            counts*self.ranks.world if self.network is not self.model else counts))
     return *(counts*reduce(torch.add, column) for column in zip(*found)), n_frames
 
 @patch
 def backward(self:Trainer, samples, n_samples, indices, counts=True): # As for `gradients`
-    "Compute the gradients of a batch and clip them to norm 1: (loss, mse, error, gradient norm before clipping, frames of the whole batch)"
+    """Compute the gradients of a batch and clip them to norm 1: (loss, mse, error, gradient norm before clipping,
+    frames of the whole batch)"""
     loss, mse, error, n_frames = self.gradients(samples, n_samples, indices, counts)
     return loss, mse, error, self.optimizer.clip(1.0), n_frames
 
@@ -513,26 +592,39 @@ def in_parts(self:Trainer,
 def halve(self:Trainer, n): # Items of the batch that did not fit
     "Take batches in twice as many pieces from now on; `TrainingError` where that does not help"
     kind, config = 'train' if self.model.training else 'valid', self.config
-    if kind == 'train' and self.network is not self.model: raise TrainingError('out of memory in one of several processes, where a step cannot be repeated; the last checkpoint is intact, continue with --resume, which starts with smaller parts')
+    if kind == 'train' and self.network is not self.model:
+        raise TrainingError('out of memory in one of several processes, where a step cannot be repeated; the last '
+                            'checkpoint is intact, continue with --resume, which starts with smaller parts')
     if self.parts[kind] >= n:
-        if kind == 'train': raise TrainingError(f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: a single crop does not fit into memory; use a smaller --crop_frames{", of which 0 is whole recordings" if not config.crop_frames else ""}')
+        if kind == 'train':
+            raise TrainingError(f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: a single crop '
+                                'does not fit into memory; use a smaller '
+                                f'--crop_frames{", of which 0 is whole recordings" if not config.crop_frames else ""}')
         recording, start, stop = max(self.valid_set.crops, key=lambda crop: crop[2] - crop[1])
-        raise TrainingError(f'{show_path(self.corpus.recordings[recording].file)}: {(stop - start)/self.framing.sample_rate:.0f} s for validation do not fit into memory; cut it into pieces, or take --device cpu')
+        raise TrainingError(f'{show_path(self.corpus.recordings[recording].file)}: '
+                            f'{(stop - start)/self.framing.sample_rate:.0f} s for validation do not fit into memory; '
+                            'cut it into pieces, or take --device cpu')
     self.parts[kind] *= 2
     if self.device.type == 'cuda': torch.cuda.empty_cache()
-    print(f'out of memory: from step {self.step + 1} on each batch of {dict(train="training", valid="validation")[kind]} goes through the model in {self.parts[kind]} pieces, with the same result up to rounding', flush=True)
+    print(f'out of memory: from step {self.step + 1} on each batch of '
+          f'{dict(train="training", valid="validation")[kind]} goes through the model in '
+          f'{self.parts[kind]} pieces, with the same result up to rounding', flush=True)
 
 # %% ../nbs/04_training.ipynb #aab736f5
 @patch
 def judge(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
-    "Sums over validation recordings, on the CPU: (frames, loss, mse, energy, weights of the loss, error, see `AutoencoderLoss`) and (latents, their squares)"
+    """Sums over validation recordings, on the CPU: (frames, loss, mse, energy, weights of the loss, error, see
+    `AutoencoderLoss`) and (latents, their squares)"""
     frames, lengths, reconstruction, latents = self.run_model(samples, n_samples)
-    mask = torch.ones(frames.shape[:2], dtype=torch.bool, device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
+    mask = torch.ones(frames.shape[:2], dtype=torch.bool,
+                      device=self.device) if lengths is None else frame_mask(lengths.to(self.device), frames.shape[1])
     loss, mse, error = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale)
     energy = (frames/self.model.input_scale).square().mean(-1)[mask].sum()
     count, z = mask.sum(), latents[mask]
-    weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count  # a mean over recordings, or over frames
-    return torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(), torch.stack([z.sum(0), z.square().sum(0)]).cpu()
+    # a mean over recordings, or over frames
+    weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count
+    return torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(), torch.stack([z.sum(0),
+            z.square().sum(0)]).cpu()
 
 # %% ../nbs/04_training.ipynb #04893e01
 @patch
@@ -541,20 +633,26 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
     "Loss, explained variance of frames and mean standard deviation of the latents on the validation recordings"
     begin = time.perf_counter()
     self.model.eval()
-    totals, moments = torch.zeros(6, dtype=torch.float64), torch.zeros(2, self.model.config.latent_size, dtype=torch.float64)
-    shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False, max_samples=6_600_000*self.ranks.world)]
+    totals, moments = torch.zeros(6, dtype=torch.float64), torch.zeros(2, self.model.config.latent_size,
+            dtype=torch.float64)
+    shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False,
+            max_samples=6_600_000*self.ranks.world)]
     with closing(self.load(self.valid_set, [mine for mine, _ in shares])) as loaded:
         for (_, counts), batch in zip(shares, loaded):
-            for total, moment in self.in_parts(lambda: [self.judge(*piece) for piece in self.pieces(*batch)], len(batch[0])):
+            for total, moment in self.in_parts(lambda: [self.judge(*piece) for piece in self.pieces(*batch)],
+                                               len(batch[0])):
                 totals += counts*total
                 moments += counts*moment
             self.call('after_valid_batch')
     (count, loss, mse, energy, weights, error), moments = self.ranks.sum(totals).tolist(), self.ranks.sum(moments)
-    if not math.isfinite(loss): raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; continue from an earlier checkpoint, or start a new run with a smaller --learning_rate')
+    if not math.isfinite(loss):
+        raise TrainingError(f'validation loss {loss/weights} after step {self.step}: the training has diverged; '
+                            'continue from an earlier checkpoint, or start a new run with a smaller --learning_rate')
     mean, square = moments/count
     self.valid_seconds = time.perf_counter() - begin
     return dict(valid_loss=loss/weights, valid_mse=mse/count, explained_variance=1 - mse/energy,
-                latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(), valid_snr_db=snr_db(error/weights, mse/energy, self.config.loss))
+                latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(),
+                valid_snr_db=snr_db(error/weights, mse/energy, self.config.loss))
 
 # %% ../nbs/04_training.ipynb #49a1ac90
 @patch
@@ -575,22 +673,28 @@ def enter(self:Trainer,
     "Add a row to the history; before the first step, nan stands for what only training knows"
     train_loss, train_mse, train_error, norm = (self.sums[1:]/self.sums[0]).tolist()
     train_snr = snr_db(train_error, train_mse, self.config.loss)
-    row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate, grad_norm=norm, train_snr_db=train_snr)
+    row = row | dict(epoch=self.epoch, step=self.step, train_loss=train_loss, train_mse=train_mse, learning_rate=rate,
+                     grad_norm=norm, train_snr_db=train_snr)
     self.history.append({name: row[name] for name in HISTORY_COLUMNS})
     self.batches_done, self.sums, self.before = 0, torch.zeros(5, dtype=torch.float64), None
     self.call('after_epoch')
     self.ranks.barrier()  # the first has written files
 
 # %% ../nbs/04_training.ipynb #a3a60086
-_PLAIN = ('epoch', 'step', 'batches_done', 'started', 'sums', 'history', 'skipped', 'before', 'parts')  # attributes of the trainer that are kept as they are
+# attributes of the trainer that are kept as they are
+_PLAIN = ('epoch', 'step', 'batches_done', 'started', 'sums', 'history', 'skipped', 'before', 'parts')
 
 @patch
 def state_dict(self:Trainer) -> dict:
     "Everything needed to go on from here"
     self.read()
-    return dict(format_version=CHECKPOINT_FORMAT, config=asdict(self.config), model_config=asdict(self.model.config), split=_split_digest(self.recordings),
-                model=self.model.state_dict(), average=self.average.state_dict() if self.average else None, step_scale=self.step_scale, optimizer=self.optimizer.state_dict(), scheduler=self.scheduler.state_dict(), **{name: getattr(self, name) for name in _PLAIN},
-                in_a_row=self.in_a_row.item(), callbacks={type(c).__name__: c.state_dict() for c in self.callbacks}, rng=random_state(self.device), threads=torch.get_num_threads())
+    return dict(format_version=CHECKPOINT_FORMAT, config=asdict(self.config), model_config=asdict(self.model.config),
+                split=_split_digest(self.recordings),
+                model=self.model.state_dict(), average=self.average.state_dict() if self.average else None,
+                step_scale=self.step_scale, optimizer=self.optimizer.state_dict(),
+                scheduler=self.scheduler.state_dict(), **{name: getattr(self, name) for name in _PLAIN},
+                in_a_row=self.in_a_row.item(), callbacks={type(c).__name__: c.state_dict() for c in self.callbacks},
+                rng=random_state(self.device), threads=torch.get_num_threads())
 
 def _split_digest(recordings):
     "A checksum of which recordings, with which content, are in which split"
@@ -598,42 +702,62 @@ def _split_digest(recordings):
     return hashlib.sha256(repr(rows).encode('utf-8', 'surrogateescape')).hexdigest()
 
 # %% ../nbs/04_training.ipynb #0ed7152a
-def _is_place(value): return value is None or isinstance(value, dict) and set(value) == {'step', 'batches_done', 'rng', 'skipped'} and is_random_state(value['rng']) and all(is_count(v) for k, v in value.items() if k != 'rng')
+def _is_place(value):
+    return value is None or isinstance(value, dict) and set(value) == {'step', 'batches_done', 'rng',
+            'skipped'} and is_random_state(value['rng']) and all(is_count(v) for k, v in value.items() if k != 'rng')
 
 def _is_history(rows, epoch):
     "Whether these are rows of a history that ends with this epoch"
-    return isinstance(rows, list) and all(isinstance(r, dict) and tuple(r) == HISTORY_COLUMNS and all(map(is_number, r.values())) for r in rows) and (rows[-1]['epoch'] if rows else 0) == epoch
+    return isinstance(rows, list) and all(isinstance(r, dict) and tuple(r) == HISTORY_COLUMNS
+                                          and all(map(is_number, r.values())) for r in rows) and (rows[-1]['epoch']
+            if rows else 0) == epoch
 
-_ALLOWED = dict(epoch=is_count, step=is_count, batches_done=is_count, skipped=is_count, started=lambda v: isinstance(v, bool), in_a_row=lambda v: v in (0, 1), before=_is_place, rng=is_random_state,
-                threads=lambda v: is_count(v, 1024) and v > 0, sums=lambda v: isinstance(v, torch.Tensor) and v.dtype == torch.float64 and v.shape == (5,) and bool(v.isfinite().all()),
-                parts=lambda v: isinstance(v, dict) and set(v) == {'train', 'valid'} and all(is_count(n, 2**20) and n for n in v.values()), callbacks=lambda v: isinstance(v, dict) and all(isinstance(c, dict) for c in v.values()))
+_ALLOWED = dict(epoch=is_count, step=is_count, batches_done=is_count, skipped=is_count,
+                started=lambda v: isinstance(v, bool), in_a_row=lambda v: v in (0, 1), before=_is_place,
+                rng=is_random_state,
+                threads=lambda v: is_count(v, 1024) and v > 0,
+                sums=lambda v: isinstance(v, torch.Tensor) and v.dtype == torch.float64 and v.shape == (5,
+                ) and bool(v.isfinite().all()),
+                parts=lambda v: isinstance(v, dict) and set(v) == {'train', 'valid'}
+                and all(is_count(n, 2**20) and n for n in v.values()),
+                callbacks=lambda v: isinstance(v, dict) and all(isinstance(c, dict) for c in v.values()))
 
 def _is_step_scale(scale, model):
     "Whether these are the factors of a scale for every parameter of a model, from `step_scale`"
     if scale is None: return True
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    def fits(name, factors): return all(isinstance(f, torch.Tensor) and f.dtype == torch.float32 and bool(f.isfinite().all()) and bool((f > 0).all()) for f in factors) and tuple(math.prod(factors).shape) == shapes[name]
-    return isinstance(scale, dict) and set(scale) == set(shapes) and all(isinstance(factors, list) and 0 < len(factors) < 4 and fits(name, factors) for name, factors in scale.items())
+    def fits(name, factors):
+        return all(isinstance(f, torch.Tensor) and f.dtype == torch.float32 and bool(f.isfinite().all())
+                   and bool((f > 0).all()) for f in factors) and tuple(math.prod(factors).shape) == shapes[name]
+    return isinstance(scale, dict) and set(scale) == set(shapes) and all(isinstance(factors, list)
+            and 0 < len(factors) < 4 and fits(name, factors) for name, factors in scale.items())
 
 def _check_state(state, trainer):
     "Raise `TrainingError` unless the trainer can go on with the state"
     own = asdict(trainer.model.config)
     saved = dict(bidirectional=True) | state['model_config']  # earlier versions knew no other
     if saved != own: raise TrainingError('the checkpoint is of another model: ' + show_difference(saved, own))
-    if state['split'] != _split_digest(trainer.recordings): raise TrainingError('the corpus or its split has changed since the checkpoint was written')
+    if state['split'] != _split_digest(trainer.recordings):
+        raise TrainingError('the corpus or its split has changed since the checkpoint was written')
     check_tensors(state['model'], trainer.model.state_dict(), 'the model')
-    if (state['average'] is None) != (trainer.average is None): raise TrainingError('the checkpoint and its --ema_decay do not agree about an average of the weights')
+    if (state['average'] is None) != (trainer.average is None):
+        raise TrainingError('the checkpoint and its --ema_decay do not agree about an average of the weights')
     if trainer.average: check_tensors(state['average'], trainer.model.state_dict(), 'the average of the weights')
-    if not _is_step_scale(state['step_scale'], trainer.model): raise TrainingError('the step scale does not fit the model')
+    if not _is_step_scale(state['step_scale'], trainer.model):
+        raise TrainingError('the step scale does not fit the model')
     check_optimizer(state['optimizer'], trainer.optimizer)
     for name, value in trainer.scheduler.state_dict().items():
-        if name in state['scheduler'] and type(state['scheduler'][name]) is not type(value) and not (is_number(value) and is_number(state['scheduler'][name])): raise TrainingError(f'the schedule does not fit: {name} is {state["scheduler"][name]!r}')
+        if name in state['scheduler'] and type(state['scheduler'][name]) is not type(value) and not (is_number(value)
+                and is_number(state['scheduler'][name])):
+            raise TrainingError(f'the schedule does not fit: {name} is {state["scheduler"][name]!r}')
     for name, allowed in _ALLOWED.items():
         if not allowed(state[name]): raise TrainingError(f'{name} is not what it can be: {repr(state[name])[:80]}')
-    if not _is_history(state['history'], state['epoch']): raise TrainingError(f'the history does not end with epoch {state["epoch"]}, or is none')
+    if not _is_history(state['history'], state['epoch']):
+        raise TrainingError(f'the history does not end with epoch {state["epoch"]}, or is none')
 
 # %% ../nbs/04_training.ipynb #56a0258e
-_ADDED = dict(average=None, step_scale=None, skipped=0, before=None, in_a_row=0, parts=dict(train=1, valid=1))  # what format 1 did not have
+# what format 1 did not have
+_ADDED = dict(average=None, step_scale=None, skipped=0, before=None, in_a_row=0, parts=dict(train=1, valid=1))
 
 @patch
 def load_state_dict(self:Trainer,
@@ -642,7 +766,8 @@ def load_state_dict(self:Trainer,
     "Go on from a checkpoint's state; `TrainingError` if it belongs to another model or corpus, or is no such state"
     state = _ADDED | state
     try: _check_state(state, self)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as e: raise TrainingError(f'not the state of a run ({type(e).__name__}: {e})') from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as e:
+        raise TrainingError(f'not the state of a run ({type(e).__name__}: {e})') from None
     self.model.load_state_dict(state['model'])
     if self.average: self.average.load_state_dict(state['average'])
     self.optimizer.load_state_dict(state['optimizer'])
@@ -667,7 +792,8 @@ class EarlyStopping(Callback):
         if loss < self.best: self.best, self.best_epoch = loss, trainer.epoch
         self.check(trainer)
 
-    def before_fit(self, trainer): self.check(trainer)  # a run that had stopped for this reason does not go on when it is resumed
+    def before_fit(self, trainer):
+        self.check(trainer)  # a run that had stopped for this reason does not go on when it is resumed
 
     def check(self, trainer):
         if self.patience and trainer.epoch - self.best_epoch >= self.patience:
@@ -682,11 +808,14 @@ class Floors(Callback):
     def before_fit(self, trainer):
         size = trainer.model.config.latent_size
         self.name = f'PCA-{size}'
-        if self.pca is None: self.pca = pca_floor(trainer.moments, size, trainer.framing).explained(trainer.moments_of(trainer.valid_set))
+        if self.pca is None:
+            self.pca = pca_floor(trainer.moments, size,
+                                 trainer.framing).explained(trainer.moments_of(trainer.valid_set))
         if self.linear is None and trainer.ranks.first: self.fit_linear(trainer, size)
 
     def fit_linear(self, trainer, size):
-        "Fit the best linear transform to training recordings and measure it on the validation recordings as the model is measured"
+        """Fit the best linear transform to training recordings and measure it on the validation recordings as the model
+        is measured"""
         baseline = fit_best_linear(trainer.whole, size)
         if baseline: self.linear, self.linear_name = baseline_snr_db(trainer, baseline), baseline.name
 
@@ -694,11 +823,13 @@ def baseline_snr_db(trainer:Trainer, # Trainer whose validation recordings and l
                     reconstruct, # Function from samples (n,) to samples (n,)
                    ) -> float: # In dB
     "SNR on the validation recordings, computed as `valid_snr_db` of the history"
-    frame, scale, found = lambda x: trainer.framing.frame(torch.from_numpy(x))[None], trainer.model.input_scale.cpu(), []
+    frame, scale, found = (lambda x: trainer.framing.frame(torch.from_numpy(x))[None], trainer.model.input_scale.cpu(),
+                           [])
     loss_function = AutoencoderLoss(0., of=trainer.config.loss)
     for x in trainer.valid_set:
         frames = frame(x)
-        loss, mse, _ = loss_function(frame(np.asarray(reconstruct(x), np.float32)), frames, torch.zeros(1, frames.shape[1], 1), None, scale)
+        loss, mse, _ = loss_function(frame(np.asarray(reconstruct(x), np.float32)), frames,
+                                     torch.zeros(1, frames.shape[1], 1), None, scale)
         found.append([loss.item(), mse.item()*frames.shape[1], (frames/scale).square().mean(-1).sum().item()])
     loss, mse, energy = np.transpose(found)
     return snr_db(float(loss.mean()), float(mse.sum()/energy.sum()), trainer.config.loss)
@@ -717,7 +848,8 @@ class LeftOut(Callback):
     def after_skip(self, trainer):
         found = trainer.left_out
         path = trainer.config.run_dir/f'nonfinite_step_{found["step"]:06}.json'
-        write_json(path, found | {name: str(found[name]) for name in ('loss', 'norm') if not math.isfinite(found[name])})
+        write_json(path, found | {name: str(found[name]) for name in ('loss', 'norm')
+                                  if not math.isfinite(found[name])})
         print(f'warning: left out {describe_skip(found)}; the batch is in {path.name}', flush=True)
 
 # %% ../nbs/04_training.ipynb #db2b8876
@@ -742,7 +874,8 @@ class Curves(Callback):
     "Draw curves.png after every epoch"
     def __init__(self, floors): self.floors, self.picture = floors, b''
     def after_epoch(self, trainer):
-        self.picture = png_bytes(plot_curves(trainer.history, self.floors.pca, self.floors.name, self.floors.linear, self.floors.linear_name))
+        self.picture = png_bytes(plot_curves(trainer.history, self.floors.pca, self.floors.name, self.floors.linear,
+                                             self.floors.linear_name))
         write_file(trainer.config.run_dir/'curves.png', self.picture)
 
 # %% ../nbs/04_training.ipynb #40bb5fab
@@ -753,19 +886,22 @@ class Progress(Callback):
     def before_fit(self, trainer):
         from tqdm.auto import tqdm
         self.steps = len(trainer.train_set.batches(trainer.config.batch_size))
-        self.bar = tqdm(total=trainer.config.epochs*self.steps, initial=trainer.step, disable=None, unit='step', leave=False)
+        self.bar = tqdm(total=trainer.config.epochs*self.steps, initial=trainer.step, disable=None, unit='step',
+                        leave=False)
         self.start, self.first = time.perf_counter(), trainer.step
 
     def after_batch(self, trainer): self.bar.update()
 
     def after_epoch(self, trainer):
         row, total, done = trainer.history[-1], trainer.config.epochs, trainer.step - self.first
-        explained = f'explained {100*row["explained_variance"]:.1f} % ({self.floors.name} {100*self.floors.pca:.1f} %)  latent std {row["latent_std"]:.2f}'
+        explained = (f'explained {100*row["explained_variance"]:.1f} % ({self.floors.name} '
+                     f'{100*self.floors.pca:.1f} %)  latent std {row["latent_std"]:.2f}')
         baseline = '' if self.floors.linear is None else f' ({self.floors.linear_name} {self.floors.linear:.2f})'
         valid = f'valid {row["valid_snr_db"]:.2f} dB{baseline}'
         if row['epoch']:
             left = (time.perf_counter() - self.start)/max(1, done)*(total - trainer.epoch)*self.steps
-            text = f'train {row["train_snr_db"]:.2f} dB  {valid}  {explained}  learning rate {row["learning_rate"]:.2g}  {show_duration(left)} left'
+            text = (f'train {row["train_snr_db"]:.2f} dB  {valid}  {explained}  learning rate '
+                    f'{row["learning_rate"]:.2g}  {show_duration(left)} left')
         else:
             text = f'before training  {valid}  {explained}'
             self.start = time.perf_counter()
@@ -778,7 +914,8 @@ class Progress(Callback):
 # %% ../nbs/04_training.ipynb #8b7a5078
 def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one with the largest batch
              ) -> float: # Seconds a step takes, the median
-    "Time steps of the run that is about to begin, and leave it as it was, but for the pieces in which a batch fits into memory"
+    """Time steps of the run that is about to begin, and leave it as it was, but for the pieces in which a batch fits
+    into memory"""
     trainer.model.train()
     trainer.train_set.set_epoch(trainer.epoch)
     batches, seconds, network = trainer.train_set.batches(trainer.config.batch_size), [], trainer.network
@@ -787,7 +924,8 @@ def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one with the l
     gpu = trainer.device.type == 'cuda'
     try:
         shares = [trainer.ranks.share(batch)[0] for batch in batches]
-        with torch.random.fork_rng([torch.cuda.current_device()] if gpu else []), closing(trainer.load(trainer.train_set, shares)) as loaded:
+        with torch.random.fork_rng([torch.cuda.current_device()] if gpu
+                                   else []), closing(trainer.load(trainer.train_set, shares)) as loaded:
             for mine, (samples, n_samples) in zip(shares, loaded):
                 start = time.perf_counter()
                 trainer.in_parts(lambda: trainer.backward(samples, n_samples, mine), len(mine))
@@ -801,12 +939,15 @@ def try_steps(trainer:Trainer, n=3, # Steps that are timed, after one with the l
 # %% ../nbs/04_training.ipynb #0a74299a
 def _memory_used(device):
     "Largest amount so far, in words"
-    if device.type == 'cuda': return f'{torch.cuda.max_memory_allocated()/1e9:.1f} of {torch.cuda.mem_get_info()[1]/1e9:.0f} GB of GPU memory'
+    if device.type == 'cuda':
+        return f'{torch.cuda.max_memory_allocated()/1e9:.1f} of {torch.cuda.mem_get_info()[1]/1e9:.0f} GB of GPU memory'
     try: import resource
     except ImportError: return 'memory unknown'  # Windows
-    return f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e9 if sys.platform == "darwin" else 1e6):.1f} GB of memory'
+    return (f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e9 if sys.platform == "darwin" else 1e6):.1f} '
+            'GB of memory')
 
-_FRAME_BYTES = 120_000  # what `classic` holds of a frame from its way through the layers until the gradient has come back, measured
+# what `classic` holds of a frame from its way through the layers until the gradient has come back, measured
+_FRAME_BYTES = 120_000
 
 def _memory_free():
     "Bytes of memory that a process can have, on Linux; elsewhere unknown, infinite"
@@ -820,22 +961,31 @@ def _checkpoint_bytes(trainer) -> int:
     return 16*sum(p.numel() for p in trainer.model.parameters())
 
 class Estimate(Callback):
-    "Before a run: do its checkpoints fit on the disk, its batches into memory? Of many steps: one line with time, memory and disk"
+    """Before a run: do its checkpoints fit on the disk, its batches into memory? Of many steps: one line with time,
+    memory and disk"""
     def __init__(self, least=100): self.least = least # steps from which on a run counts as long
 
     def check_memory(self, trainer):
         data, size = trainer.train_set, trainer.config.batch_size
-        need, free = _FRAME_BYTES*max(len(batch)*max(map(data.n_frames, batch)) for batch in data.batches(size))/trainer.ranks.world, _memory_free()
-        if trainer.device.type == 'cpu' and need > free: raise TrainingError(f'--batch_size {size}: a batch needs about {need/1e9:.1f} GB of memory, {free/1e9:.1f} GB are free; take a smaller one, or a smaller --crop_frames')
+        need, free = _FRAME_BYTES*max(len(batch)*max(map(data.n_frames, batch))
+                                      for batch in data.batches(size))/trainer.ranks.world, _memory_free()
+        if trainer.device.type == 'cpu' and need > free:
+            raise TrainingError(f'--batch_size {size}: a batch needs about {need/1e9:.1f} GB of memory, {free/1e9:.1f} '
+                                'GB are free; take a smaller one, or a smaller --crop_frames')
 
     def check_disk(self, trainer, need):
         free = shutil.disk_usage(trainer.config.run_dir).free
-        if need > free: raise TrainingError(f'{show_path(trainer.config.output_dir)}: the checkpoints need {show_bytes(need)}, {show_bytes(free)} are free; make room or choose another --output_dir, or a smaller --keep_checkpoints')
+        if need > free:
+            raise TrainingError(f'{show_path(trainer.config.output_dir)}: the checkpoints need {show_bytes(need)}, '
+                                f'{show_bytes(free)} are free; make room or choose another --output_dir, or a smaller '
+                                '--keep_checkpoints')
 
     def before_steps(self, trainer):
         config, per_epoch = trainer.config, len(trainer.train_set.batches(trainer.config.batch_size))
         epochs = config.epochs - trainer.epoch
-        steps, need = epochs*per_epoch - trainer.batches_done, _checkpoint_bytes(trainer)*(3 + min(epochs//5, config.keep_checkpoints or epochs))  # last.pt, best.pt, one that is being written, those that are kept
+        # last.pt, best.pt, one that is being written, those that are kept
+        steps, need = epochs*per_epoch - trainer.batches_done, _checkpoint_bytes(trainer)*(3
+                + min(epochs//5, config.keep_checkpoints or epochs))
         if trainer.ranks.first: self.check_disk(trainer, need)
         self.check_memory(trainer)
         if steps < self.least and (trainer.ranks.world == 1 or trainer.device.type != 'cuda'): return
@@ -843,7 +993,9 @@ class Estimate(Callback):
         if steps < self.least or not trainer.ranks.first: return
         free = shutil.disk_usage(config.run_dir).free
         seconds = steps*step + epochs*getattr(trainer, 'valid_seconds', step*len(trainer.valid_set)/config.batch_size)
-        print(f'about {show_duration(seconds)}: {steps} steps of {1000*step:.0f} ms and {epochs} validation{"s"*(epochs != 1)}; {_memory_used(trainer.device)}, {need/1e6:.0f} MB of {free/1e9:.0f} GB of disk', flush=True)
+        print(f'about {show_duration(seconds)}: {steps} steps of {1000*step:.0f} ms and {epochs} '
+              f'validation{"s"*(epochs != 1)}; {_memory_used(trainer.device)}, {need/1e6:.0f} MB of '
+              f'{free/1e9:.0f} GB of disk', flush=True)
 
 # %% ../nbs/04_training.ipynb #3532a422
 class Checkpoints(Callback):
@@ -880,7 +1032,8 @@ class Checkpoints(Callback):
         folder, keep = trainer.config.run_dir, trainer.config.keep_checkpoints
         if not trainer.epoch or trainer.epoch % self.every: return
         link_file(folder/'last.pt', folder/f'checkpoint_epoch_{trainer.epoch:03}.pt')
-        old = sorted((_epoch_of(path), path) for path in folder.iterdir() if _epoch_of(path) in range(self.every, trainer.epoch + 1, self.every))
+        old = sorted((_epoch_of(path), path) for path in folder.iterdir()
+                     if _epoch_of(path) in range(self.every, trainer.epoch + 1, self.every))
         for _, path in old[:-keep] if keep else []: path.unlink(missing_ok=True)
 
 # %% ../nbs/04_training.ipynb #b7011e4a
@@ -901,7 +1054,8 @@ class StopOnSignal(Callback):
     def before_fit(self, trainer):
         if threading.current_thread() is not threading.main_thread(): return
         for name in 'SIGINT', 'SIGTERM', 'SIGUSR1':
-            if hasattr(signal, name): self.old[getattr(signal, name)] = signal.signal(getattr(signal, name), self.receive)
+            if hasattr(signal, name):
+                self.old[getattr(signal, name)] = signal.signal(getattr(signal, name), self.receive)
 
     def receive(self, number, frame):
         if self.received == number == signal.SIGINT: raise KeyboardInterrupt
@@ -915,7 +1069,8 @@ class StopOnSignal(Callback):
         if trainer.ranks.world == 1 or not trainer.unread: self.stop_if_asked(trainer)
     def after_valid_batch(self, trainer): self.stop_if_asked(trainer)
     def after_epoch(self, trainer): self.stop_if_asked(trainer)
-    def after_fit(self, trainer): self.give_back()  # the run is saved: what comes now may be interrupted like any program
+    def after_fit(self, trainer):
+        self.give_back()  # the run is saved: what comes now may be interrupted like any program
     def cleanup(self, trainer): self.give_back()
 
     def stop_if_asked(self, trainer):
@@ -925,7 +1080,8 @@ class StopOnSignal(Callback):
         if trainer.ranks.first: self.checkpoints.save(trainer)
         trainer.ranks.barrier()
         go_on = f'speech_ae_train --output_dir {shlex.quote(os.fspath(trainer.config.output_dir))} --resume'
-        raise Interrupted(f'stopped by {signal.Signals(self.received).name} after step {trainer.step}; saved. Go on with: {show_path(go_on)}', 128 + self.received)
+        raise Interrupted(f'stopped by {signal.Signals(self.received).name} after step {trainer.step}; saved. Go on '
+                          f'with: {show_path(go_on)}', 128 + self.received)
 
     def give_back(self):
         while self.old: signal.signal(*self.old.popitem())
@@ -933,12 +1089,14 @@ class StopOnSignal(Callback):
 # %% ../nbs/04_training.ipynb #f7d058bb
 class Live(Callback):
     "In a notebook, a panel with curves, sounds and a Stop button"
-    def __init__(self, floors, stopping, curves, stop, share=.006): # Callbacks whose findings are shown, and the part of the time that drawing may take
+    # Callbacks whose findings are shown, and the part of the time that drawing may take
+    def __init__(self, floors, stopping, curves, stop, share=.006):
         self.floors, self.stopping, self.curves, self.stop, self.share = floors, stopping, curves, stop, share
         self.panel, self.source, self.broken, self.drawn, self.looked, self.told = None, None, False, 0., 0., 0.
 
     def before_fit(self, trainer):
-        self.start, self.first, self.per_epoch = time.perf_counter(), trainer.step, len(trainer.train_set.batches(trainer.config.batch_size))
+        self.start, self.first, self.per_epoch = (time.perf_counter(), trainer.step,
+                                                  len(trainer.train_set.batches(trainer.config.batch_size)))
         self.attempt(self.open_panel, trainer)
 
     def after_batch(self, trainer): self.look(trainer)
@@ -947,7 +1105,8 @@ class Live(Callback):
     def after_epoch(self, trainer):
         if not trainer.epoch: self.start = time.perf_counter()
         self.attempt(self.tell, trainer)
-        if self.source is None or self.drawn <= self.share*(time.perf_counter() - self.start): self.attempt(self.draw, trainer)
+        if self.source is None or self.drawn <= self.share*(time.perf_counter() - self.start):
+            self.attempt(self.draw, trainer)
 
     def cleanup(self, trainer):
         self.attempt(self.end, trainer, sys.exc_info()[1])
@@ -1009,13 +1168,20 @@ def state_of(self:Live, trainer, # Whose numbers they are
             ) -> RunState:
     "What is known of the run"
     row, config, done = trainer.history[-1] if trainer.history else {}, trainer.config, trainer.step - self.first
-    steps, gpu, frames, _, mse, error = config.epochs*self.per_epoch, trainer.device.type == 'cuda', *trainer.sums[:4].tolist()
+    steps, gpu, frames, _, mse, error = (config.epochs*self.per_epoch, trainer.device.type == 'cuda',
+                                         *trainer.sums[:4].tolist())
     shown = {name: row[name] for name in ('valid_snr_db', 'explained_variance') if row}
-    return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps, seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
+    return RunState(epoch=trainer.epoch, epochs=config.epochs, step=trainer.step, steps=steps,
+                    seconds_left=(time.perf_counter() - self.start)/done*(steps - trainer.step) if done > 0 else None,
                     learning_rate=trainer.optimizer.param_groups[0]['lr'], **shown,
-                    train_snr_db=snr_db(error/frames, mse/frames, config.loss) if frames else row.get('train_snr_db', math.nan),
-                    linear=self.floors.linear, linear_name=self.floors.linear_name, floor=self.floors.pca, floor_name=self.floors.name,
-                    best_epoch=self.stopping.best_epoch, memory=(torch.cuda.max_memory_allocated(trainer.device), torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None, skipped=trainer.skipped, ended=ended)
+                    train_snr_db=snr_db(error/frames, mse/frames, config.loss) if frames
+                    else row.get('train_snr_db', math.nan),
+                    linear=self.floors.linear, linear_name=self.floors.linear_name, floor=self.floors.pca,
+                    floor_name=self.floors.name,
+                    best_epoch=self.stopping.best_epoch,
+                    memory=(torch.cuda.max_memory_allocated(trainer.device),
+                            torch.cuda.get_device_properties(trainer.device).total_memory) if gpu else None,
+                    skipped=trainer.skipped, ended=ended)
 
 # %% ../nbs/04_training.ipynb #a49e5dd8
 @patch
@@ -1035,7 +1201,8 @@ def sounds(self:Live, trainer, # Whose model is heard
     if new:
         self.source = clips['denoised']
         moments, whole = trainer.__dict__.get('moments'), trainer.whole
-        floor = pca_floor((whole[i] for i in range(0, len(whole), -(-len(whole)//100))) if moments is None else moments, trainer.model.config.latent_size, trainer.framing)
+        floor = pca_floor((whole[i] for i in range(0, len(whole), -(-len(whole)//100))) if moments is None else moments,
+                          trainer.model.config.latent_size, trainer.framing)
         clips[self.floors.name] = floor(self.source)
     clips['model'] = trainer.evaluated.reconstruct(self.source)
     return {name: sound_bytes(samples, rate) for name, samples in clips.items()}
@@ -1048,18 +1215,25 @@ def _held_out_clip(trainer):
     samples = data[middle]
     part = loudest(samples, rate)
     clean = samples[part]
-    try: raw = load_audio(Path(trainer.corpus.settings['data_dir'])/trainer.corpus.recordings[recording].file, rate)[start:][part]
+    try:
+        raw = load_audio(Path(trainer.corpus.settings['data_dir'])/trainer.corpus.recordings[recording].file,
+                         rate)[start:][part]
     except (SpeechAEError, OSError, KeyError): return dict(denoised=clean)
-    return dict(original=raw*np.sqrt(np.mean(clean**2)/max(np.mean(raw**2), 1e-12)), denoised=clean) if len(raw) == len(clean) else dict(denoised=clean)
+    return dict(original=raw*np.sqrt(np.mean(clean**2)/max(np.mean(raw**2), 1e-12)),
+                denoised=clean) if len(raw) == len(clean) else dict(denoised=clean)
 
 @patch
 def end(self:Live, trainer, # Whose run has ended
         error): # That ends the run; None if there is none
     "The last words, curves and sound"
-    ended = trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error, SpeechAEError) else f'ended by {type(error).__name__}'
-    if isinstance(error, Interrupted): ended += f", or in Python: train(output_dir={os.fspath(trainer.config.output_dir)!r}, resume='auto')"
+    ended = trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error,
+            SpeechAEError) else f'ended by {type(error).__name__}'
+    if isinstance(error, Interrupted):
+        ended += f", or in Python: train(output_dir={os.fspath(trainer.config.output_dir)!r}, resume='auto')"
     self.tell(trainer, ended)
-    if self.curves.picture: self.panel.update(picture=small_png(self.curves.picture), sounds=self.sounds(trainer) if error is None else None)
+    if self.curves.picture:
+        self.panel.update(picture=small_png(self.curves.picture),
+                          sounds=self.sounds(trainer) if error is None else None)
 
 # %% ../nbs/04_training.ipynb #ae8adb7d
 @patch
@@ -1076,7 +1250,8 @@ def _repr_html_(self:Trainer):
 class Report(Callback):
     "At the end of a run: report.json, report.md, example.wav, and the table on the screen"
     state = ('start',)
-    def __init__(self, floors, stopping, history): self.floors, self.stopping, self.timing, self.start = floors, stopping, history, None
+    def __init__(self, floors, stopping, history):
+        self.floors, self.stopping, self.timing, self.start = floors, stopping, history, None
 
     def before_steps(self, trainer):
         if trainer.started and not trainer.step: self.start = measure(trainer.evaluated.reconstruct, trainer.valid_set)
@@ -1084,19 +1259,29 @@ class Report(Callback):
     def after_fit(self, trainer):
         folder = trainer.config.run_dir
         model = load_pretrained(folder).to(trainer.device)
-        train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, crop_frames=_LONGEST, framing=model.framing) for split in ('train', 'valid'))
+        train, valid = (AudioDataset(trainer.corpus, trainer.recordings, split, crop_frames=_LONGEST,
+                                     framing=model.framing) for split in ('train', 'valid'))
         best = next(row for row in trainer.history if row['epoch'] == self.stopping.best_epoch)
         example = save_examples(folder, model, valid)
-        report = dict(quality=quality_table(model, train, valid, self.start), verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca, self.floors.name),
-                      split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings), best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done', left_out=trainer.skipped,
-                      floor=self.floors.pca, linear=self.floors.linear, parameters=count_parameters(model), seconds=round(sum(row['seconds'] for row in self.timing.times)),
-                      example=example, environment=environment(trainer.device), config=asdict(trainer.config), history=trainer.history)
+        report = dict(quality=quality_table(model, train, valid, self.start),
+                      verdict=verdict(best['explained_variance'], best['latent_std'], best['step'], self.floors.pca,
+                                      self.floors.name),
+                      split=describe_split(trainer.recordings), findings=len(trainer.corpus.findings),
+                      best_epoch=self.stopping.best_epoch, stopped=trainer.stop or 'all epochs done',
+                      left_out=trainer.skipped,
+                      floor=self.floors.pca, linear=self.floors.linear, parameters=count_parameters(model),
+                      seconds=round(sum(row['seconds'] for row in self.timing.times)),
+                      example=example, environment=environment(trainer.device), config=asdict(trainer.config),
+                      history=trainer.history)
         write_report(folder, report)
         print(f'\n{short_report(report)}')
-        for what, name in ('curves', 'curves.png'), ('listen', 'example.wav'), ('original', 'example_original.wav'), ('model', 'model'), ('report', 'report.md'): print(f'{what}: {show_path(folder/name)}')
+        for what, name in ('curves', 'curves.png'), ('listen', 'example.wav'), ('original',
+                'example_original.wav'), ('model', 'model'), ('report', 'report.md'):
+            print(f'{what}: {show_path(folder/name)}')
 
 # %% ../nbs/04_training.ipynb #10dacf50
-_NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL') if hasattr(errno, name)}
+_NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL')
+             if hasattr(errno, name)}
 
 class RunLock(Callback):
     "Keeps other processes out of a run folder until the run has ended"
@@ -1110,13 +1295,18 @@ class RunLock(Callback):
         from filelock import FileLock, Timeout
         if str(self.path.absolute()) in self.held and self.path.exists(): return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        soft = dict(fallback_to_soft=False) if 'fallback_to_soft' in inspect.signature(FileLock.__init__).parameters else {}  # such a lock would outlive a killed process
+        # such a lock would outlive a killed process
+        soft = (dict(fallback_to_soft=False) if 'fallback_to_soft' in inspect.signature(FileLock.__init__).parameters
+                else {})
         lock = FileLock(self.path, thread_local=False, **soft)
         try: lock.acquire(timeout=0)
-        except Timeout: raise TrainingError(f'{show_path(self.path.parent)}: another process is training there; wait until it has ended, or choose another --output_dir') from None
+        except Timeout:
+            raise TrainingError(f'{show_path(self.path.parent)}: another process is training there; wait until it has '
+                                'ended, or choose another --output_dir') from None
         except (OSError, NotImplementedError) as e:
             if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
-            print(f'warning: {show_path(self.path.parent)}: this file system has no locks; see to it that no other process trains there', flush=True)
+            print(f'warning: {show_path(self.path.parent)}: this file system has no locks; see to it that no '
+                  'other process trains there', flush=True)
             lock = None
         self.held[str(self.path.absolute())] = lock
 
@@ -1139,7 +1329,8 @@ class RunLock(Callback):
 def _remove_stale(folder):
     "Remove temporary files of writers that were killed"
     for path in (*folder.glob('.tmp-*'), *(folder/'model').glob('.tmp-*')):
-        if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file(): path.unlink()
+        if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
+            path.unlink()
 
 # %% ../nbs/04_training.ipynb #df8d1487
 def make_callbacks(config:TrainConfig, # Complete
@@ -1151,11 +1342,13 @@ def make_callbacks(config:TrainConfig, # Complete
     stop = StopOnSignal(checkpoints)
     if not ranks.first: return [floors, stopping, Estimate(), stop]
     watch = Live(floors, stopping, curves, stop) if IN_NOTEBOOK and ranks.world == 1 else Progress(floors)
-    return [RunLock(config.run_dir), floors, stopping, history, checkpoints, CollapseAlarm(), LeftOut(), curves, Estimate(), watch, stop, Report(floors, stopping, history)]
+    return [RunLock(config.run_dir), floors, stopping, history, checkpoints, CollapseAlarm(), LeftOut(), curves,
+            Estimate(), watch, stop, Report(floors, stopping, history)]
 
 def _sample_folder():
     "Where the sample corpus belongs: data/raw, unless that holds something else"
-    return next(folder for folder in (Path('data/raw'), Path('data/sample')) if can_hold_sample_corpus(folder) or folder.name == 'sample')
+    return next(folder for folder in (Path('data/raw'), Path('data/sample')) if can_hold_sample_corpus(folder)
+                or folder.name == 'sample')
 
 def _find_data(config):
     "The corpus folder; the sample corpus is made first if that is asked for"
@@ -1165,30 +1358,41 @@ def _find_data(config):
 def _open_corpus(config, data_dir, ranks):
     "The prepared corpus; the first process prepares what is missing and says so, before the others look"
     if not ranks.first: ranks.barrier()
-    corpus = prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files, max_bad=config.max_bad, cache_dir=config.cache_dir)
+    corpus = prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files,
+                            max_bad=config.max_bad, cache_dir=config.cache_dir)
     if ranks.first: ranks.barrier()
     ranks.barrier()  # on several machines, each may have to prepare for itself
     mine = _split_digest(corpus.recordings)
-    if ranks.any(mine != ranks.from_first(mine)): raise TrainingError(f'{show_path(data_dir)}: the processes of this run do not see the same recordings; give all of them the same folder')
+    if ranks.any(mine != ranks.from_first(mine)):
+        raise TrainingError(f'{show_path(data_dir)}: the processes of this run do not see the same recordings; give '
+                            'all of them the same folder')
     return corpus
 
 # %% ../nbs/04_training.ipynb #a8468361
 def _check_run_folder(folder, data_dir):
     "Raise `TrainingError` unless a new run can be kept in `folder`"
-    if (folder/'config.json').exists(): raise TrainingError(f'{show_path(folder)}: already contains a run; add --resume to continue it, or choose another --output_dir')
-    if folder.resolve().is_relative_to(data_dir.resolve()): raise TrainingError(f'{show_path(folder)}: the run folder cannot lie inside the corpus; choose another --output_dir')
+    if (folder/'config.json').exists():
+        raise TrainingError(f'{show_path(folder)}: already contains a run; add --resume to continue it, or choose '
+                            'another --output_dir')
+    if folder.resolve().is_relative_to(data_dir.resolve()):
+        raise TrainingError(f'{show_path(folder)}: the run folder cannot lie inside the corpus; choose another '
+                            '--output_dir')
     parent = next(p for p in [folder, *folder.absolute().parents] if p.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK)): raise TrainingError(f'{show_path(folder)}: cannot be written to; choose another --output_dir')
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise TrainingError(f'{show_path(folder)}: cannot be written to; choose another --output_dir')
 
 def _save_config(config, data_dir, new=False):
     "Write config.json with absolute paths; if it is to be `new`, `TrainingError` if there is one"
     path = config.run_dir/'config.json'
-    saved = asdict(config) | dict(data_dir=os.path.abspath(data_dir), cache_dir=config.cache_dir and os.path.abspath(config.cache_dir))
+    saved = asdict(config) | dict(data_dir=os.path.abspath(data_dir),
+                                  cache_dir=config.cache_dir and os.path.abspath(config.cache_dir))
     if not new: return write_json(path, saved)
     temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}.json')
     write_json(temporary, saved)
     try: os.link(temporary, path)
-    except FileExistsError: raise TrainingError(f'{show_path(path.parent)}: another run has just begun there; choose another --output_dir') from None
+    except FileExistsError:
+        raise TrainingError(f'{show_path(path.parent)}: another run has just begun there; choose another '
+                            '--output_dir') from None
     except OSError: os.replace(temporary, path)  # a disk without links
     finally: temporary.unlink(missing_ok=True)
 
@@ -1240,7 +1444,8 @@ def choose_threads() -> int: # Number of threads PyTorch now uses
     return torch.get_num_threads()
 
 # %% ../nbs/04_training.ipynb #34ba0af2
-MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'data_dir', 'cache_dir', 'output_dir')
+MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'data_dir', 'cache_dir',
+              'output_dir')
 
 def place(state) -> tuple[int, int]: # (epochs in the history, steps)
     "How far a run has come: of two places, the larger is later"
@@ -1249,23 +1454,29 @@ def place(state) -> tuple[int, int]: # (epochs in the history, steps)
 def newest_checkpoint(folder, # Run folder
                      ) -> tuple[Path, dict]: # The file and its state; (None, None) if there is no checkpoint yet
     "The intact checkpoint that has come furthest; `TrainingError` if all are damaged"
-    found, paths = [], sorted((p for p in Path(folder).glob('*.pt') if not p.name.startswith('.')), key=lambda p: (p.name != 'last.pt', p.name != 'best.pt'))
+    found, paths = [], sorted((p for p in Path(folder).glob('*.pt') if not p.name.startswith('.')),
+                              key=lambda p: (p.name != 'last.pt', p.name != 'best.pt'))
     for path in paths:
-        if found and path.name != 'best.pt' and found[0][0].name == 'last.pt': break  # of the others, only best.pt can be ahead of it
+        if found and path.name != 'best.pt' and found[0][0].name == 'last.pt':
+            break  # of the others, only best.pt can be ahead of it
         try: found.append((path, load_checkpoint(path)))
         except TrainingError as e: print(f'warning: passed over {e}', flush=True)
         found = sorted(found, key=lambda pair: place(pair[1]), reverse=True)[:1]
-    if paths and not found: raise TrainingError(f'{show_path(folder)}: no intact checkpoint to resume from; start anew with another --output_dir')
+    if paths and not found:
+        raise TrainingError(f'{show_path(folder)}: no intact checkpoint to resume from; start anew with another '
+                            '--output_dir')
     return found[0] if found else (None, None)
 
 # %% ../nbs/04_training.ipynb #3b727966
 def read_config(values, # What was read from JSON or a checkpoint
                 name, # What to call it in messages
                ) -> TrainConfig:
-    "The settings of a run from outside; `TrainingError` names the field that is unknown, of a wrong type or not allowed, what was found and what is allowed"
+    """The settings of a run from outside; `TrainingError` names the field that is unknown, of a wrong type or not
+    allowed, what was found and what is allowed"""
     config = check_fields(values, TrainConfig, {}, name, TrainingError)
     if 'data_dir' not in values: raise TrainingError(f'{name}: not the settings of a run (data_dir is missing)')
-    if 'precision' not in values: config = replace(config, precision='float32')  # what runs did before there was a choice
+    if 'precision' not in values:
+        config = replace(config, precision='float32')  # what runs did before there was a choice
     try: check_config(config)
     except SpeechAEError as e: raise TrainingError(f'{name}: {e}') from None
     return config
@@ -1282,22 +1493,35 @@ def _resumed_config(config, given, saved, folder):
     for name in given:
         value = getattr(config, name)
         if (name, value) == ('precision', 'auto'): continue  # as it was
-        if name not in MAY_DIFFER and value != saved[name]: raise TrainingError(f'--{name} {value}: the run in {show_path(folder)} has {saved[name]}; only {", ".join(MAY_DIFFER[:6])} may differ on --resume')
+        if name not in MAY_DIFFER and value != saved[name]:
+            raise TrainingError(f'--{name} {value}: the run in {show_path(folder)} has {saved[name]}; only '
+                                f'{", ".join(MAY_DIFFER[:6])} may differ on --resume')
     changes = {name: getattr(config, name) for name in given if name in MAY_DIFFER}
     return TrainConfig(**saved | changes | dict(output_dir=os.fspath(folder)))
 
 def _saved_split(folder, corpus):
-    "The corpus's recordings with the split that the run began with; `TrainingError` if they are not the same recordings"
+    """The corpus's recordings with the split that the run began with; `TrainingError` if they are not the same
+    recordings"""
     try: splits = {(row['file'], row['sha256']): row['split'] for row in read_rows(folder/'split.csv')}
-    except FileNotFoundError: raise TrainingError(f'{show_path(folder)}/split.csv: missing; without it the validation recordings of the run are unknown') from None
-    except (KeyError, csv.Error, ValueError) as e: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run ({type(e).__name__}: {e})') from None
-    if set(splits.values()) != {'train', 'valid'}: raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run (split must be train or valid, found {", ".join(sorted(repr(s)[:20] for s in set(splits.values()))[:4]) or "nothing"})')
+    except FileNotFoundError:
+        raise TrainingError(f'{show_path(folder)}/split.csv: missing; without it the validation recordings of the '
+                            'run are unknown') from None
+    except (KeyError, csv.Error, ValueError) as e:
+        raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run '
+                            f'({type(e).__name__}: {e})') from None
+    if set(splits.values()) != {'train', 'valid'}:
+        raise TrainingError(f'{show_path(folder)}/split.csv: not the split of a run (split must be train or valid, '
+                            f'found {", ".join(sorted(repr(s)[:20] for s in set(splits.values()))[:4]) or "nothing"})')
     changed = {(r.file, r.sha256) for r in corpus.recordings} ^ splits.keys()
-    if changed: raise TrainingError(f'{show_path(corpus.settings["data_dir"])}: {len({file for file, _ in changed})} recordings were added, removed or changed since the run began, such as {show_path(min(changed)[0])}; restore them or start a new run')
+    if changed:
+        raise TrainingError(f'{show_path(corpus.settings["data_dir"])}: {len({file for file, _ in changed})} '
+                            'recordings were added, removed or changed since the run began, such as '
+                            f'{show_path(min(changed)[0])}; restore them or start a new run')
     return [replace(r, split=splits[r.file, r.sha256]) for r in corpus.recordings]
 
 # %% ../nbs/04_training.ipynb #ffcd86c4
-_OF_A_PLACE = ('history.csv', 'timing.csv', 'curves.png', 'report.json', 'report.md', 'example.wav', 'example_original.wav')
+_OF_A_PLACE = ('history.csv', 'timing.csv', 'curves.png', 'report.json', 'report.md', 'example.wav',
+               'example_original.wav')
 
 def _later_files(folder:Path, trainer:Trainer) -> list[Path]:
     "Checkpoints of the run folder, and batches that were left out, from after the trainer's place in the run"
@@ -1316,14 +1540,16 @@ def _set_aside(folder:Path, # Run folder
     "Move what came later to a folder of its own, and let last.pt be where the run goes on"
     aside = next(aside for n in itertools.count(1) if not (aside := folder/f'set_aside_{n}').exists())
     aside.mkdir()
-    first = [p for p in later if p.name != 'last.pt'] + [p for p in folder.glob('nonfinite_step_*.json') if int('0' + re.sub(r'\D', '', p.name)) > trainer.step]
+    first = [p for p in later if p.name != 'last.pt'] + [p for p in folder.glob('nonfinite_step_*.json')
+                                                         if int('0' + re.sub(r'\D', '', p.name)) > trainer.step]
     for p in first: os.rename(p, aside/p.name)
     if folder/'last.pt' in later:
         link_file(folder/'last.pt', aside/'last.pt')
         link_file(path, folder/'last.pt')
     for name in _OF_A_PLACE + (('model', 'evaluation') if with_model else ()):
         if (folder/name).exists(): os.rename(folder/name, aside/name)
-    print(f'set aside in {aside.name}, since the run continues from step {trainer.step}: {", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
+    print(f'set aside in {aside.name}, since the run continues from step {trainer.step}: '
+          f'{", ".join(sorted(p.name for p in aside.iterdir()))}', flush=True)
 
 # %% ../nbs/04_training.ipynb #7ba3196d
 def _restore_best(folder:Path, # Run folder
@@ -1332,12 +1558,16 @@ def _restore_best(folder:Path, # Run folder
                  checkpoints:Checkpoints):
     "Make model/ and best.pt agree with the epoch that the run takes for its best, or the other way round"
     stopping, names = checkpoints.stopping, ('best.pt', f'checkpoint_epoch_{checkpoints.stopping.best_epoch:03}.pt')
-    for source in (folder/'best.pt', path, *(p for name in names for p in sorted([*folder.glob(name), *folder.glob(f'set_aside_*/{name}')]))):
+    for source in (folder/'best.pt', path, *(p for name in names
+                                             for p in sorted([*folder.glob(name),
+                                                              *folder.glob(f'set_aside_*/{name}')]))):
         try: state = load_checkpoint(source)
         except TrainingError: continue
         weights = state.get('average') or state['model']
         digest = weights_digest(weights)
-        if digest != checkpoints.best_model and (checkpoints.best_model or state['epoch'] != stopping.best_epoch or state['batches_done']): continue  # format 1 had no checksum
+        if digest != checkpoints.best_model and (checkpoints.best_model or state['epoch'] != stopping.best_epoch
+                                                 or state['batches_done']):
+            continue  # format 1 had no checksum
         model = copy.deepcopy(trainer.model).cpu()
         model.load_state_dict(weights)
         _save_model(model, folder/'model')
@@ -1348,7 +1578,8 @@ def _restore_best(folder:Path, # Run folder
     else:
         stopping.best, stopping.best_epoch = trainer.history[-1]['valid_loss'], trainer.epoch
         checkpoints.save_best(trainer)
-    print(f'the best model until step {trainer.step} is missing; {"the next epoch" if trainer.batches_done else f"epoch {trainer.epoch}"} takes its place', flush=True)
+    print(f'the best model until step {trainer.step} is missing; '
+          f'{"the next epoch" if trainer.batches_done else f"epoch {trainer.epoch}"} takes its place', flush=True)
 
 # %% ../nbs/04_training.ipynb #16e41fd7
 def _settle(path:Path, # The checkpoint that the run goes on from
@@ -1358,12 +1589,14 @@ def _settle(path:Path, # The checkpoint that the run goes on from
     checkpoints, history = by_kind[Checkpoints], by_kind[History]
     later, wrong = _later_files(folder, trainer), model_digest(folder/'model') != checkpoints.best_model
     itself_best = checkpoints.stopping.best_epoch == trainer.epoch and not trainer.batches_done
-    if later or (wrong and checkpoints.best_model and not itself_best and (folder/'model').exists()): _set_aside(folder, later, path, trainer, wrong)
+    if later or (wrong and checkpoints.best_model and not itself_best and (folder/'model').exists()):
+        _set_aside(folder, later, path, trainer, wrong)
     if path.resolve() != (folder/'last.pt').resolve(): link_file(path, folder/'last.pt')
     if not trainer.history: return
     if wrong: _restore_best(folder, path, trainer, checkpoints)
     history.write(trainer)
-    if not trainer.batches_done and trainer.epoch and not (folder/f'checkpoint_epoch_{trainer.epoch:03}.pt').exists(): checkpoints.keep_newest(trainer)
+    if not trainer.batches_done and trainer.epoch and not (folder/f'checkpoint_epoch_{trainer.epoch:03}.pt').exists():
+        checkpoints.keep_newest(trainer)
 
 # %% ../nbs/04_training.ipynb #27baf8a5
 def resume_run(config:TrainConfig, # What the user gave; the rest is read from the run
@@ -1378,9 +1611,11 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     folder = complete_config(config).run_dir if checkpoint == 'auto' or config.output_dir else Path(checkpoint).parent
     config = complete_config(_resumed_config(config, given, _saved_config(folder), folder))
     with _locked(folder, ranks):
-        path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint), load_checkpoint(checkpoint))
+        path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint),
+                load_checkpoint(checkpoint))
         corpus = _open_corpus(config, config.data_dir, ranks)
-        return _go_on(config, corpus, model_config, ranks, path, state) if state else _begin_again(config, corpus, model_config, ranks)
+        return _go_on(config, corpus, model_config, ranks, path, state) if state else _begin_again(config, corpus,
+                model_config, ranks)
 
 def _begin_again(config, corpus, model_config, ranks):
     "A run that has settings and nothing else"
@@ -1391,9 +1626,12 @@ def _begin_again(config, corpus, model_config, ranks):
 def _go_on(config, corpus, model_config, ranks, path, state):
     "A trainer that has loaded a checkpoint, in a run folder that agrees with it"
     folder, saved = config.run_dir, _saved_config(config.run_dir)
-    other = show_difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER} for settings in (asdict(read_config(state.get('config'), show_path(path))), saved)))
+    other = show_difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER}
+                              for settings in (asdict(read_config(state.get('config'), show_path(path))), saved)))
     if other: raise TrainingError(f'{show_path(path)}: of another run than the one in {show_path(folder)}: {other}')
-    trainer = Trainer(config, corpus, _saved_split(folder, corpus), model_config, make_callbacks(config, ranks), ranks, input_scale=1.)  # the checkpoint has the right one
+    # the checkpoint has the right one
+    trainer = Trainer(config, corpus, _saved_split(folder, corpus), model_config, make_callbacks(config, ranks), ranks,
+                      input_scale=1.)
     try: trainer.load_state_dict(state)
     except TrainingError as e: raise TrainingError(f'{show_path(path)}: {e}') from None
     if ranks.first:  # only now: a resume that is refused changes nothing
@@ -1408,11 +1646,15 @@ def _go_on(config, corpus, model_config, ranks, path, state):
 def _train_in_processes(settings, given, resume, processes):
     "Run the training command in several processes; the trainer at its end, or `Interrupted`"
     config = TrainConfig(**settings)
-    folder = Path(resume).parent if resume not in (None, 'auto') and not config.output_dir else complete_config(config).run_dir
-    words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume else [])
+    folder = (Path(resume).parent if resume not in (None, 'auto') and not config.output_dir
+              else complete_config(config).run_dir)
+    words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume
+            else [])
     try: launch(words, processes, ('-m', 'speech_ae.training'))
     except DistributedError as e:
-        if e.status in (130, 138, 143): raise Interrupted(f'{e}; saved, continue with --resume' if (folder/'last.pt').exists() else f'{e}; run the same command again to continue', e.status) from None
+        if e.status in (130, 138, 143):
+            raise Interrupted(f'{e}; saved, continue with --resume' if (folder/'last.pt').exists()
+                              else f'{e}; run the same command again to continue', e.status) from None
         raise
     if is_cli(train): return None
     trainer = resume_run(TrainConfig(output_dir=os.fspath(folder)))
@@ -1429,18 +1671,22 @@ def train(
     learning_rate:float=0.001, # Initial learning rate of Adam
     device:Param('Device; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
-    preset:Param('Model: classic, the LSTM autoencoder; streaming, the same in one direction; or a transform-coding model', str, choices=list(PRESETS))='classic',
+    preset:Param('Model: classic, the LSTM autoencoder; streaming, the same in one direction; or a '
+                 'transform-coding model', str, choices=list(PRESETS))='classic',
     latent_size:int=None, # Latent size (default: that of the preset, 100)
     hidden_size:int=None, # Width of the LSTMs in each direction (default: that of the preset, 256)
     n_layers:int=None, # LSTM layers in encoder and decoder (default: that of the preset, 2)
     init:Param('Initialization (default: switched for classic, mdct for streaming)', str, choices=list(INITS))=None,
-    loss:Param('Domain of the reconstruction loss: overlap-added waveforms or single frames', str, choices=['waveform', 'frames'])='waveform',
+    loss:Param('Domain of the reconstruction loss: overlap-added waveforms or single frames', str,
+               choices=['waveform', 'frames'])='waveform',
     latent_weight:float=1e-4, # Weight of the latent L2 penalty
-    spectral_weight:float=None, # Weight of the mel loudness loss (default: 2; 30 with --init filled; 0 with --init random or --loss frames)
+    # Weight of the mel loudness loss (default: 2; 30 with --init filled; 0 with --init random or --loss frames)
+    spectral_weight:float=None,
     dropout:float=None, # Dropout rate (default: 0.2 with --init random, else 0)
     ema_decay:float=None, # Decay per step of the exponential moving average of the weights; 0 disables it (default: 0.98; 0 with --init random)
     crop_frames:int=150, # Length of a training crop in frames, 100.2 per second; 0 uses whole recordings
-    precision:Param('Precision of the LSTMs in training; auto uses bfloat16 with --init random if the hardware supports it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
+    precision:Param('Precision of the LSTMs in training; auto uses bfloat16 with --init random if the hardware '
+                    'supports it', str, choices=['auto', 'float32', 'bfloat16'])='auto',
     patience:int=15, # Early stopping: epochs without a better validation loss; 0 disables it
     seed:int=42, # Random seed
     denoise:Param('Noise suppression before training', str, choices=list(DENOISE_METHODS))='wiener',
@@ -1450,18 +1696,23 @@ def train(
     keep_checkpoints:int=5, # Number of checkpoints to keep, one every five epochs; 0 keeps all
     max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    resume:Param('Continue the run in the run folder, from its newest checkpoint or from this one', str, nargs='?', const='auto')=None,
+    resume:Param('Continue the run in the run folder, from its newest checkpoint or from this one', str, nargs='?',
+                 const='auto')=None,
     gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
 ):
-    "Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run folder"
+    """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
+    folder"""
     settings = {name: value for name, value in locals().items() if name not in ('resume', 'gpus')}
-    if is_cli(train): given = [name for name in settings if any(word[2:] and word.startswith('--') and name.startswith(word[2:].split('=')[0]) for word in sys.argv[1:])]
+    if is_cli(train):
+        given = [name for name in settings if any(word[2:] and word.startswith('--')
+                                                  and name.startswith(word[2:].split('=')[0]) for word in sys.argv[1:])]
     else: given = [f.name for f in fields(TrainConfig) if settings[f.name] != f.default]
     with command(train):
         if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
         if gpus and gpus > 1: trainer = _train_in_processes(settings, given, resume, gpus)
         else:
             with explain_errors(), Ranks.join(pick_device(device).type).working() as ranks:
-                trainer = resume_run(TrainConfig(**settings), resume, given=given, ranks=ranks) if resume else start_run(TrainConfig(**settings), ranks=ranks)
+                trainer = resume_run(TrainConfig(**settings), resume, given=given,
+                                     ranks=ranks) if resume else start_run(TrainConfig(**settings), ranks=ranks)
                 trainer.fit()
     return None if is_cli(train) else trainer

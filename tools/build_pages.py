@@ -32,7 +32,8 @@ main pre {{ padding: 0.5rem; margin: 0.5rem 0 }} .sourceCode pre {{ background: 
 def markdown(text, pages, seen, here=''):
     "Markdown as HTML, with Pandoc's ids, and links to notebooks turned into links to pages"
     from nbconvert.filters.markdown_mistune import markdown2html_mistune
-    text = re.sub(r'\[([^\]\n]*)\]\(([^)\s]*)\)\{([^}\n]*)\}', r'<a href="\2" \3>\1</a>', text)   # a link with attributes, as Pandoc knows it
+    # a link with attributes, as Pandoc knows it
+    text = re.sub(r'\[([^\]\n]*)\]\(([^)\s]*)\)\{([^}\n]*)\}', r'<a href="\2" \3>\1</a>', text)
     text = re.sub(r'^:::.*$', '', text, flags=re.MULTILINE)
     made = markdown2html_mistune(text)
     def heading(match):
@@ -49,10 +50,13 @@ def markdown(text, pages, seen, here=''):
 def output(out, pages, seen, here, bare):
     "An output with the classes that Quarto gives it; `bare` without a frame, as after `#| output: asis`"
     data = {kind: text if isinstance(text, str) else ''.join(text) for kind, text in out.get('data', {}).items()}
-    if out['output_type'] == 'stream': return f'<div class="cell-output cell-output-{out["name"]}"><pre><code>{html.escape("".join(out["text"]))}</code></pre></div>'
+    if out['output_type'] == 'stream':
+        return ('<div class="cell-output '
+                f'cell-output-{out["name"]}"><pre><code>{html.escape("".join(out["text"]))}</code></pre></div>')
     if 'text/html' in data: inside = data['text/html']
     elif 'text/markdown' in data: inside = markdown(data['text/markdown'], pages, seen, here)
-    elif kind := next((kind for kind in data if kind.startswith('image/') and kind != 'image/svg+xml'), None): inside = f'<p><img alt="" src="data:{kind};base64,{data[kind].strip()}"></p>'
+    elif kind := next((kind for kind in data if kind.startswith('image/') and kind != 'image/svg+xml'), None):
+        inside = f'<p><img alt="" src="data:{kind};base64,{data[kind].strip()}"></p>'
     elif 'image/svg+xml' in data: inside = data['image/svg+xml']
     else: inside = f'<pre><code>{html.escape(data.get("text/plain", ""))}</code></pre>'
     return inside if bare else f'<div class="cell-output cell-output-display">{inside}</div>'
@@ -64,43 +68,63 @@ def code(cell, pages, seen, here):
     options = dict(match.groups() for line in lines if (match := re.match(r'#\|\s*([\w-]+):\s*(.*)', line)))
     if options.get('include') == 'false': return ''
     source = '\n'.join(line for line in lines if not line.startswith('#|')).strip()
-    shown = f'<div class="sourceCode">{Highlight2HTML()(source, language="ipython3")}</div>' if source and options.get('echo') != 'false' else ''
-    outputs = '' if options.get('output') == 'false' else ''.join(output(out, pages, seen, here, options.get('output') == 'asis') for out in cell.get('outputs', []))
+    shown = (f'<div class="sourceCode">{Highlight2HTML()(source, language="ipython3")}</div>' if source
+             and options.get('echo') != 'false' else '')
+    outputs = '' if options.get('output') == 'false' else ''.join(output(out, pages, seen, here,
+            options.get('output') == 'asis') for out in cell.get('outputs', []))
     return f'<div class="cell">{shown}{outputs}</div>' if shown or outputs else ''
 
 def sidebar(contents, titles, pages, here):
     "The navigation as a list"
     rows = []
     for item in contents:
-        if isinstance(item, dict) and 'section' in item: rows.append(f'<li><b>{item["section"]}</b>{sidebar(item["contents"], titles, pages, here)}</li>'); continue
+        if isinstance(item, dict) and 'section' in item:
+            rows.append(f'<li><b>{item["section"]}</b>{sidebar(item["contents"], titles, pages, here)}</li>')
+            continue
         name, text = (item['href'], item['text']) if isinstance(item, dict) else (item, titles.get(item, item))
         rows.append(f'<li><a href="{os.path.relpath(pages[name], os.path.dirname(here) or ".")}"{" aria-current=page" if name == here else ""}>{html.escape(text)}</a></li>')
     return f'<ul>{"".join(rows)}</ul>'
 
 def flat(contents):
     "Names of notebooks in the order of the sidebar"
-    for item in contents: yield from flat(item['contents']) if isinstance(item, dict) and 'section' in item else [item['href'] if isinstance(item, dict) else item]
+    for item in contents:
+        yield from flat(item['contents']) if isinstance(item,
+                                                        dict) and 'section' in item else [item['href']
+                if isinstance(item, dict) else item]
 
 def build(processed, folder):
     "Write a page for each processed notebook; returns their paths"
     from pygments.formatters import HtmlFormatter
     website = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']
-    notebooks = {path.relative_to(processed).as_posix(): json.loads(path.read_text(encoding='utf-8')) for path in sorted(processed.rglob('*.ipynb'))}
-    heads = {name: yaml.safe_load(''.join(notebook['cells'][0]['source']).strip().strip('-')) for name, notebook in notebooks.items()}
+    notebooks = {path.relative_to(processed).as_posix(): json.loads(path.read_text(encoding='utf-8'))
+                 for path in sorted(processed.rglob('*.ipynb'))}
+    heads = {name: yaml.safe_load(''.join(notebook['cells'][0]['source']).strip().strip('-')) for name,
+             notebook in notebooks.items()}
     pages = {name: os.path.join(os.path.dirname(name), head['output-file']) for name, head in heads.items()}
-    if wrong := [name for name in pages if pages[name] != page(name)]: sys.exit(f'nbdev gives the pages of {", ".join(wrong)} other names than tools/check_links.py takes them to have')
+    if wrong := [name for name in pages if pages[name] != page(name)]:
+        sys.exit(f'nbdev gives the pages of {", ".join(wrong)} other names than tools/check_links.py takes them '
+                 'to have')
     titles, order = {name: head['title'] for name, head in heads.items()}, list(flat(website['sidebar']['contents']))
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(root/'nbs/styles.css', folder)
     for name, notebook in notebooks.items():
         seen = {slug(titles[name]): 0}
-        parts = [markdown(''.join(cell['source']), pages, seen, name) if cell['cell_type'] == 'markdown' else code(cell, pages, seen, name) for cell in notebook['cells'][1:] if cell['source']]
+        parts = [markdown(''.join(cell['source']), pages, seen, name) if cell['cell_type'] == 'markdown'
+                 else code(cell, pages, seen, name) for cell in notebook['cells'][1:] if cell['source']]
         place = order.index(name) if name in order else None
-        beside = [(order[place + step], arrow) for step, arrow in ((-1, '← '), (1, ' →')) if place is not None and 0 <= place + step < len(order)]
-        neighbours = ''.join(f'<a href="{os.path.relpath(pages[other], os.path.dirname(name) or ".")}">{arrow if arrow[0] == "←" else ""}{html.escape(titles[other])}{arrow if arrow[0] != "←" else ""}</a>' for other, arrow in beside)
-        footer = ' · '.join(markdown(text, pages, {}, name).strip().removeprefix('<p>').removesuffix('</p>') for text in website.get('page-footer', {}).values())
-        text = FRAME.format(home='../'*name.count('/'), title=html.escape(titles[name]), description=html.escape(heads[name].get('description', '')), slug=slug(titles[name]), site=settings(root)['title'], footer=footer, neighbours=neighbours,
-                            navigation=sidebar(website['sidebar']['contents'], titles, pages, name), body='\n'.join(filter(None, parts)), colours=HtmlFormatter(style='friendly').get_style_defs('.highlight'))
+        beside = [(order[place + step], arrow) for step,
+                  arrow in ((-1, '← '), (1, ' →')) if place is not None and 0 <= place + step < len(order)]
+        neighbours = ''.join('<a '
+                             f'href="{os.path.relpath(pages[other], os.path.dirname(name) or ".")}">{arrow if arrow[0] == "←" else ""}{html.escape(titles[other])}{arrow if arrow[0] != "←" else ""}</a>'
+                             for other, arrow in beside)
+        footer = ' · '.join(markdown(text, pages, {}, name).strip().removeprefix('<p>').removesuffix('</p>')
+                            for text in website.get('page-footer', {}).values())
+        text = FRAME.format(home='../'*name.count('/'), title=html.escape(titles[name]),
+                            description=html.escape(heads[name].get('description', '')), slug=slug(titles[name]),
+                            site=settings(root)['title'], footer=footer, neighbours=neighbours,
+                            navigation=sidebar(website['sidebar']['contents'], titles, pages, name),
+                            body='\n'.join(filter(None, parts)),
+                            colours=HtmlFormatter(style='friendly').get_style_defs('.highlight'))
         (folder/pages[name]).parent.mkdir(parents=True, exist_ok=True)
         (folder/pages[name]).write_text(text, encoding='utf-8')
     return [folder/file for file in pages.values()]
@@ -111,7 +135,10 @@ def look(files, folder):
     folder.mkdir(parents=True, exist_ok=True)
     wide = []
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=os.environ.get('CHROMIUM') or shutil.which('chromium'), args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'])
+        browser = driver.chromium.launch(executable_path=os.environ.get('CHROMIUM') or shutil.which('chromium'),
+                                         args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+                                               '--disable-background-networking', '--disable-component-update',
+                                               '--disable-sync'])
         for width in 1280, 390:
             view = browser.new_page(viewport=dict(width=width, height=900))
             view.route(re.compile('^https?:'), lambda route: route.abort())   # nothing outside is asked for
@@ -125,12 +152,16 @@ def look(files, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--output', type=Path, default=root/'_proc/_pages', help='folder for the pages (default: _proc/_pages, which git ignores)')
+    parser.add_argument('--output', type=Path, default=root/'_proc/_pages',
+                        help='folder for the pages (default: _proc/_pages, which git ignores)')
     parser.add_argument('--look', type=Path, help='folder for pictures of the pages')
     parser.add_argument('--pages', nargs='*', default=[], help='pages to look at, such as framing (default: all)')
-    parser.add_argument('--processed', action='store_true', help='take the processed notebooks that are in _proc already')
+    parser.add_argument('--processed', action='store_true',
+                        help='take the processed notebooks that are in _proc already')
     args = parser.parse_args()
-    if missing := [name for name in ('nbconvert', *['playwright']*bool(args.look)) if not importlib.util.find_spec(name)]: sys.exit(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
+    if missing := [name for name in ('nbconvert', *['playwright']*bool(args.look))
+                   if not importlib.util.find_spec(name)]:
+        sys.exit(f"{' and '.join(missing)} not installed: pip install {' '.join(missing)}")
     if not args.processed:
         from nbdev.serve import proc_nbs
         os.chdir(root)
@@ -138,6 +169,7 @@ def main():
     for path in (root/'_proc').rglob('*.ipynb'): mend_notebook(path)
     files = build(root/'_proc', args.output)
     print(f'{len(files)} pages')
-    if args.look and (wide := look([file for file in files if not args.pages or file.stem in args.pages], args.look)): sys.exit('\n'.join(wide))
+    if args.look and (wide := look([file for file in files if not args.pages or file.stem in args.pages], args.look)):
+        sys.exit('\n'.join(wide))
 
 if __name__ == '__main__': main()

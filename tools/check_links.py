@@ -38,7 +38,9 @@ def headings(text):
         yield name if name not in seen else f'{name}-{seen[name]}'
         seen[name] = seen.get(name, 0) + 1
 
-def hidden(cell): return cell['cell_type'] == 'code' and re.search(r'^#\|\s*(hide|export|exporti|default_exp)\b', ''.join(cell['source']), re.MULTILINE)
+def hidden(cell):
+    return cell['cell_type'] == 'code' and re.search(r'^#\|\s*(hide|export|exporti|default_exp)\b',
+                                                     ''.join(cell['source']), re.MULTILINE)
 
 def texts(notebook):
     "(cell id, text) of all that a reader sees as Markdown or HTML"
@@ -47,7 +49,8 @@ def texts(notebook):
         elif not hidden(cell):
             for output in cell.get('outputs', []):
                 data = output.get('data', {})
-                if 'text/markdown' in data or 'text/html' in data: yield cell['id'], ''.join(data.get('text/markdown') or data['text/html'])
+                if 'text/markdown' in data or 'text/html' in data:
+                    yield cell['id'], ''.join(data.get('text/markdown') or data['text/html'])
 
 def definitions(notebook):
     "What nbdev documents with a heading: functions, classes and patched methods of exported cells, in lower case"
@@ -56,7 +59,8 @@ def definitions(notebook):
         if cell['cell_type'] != 'code' or not re.search(r'^#\|\s*exports?\b', source, re.MULTILINE): continue
         for node in ast.parse(re.sub(r'^[%!].*$', '', source, flags=re.MULTILINE)).body:
             if not isinstance(node, (ast.FunctionDef, ast.ClassDef)): continue
-            owner = node.args.args[0].annotation if any('patch' in ast.unparse(o) for o in node.decorator_list) and node.args.args else None
+            owner = node.args.args[0].annotation if any('patch' in ast.unparse(o)
+                                                        for o in node.decorator_list) and node.args.args else None
             yield f'{owner.id}.{node.name}'.lower() if isinstance(owner, ast.Name) else node.name.lower()
 
 class Tree:
@@ -64,7 +68,8 @@ class Tree:
     def __init__(self, folder):
         self.folder, self.config = folder, settings(folder)
         self.nbs = folder/self.config['nbs_path']
-        self.notebooks = {path.relative_to(self.nbs).as_posix(): json.loads(path.read_text(encoding='utf-8')) for path in notebooks(folder)}
+        self.notebooks = {path.relative_to(self.nbs).as_posix(): json.loads(path.read_text(encoding='utf-8'))
+                          for path in notebooks(folder)}
         self.pages = {}
         for name in self.notebooks: self.pages.setdefault(page(name), name)
 
@@ -83,11 +88,13 @@ class Tree:
         elif parts.netloc == 'colab.research.google.com' and parts.path.startswith('/github/'):
             if not parts.path.startswith('/github' + repository): return f'opens another repository than {ours}'
             inside = parts.path.removeprefix('/github' + repository)
-        elif parts.netloc.endswith('github.com') and parts.path.rstrip('/').endswith('/' + self.config['repo']): return f'is another repository than {ours}'
+        elif parts.netloc.endswith('github.com') and parts.path.rstrip('/').endswith('/' + self.config['repo']):
+            return f'is another repository than {ours}'
         elif link.startswith(home := self.config['doc_host'] + self.config['doc_baseurl']):
             name = parts.path.removeprefix(self.config['doc_baseurl']).strip('/') or 'index.html'
             if name not in self.pages: return f'is no page of {home}'
-            return f'#{parts.fragment} is not on that page' if parts.fragment and parts.fragment not in self.anchors(self.pages[name]) else None
+            return (f'#{parts.fragment} is not on that page' if parts.fragment
+                    and parts.fragment not in self.anchors(self.pages[name]) else None)
         else: return
         kind, _, rest = inside.partition('/')
         if kind not in ('blob', 'tree', 'raw'): return
@@ -99,17 +106,20 @@ class Tree:
         path, _, anchor = unquote(link).partition('#')
         if not path: return None if anchor in self.anchors(name) else 'is no heading of this notebook'
         path = os.path.normpath(os.path.join(os.path.dirname(name), path))
-        if path in self.notebooks: return f'#{anchor} is no heading there' if anchor and anchor not in self.anchors(path) else None
+        if path in self.notebooks:
+            return f'#{anchor} is no heading there' if anchor and anchor not in self.anchors(path) else None
         if path in self.pages: return f'is a page of the site, and no file in Jupyter: link to {self.pages[path]}'
         if not (self.nbs/path).exists(): return 'does not exist'
-        if path.startswith('..'): return f"is not on the site: write {self.config['git_url']}/blob/{self.config['branch']}/..."
+        if path.startswith('..'):
+            return f"is not on the site: write {self.config['git_url']}/blob/{self.config['branch']}/..."
 
     def in_file(self, link, path):
         "What is wrong with a link of a Markdown file"
         target, _, anchor = unquote(link).partition('#')
         found = (path.parent/target) if target else path
         if target.startswith('/') or not found.exists(): return 'does not exist'
-        if anchor and found.suffix == '.md' and anchor not in set(headings(found.read_text(encoding='utf-8'))): return f'#{anchor} is no heading there'
+        if anchor and found.suffix == '.md' and anchor not in set(headings(found.read_text(encoding='utf-8'))):
+            return f'#{anchor} is no heading there'
 
     def judge(self, link, look, where):
         if link.startswith(('data:', 'attachment:')): return
@@ -118,7 +128,8 @@ class Tree:
     def dead(self):
         "(where, link, what is wrong)"
         for name, notebook in self.notebooks.items():
-            if self.pages[page(name)] != name: yield f'nbs/{name}', page(name), f'is the page of {self.pages[page(name)]}, too'
+            if self.pages[page(name)] != name:
+                yield f'nbs/{name}', page(name), f'is the page of {self.pages[page(name)]}, too'
             for id, text in texts(notebook):
                 for link in links(text):
                     if problem := self.judge(link, self.inside, name): yield f'nbs/{name} cell {id}', link, problem
@@ -135,13 +146,16 @@ class Tree:
         listed = []
         for place, item in walk(site):
             if not isinstance(item, str): continue
-            targets = links(item) if place[-1] in ('left', 'center', 'right') else [item] if item.endswith('.ipynb') or place[-1] == 'href' else []
+            targets = (links(item) if place[-1] in ('left', 'center', 'right') else [item] if item.endswith('.ipynb')
+                       or place[-1] == 'href' else [])
             for target in targets:
                 if 'sidebar' in place: listed.append(target)
-                if problem := self.judge(target, self.inside, 'index.ipynb'): yield f"_quarto.yml {'.'.join(map(str, place))}", target, problem
+                if problem := self.judge(target, self.inside, 'index.ipynb'):
+                    yield f"_quarto.yml {'.'.join(map(str, place))}", target, problem
         if not listed: return
         for name in self.notebooks:
-            if listed.count(name) != 1: yield '_quarto.yml sidebar', name, f'stands there {listed.count(name)} times, not once'
+            if listed.count(name) != 1:
+                yield '_quarto.yml sidebar', name, f'stands there {listed.count(name)} times, not once'
 
 def walk(value, place=()):
     "(keys on the way, leaf) of nested dictionaries and lists"
@@ -163,7 +177,8 @@ class Page(HTMLParser):
 
 def dead_on_site(folder, config):
     "(page, link, what is wrong) for the links of a folder of pages; addresses of the site itself are looked up in it"
-    pages = {path.relative_to(folder).as_posix(): Page(path.read_text(encoding='utf-8')) for path in sorted(folder.rglob('*.html'))}
+    pages = {path.relative_to(folder).as_posix(): Page(path.read_text(encoding='utf-8'))
+             for path in sorted(folder.rglob('*.html'))}
     if not pages: yield str(folder), '', 'holds no page'
     home = config['doc_host'] + config['doc_baseurl'] + '/'
     for name, content in pages.items():
@@ -174,39 +189,65 @@ def dead_on_site(folder, config):
             target = os.path.normpath(os.path.join(base, unquote(here.path))) if here.path else name
             if (folder/target).is_dir(): target = os.path.normpath(f'{target}/index.html')
             if target not in pages and not (folder/target).is_file(): yield name, link, 'does not exist'
-            elif target in pages and unquote(here.fragment) not in pages[target].ids: yield name, link, f'#{here.fragment} is not on {target}'
+            elif target in pages and unquote(here.fragment) not in pages[target].ids:
+                yield name, link, f'#{here.fragment} is not on {target}'
 
 def self_test():
     "Every kind of dead link must be found, and no link that is alive"
     cell = lambda id, source, **rest: dict(cell_type='markdown', id=id, source=[source]) | rest
-    good = ['[a](02_two.ipynb)', '[a](02_two.ipynb#a-heading-of-its-own)', '[a](02_two.ipynb#measure)', '[a](02_two.ipynb#model.run)', '[a](#here)', '![a](picture.png)', '`[a](code.html)`', '```\n[a](code.html)\n```',
+    good = ['[a](02_two.ipynb)', '[a](02_two.ipynb#a-heading-of-its-own)', '[a](02_two.ipynb#measure)',
+            '[a](02_two.ipynb#model.run)', '[a](#here)', '![a](picture.png)', '`[a](code.html)`',
+            '```\n[a](code.html)\n```',
             '[a](https://example.org/x)', '[![b](https://colab.research.google.com/badge.svg)](https://colab.research.google.com/github/us/ours/blob/main/nbs/02_two.ipynb)',
-            '[a](https://github.com/us/ours/blob/main/README.md)', '[a](https://us.github.io/ours/two.html#measure)', '![a](data:image/png;base64,AA)']
-    bad = ['[a](03_three.ipynb)', '[a](02_two.html)', '[a](two.html)', '[a](02_two.ipynb#nothing)', '[a](#nothing)', '![a](nothing.png)', '<img src="nothing.png">', '[a](../README.md)', '[a](http://example.org)', '[a](ftp://example.org/x)',
-           '[a](https://github.com/them/ours)', '[a](https://colab.research.google.com/github/them/ours/blob/main/nbs/02_two.ipynb)', '[a](https://colab.research.google.com/github/us/ours/blob/main/nbs/03_three.ipynb)',
-           '[a](https://github.com/us/ours/blob/main/nothing.md)', '[a](https://github.com/us/ours/blob/other/README.md)', '[a](https://us.github.io/ours/02_two.html)', '[r]: nothing.md']
-    two = [cell('c', '# Two\n\n## A heading, of its *own*'), dict(cell_type='code', id='d', source=['#| export\ndef measure(): pass\n@patch\ndef run(self:Model): pass'], outputs=[])]
+            '[a](https://github.com/us/ours/blob/main/README.md)', '[a](https://us.github.io/ours/two.html#measure)',
+            '![a](data:image/png;base64,AA)']
+    bad = ['[a](03_three.ipynb)', '[a](02_two.html)', '[a](two.html)', '[a](02_two.ipynb#nothing)', '[a](#nothing)',
+           '![a](nothing.png)', '<img src="nothing.png">', '[a](../README.md)', '[a](http://example.org)',
+           '[a](ftp://example.org/x)',
+           '[a](https://github.com/them/ours)',
+           '[a](https://colab.research.google.com/github/them/ours/blob/main/nbs/02_two.ipynb)',
+           '[a](https://colab.research.google.com/github/us/ours/blob/main/nbs/03_three.ipynb)',
+           '[a](https://github.com/us/ours/blob/main/nothing.md)',
+           '[a](https://github.com/us/ours/blob/other/README.md)', '[a](https://us.github.io/ours/02_two.html)',
+           '[r]: nothing.md']
+    two = [cell('c', '# Two\n\n## A heading, of its *own*'),
+           dict(cell_type='code', id='d', source=['#| export\ndef measure(): pass\n@patch\ndef run(self:Model): pass'],
+                outputs=[])]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder/'nbs').mkdir()
-        (folder/'settings.ini').write_text('[DEFAULT]\nrepo = ours\nnbs_path = nbs\nbranch = main\ngit_url = https://github.com/us/ours\ndoc_host = https://us.github.io\ndoc_baseurl = /ours\n')
+        (folder/'settings.ini').write_text('[DEFAULT]\nrepo = ours\nnbs_path = nbs\nbranch = main\ngit_url = '
+                                           'https://github.com/us/ours\ndoc_host = https://us.github.io\ndoc_baseurl = '
+                                           '/ours\n')
         (folder/'nbs/picture.png').touch()
         (folder/'nbs/02_two.ipynb').write_text(json.dumps(dict(cells=two)))
-        def found(link, readme='# Ours\n\n[a](nbs/02_two.ipynb) [a](#ours)', sidebar=('01_one.ipynb', {'text': 'Two', 'href': '02_two.ipynb'})):
+        def found(link, readme='# Ours\n\n[a](nbs/02_two.ipynb) [a](#ours)',
+                  sidebar=('01_one.ipynb', {'text': 'Two', 'href': '02_two.ipynb'})):
             (folder/'README.md').write_text(readme)
-            (folder/'_quarto.yml').write_text(yaml.dump(dict(website=dict(sidebar=dict(contents=[dict(section='All', contents=list(sidebar))])))))
-            (folder/'nbs/01_one.ipynb').write_text(json.dumps(dict(cells=[cell('a', '# One\n\n## Here'), cell('b', link)])))
+            (folder/'_quarto.yml').write_text(yaml.dump(dict(website=dict(sidebar=dict(contents=[dict(section='All',
+                    contents=list(sidebar))])))))
+            (folder/'nbs/01_one.ipynb').write_text(json.dumps(dict(cells=[cell('a', '# One\n\n## Here'),
+                    cell('b', link)])))
             return list(Tree(folder).dead())
         for link in good: assert not found(link), f'alive, but reported: {found(link)}'
-        for link in bad: assert [where for where, *_ in found(link)] == ['nbs/01_one.ipynb cell b'], f'not found: {link}'
-        assert found('', readme='[a](nbs/01_one.html)') and found('', readme='[a](#nothing)') and found('', readme='[a](02_two.ipynb)')
-        assert found('', sidebar=['01_one.ipynb']) and found('', sidebar=['01_one.ipynb', '02_two.ipynb', '03_three.ipynb']) and found('', sidebar=['01_one.ipynb', '02_two.ipynb', '02_two.ipynb'])
+        for link in bad:
+            assert [where for where, *_ in found(link)] == ['nbs/01_one.ipynb cell b'], f'not found: {link}'
+        assert found('', readme='[a](nbs/01_one.html)') and found('', readme='[a](#nothing)') and found('',
+                readme='[a](02_two.ipynb)')
+        assert found('', sidebar=['01_one.ipynb']) and found('',
+                                                             sidebar=['01_one.ipynb', '02_two.ipynb',
+                                                                      '03_three.ipynb']) and found('',
+                sidebar=['01_one.ipynb', '02_two.ipynb', '02_two.ipynb'])
         (folder/'nbs/more').mkdir()
-        for link, alive in {'[a](../02_two.ipynb#measure)': True, '![a](../picture.png)': True, '[a](02_two.ipynb)': False, '[a](../nothing.ipynb)': False}.items():
+        for link, alive in {'[a](../02_two.ipynb#measure)': True, '![a](../picture.png)': True,
+                            '[a](02_two.ipynb)': False, '[a](../nothing.ipynb)': False}.items():
             (folder/'nbs/more/three.ipynb').write_text(json.dumps(dict(cells=[cell('e', '# Three'), cell('f', link)])))
-            assert alive != bool(found('', sidebar=['01_one.ipynb', '02_two.ipynb', 'more/three.ipynb'])), f'judged wrongly in a folder: {link}'
+            assert alive != bool(found('', sidebar=['01_one.ipynb', '02_two.ipynb',
+                                                    'more/three.ipynb'])), f'judged wrongly in a folder: {link}'
         shutil.rmtree(folder/'nbs/more')
-        (folder/'index.html').write_text('<a href="two.html#x">a</a><a href="https://us.github.io/ours/two.html">a</a><a href="#">a</a><img src="nbs/picture.png"><a href="https://example.org">a</a>')
+        (folder/'index.html').write_text('<a href="two.html#x">a</a><a '
+                                         'href="https://us.github.io/ours/two.html">a</a><a href="#">a</a><img '
+                                         'src="nbs/picture.png"><a href="https://example.org">a</a>')
         (folder/'two.html').write_text('<h1 id="x">Two</h1>')
         assert not list(dead_on_site(folder, settings(folder))), list(dead_on_site(folder, settings(folder)))
         for link in 'three.html', 'two.html#nothing', '#nothing', 'https://us.github.io/ours/three.html':

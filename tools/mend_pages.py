@@ -14,15 +14,18 @@ def mend(text): return PRIVATE.sub(r'\1', FENCED.sub(lambda match: LINK.sub(r'\1
 
 def self_test():
     link = lambda name: f'[`{name}`](https://us.github.io/ours/audio.html#{name})'
-    text = f"See {link('load')}, {link('_read')}.\n\n```python\ndef f(\n    x, # As {link('load')} gives it\n):\n```\n\n*Like {link('load')}*\n"
-    assert mend(text) == f"See {link('load')}, `_read`.\n\n```python\ndef f(\n    x, # As `load` gives it\n):\n```\n\n*Like {link('load')}*\n"
+    text = (f"See {link('load')}, {link('_read')}.\n\n```python\ndef f(\n    x, # As {link('load')} gives "
+            f"it\n):\n```\n\n*Like {link('load')}*\n")
+    assert (mend(text) == f"See {link('load')}, `_read`.\n\n```python\ndef f(\n    x, # As `load` gives "
+            f"it\n):\n```\n\n*Like {link('load')}*\n")
     assert mend(mend(text)) == mend(text)
 
 def mend_notebook(path):
     "Mend one processed notebook; returns whether there was something to mend"
     notebook, found = json.loads(path.read_text(encoding='utf-8')), False
     for cell in notebook['cells']:
-        places = [(cell, 'source')]*(cell['cell_type'] == 'markdown') + [(o['data'], 'text/markdown') for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+        places = [(cell, 'source')]*(cell['cell_type'] == 'markdown') + [(o['data'], 'text/markdown')
+                for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
         for holder, key in places:
             text = ''.join(holder[key] or '')
             if mend(text) != text: holder[key], found = mend(text), True

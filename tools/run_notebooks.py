@@ -36,7 +36,8 @@ def run(fn, flags):
         for cell, ran in zip(code_cells(nb), code_cells(executed[0])): cell.outputs = ran.outputs
         write_nb(nb, fn)
         nbdev_clean(str(fn))
-    print(f"{'ok    ' if ok else 'FAILED'} {fn.relative_to(root/'nbs')}  {seconds:.0f} s  {fn.stat().st_size/1024:.0f} KB", flush=True)
+    print(f"{'ok    ' if ok else 'FAILED'} {fn.relative_to(root/'nbs')}  {seconds:.0f} s  "
+          f"{fn.stat().st_size/1024:.0f} KB", flush=True)
     return ok
 
 def main():
@@ -47,7 +48,8 @@ def main():
     names = [o.resolve() for o in args.notebooks] or notebooks()
     os.chdir(root/'nbs')
     if len(names) == 1: sys.exit(not run(names[0], args.flags.split()))
-    commands = [[sys.executable, os.path.abspath(__file__), str(name), '--flags', args.flags] for name in names]   # a fresh process for every notebook
+    # a fresh process for every notebook
+    commands = [[sys.executable, os.path.abspath(__file__), str(name), '--flags', args.flags] for name in names]
     sys.exit(any([subprocess.run(command).returncode for command in commands]))
 
 if __name__ == '__main__': main()

@@ -11,6 +11,8 @@ def settings(folder=root):
     return dict(config['DEFAULT'])
 
 def notebooks(folder=root):
-    "Notebooks below nbs/ (or another `nbs_path`), as nbdev takes them: nothing in files or folders whose name begins with _ or ."
+    """Notebooks below nbs/ (or another `nbs_path`), as nbdev takes them: nothing in files or folders whose name begins
+    with _ or ."""
     nbs = folder/settings(folder)['nbs_path']
-    return sorted(path for path in nbs.rglob('*.ipynb') if not any(part.startswith(('_', '.')) for part in path.relative_to(nbs).parts))
+    return sorted(path for path in nbs.rglob('*.ipynb')
+                  if not any(part.startswith(('_', '.')) for part in path.relative_to(nbs).parts))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 BROWSERS = 'chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'chrome'
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+         '--disable-component-update', '--disable-sync']
 
 SETTINGS = {'notebook-extension/tracker': dict(windowingMode='none'),   # cells out of sight are drawn, too
             'apputils-extension/notification': dict(fetchNews='false', checkForUpdates=False)}
@@ -26,7 +27,8 @@ def missing():
 
 def copy_tree(to):
     "The files of this tree that a notebook may read, where cells can write as they like"
-    leave = shutil.ignore_patterns('.git', '__pycache__', '.ipynb_checkpoints', '*.pt', '*.egg-info', 'data', 'runs', 'build', 'dist', 'venv', '.venv', '_proc', '_docs')
+    leave = shutil.ignore_patterns('.git', '__pycache__', '.ipynb_checkpoints', '*.pt', '*.egg-info', 'data', 'runs',
+                                   'build', 'dist', 'venv', '.venv', '_proc', '_docs')
     shutil.copytree(root, to, ignore=leave, symlinks=True)
 
 def free_port():
@@ -38,20 +40,27 @@ def free_port():
 def jupyterlab(folder, scratch):
     "JupyterLab for a folder, with settings and a home of its own; yields its address"
     port = free_port()
-    own = {name: str(scratch/name.lower()) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_DATA_DIR', 'IPYTHONDIR', 'JUPYTERLAB_SETTINGS_DIR', 'JUPYTERLAB_WORKSPACES_DIR', 'HOME')}
+    own = {name: str(scratch/name.lower()) for name in ('JUPYTER_CONFIG_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_DATA_DIR',
+                                                        'IPYTHONDIR', 'JUPYTERLAB_SETTINGS_DIR',
+                                                        'JUPYTERLAB_WORKSPACES_DIR', 'HOME')}
     for path in own.values(): Path(path).mkdir()
     for name, settings in SETTINGS.items():
         path = scratch/'jupyterlab_settings_dir/@jupyterlab'/f'{name}.jupyterlab-settings'
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(settings))
-    words = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=', '--ServerApp.password=',
-             f'--ServerApp.root_dir={folder}', '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=', '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
+    words = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}',
+             '--ServerApp.port_retries=0', '--IdentityProvider.token=', '--ServerApp.password=',
+             f'--ServerApp.root_dir={folder}', '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=',
+             '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
     with open(scratch/'log', 'w') as log:
-        server = subprocess.Popen(words, cwd=folder, env=os.environ | own | dict(PYTHONPATH=str(folder.parent)), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        server = subprocess.Popen(words, cwd=folder, env=os.environ | own | dict(PYTHONPATH=str(folder.parent)),
+                                  stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     address = f'http://127.0.0.1:{port}'
     try:
         wait(lambda: answers(f'{address}/api/status') or server.poll() is not None, 120, 'JupyterLab did not start')
-        if server.poll() is not None: raise Failure('JupyterLab did not start: ' + (Path(scratch/'log').read_text().splitlines() or ['no word'])[-1])
+        if server.poll() is not None:
+            raise Failure('JupyterLab did not start: '
+                          + (Path(scratch/'log').read_text().splitlines() or ['no word'])[-1])
         yield address
     finally:
         server.terminate()   # its kernels end with it
@@ -69,7 +78,8 @@ def wait(done, seconds, words):
         if time.monotonic() > end: raise Failure(f'{words} within {seconds:.0f} s')
         time.sleep(.5)
 
-# What the page knows of the notebook that is in front: the model, not what is drawn, since cells out of sight are not drawn
+# What the page knows of the notebook that is in front: the model, not what is drawn, since cells out of sight are not
+# drawn
 STATE = """() => {
   const panel = window.jupyterapp && window.jupyterapp.shell && window.jupyterapp.shell.currentWidget
   if (!panel || !panel.content || !panel.content.model) return null
@@ -86,17 +96,21 @@ def run_all(page, name, seconds):
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")   # not waited for
     def over():
         state = page.evaluate(STATE)
-        return state['kernel'] == 'idle' and (all(c['count'] for c in state['cells'] if c['source'].strip()) or any(c['errors'] for c in state['cells']))
+        return state['kernel'] == 'idle' and (all(c['count'] for c in state['cells'] if c['source'].strip())
+                                              or any(c['errors'] for c in state['cells']))
     try: wait(over, seconds, f'{name}: not at its end')
     except Failure as e:
         waiting = [i for i, c in enumerate(page.evaluate(STATE)['cells']) if c['source'].strip() and not c['count']]
         raise Failure(f'{e}; code cells without a number: {waiting[:5]}') from None
     cells = page.evaluate(STATE)['cells']
     for i, c in enumerate(cells):
-        if c['errors']: raise Failure(f'{name}: code cell {i} ({first_line(c["source"])}): {re.sub(r"[^ -~]+", " ", c["errors"][0])[:200]}')
+        if c['errors']:
+            raise Failure(f'{name}: code cell {i} ({first_line(c["source"])}): '
+                          f'{re.sub(r"[^ -~]+", " ", c["errors"][0])[:200]}')
     return len(cells)
 
-def first_line(source): return next((line for line in source.splitlines() if line.strip() and not line.startswith('#')), '')[:60]
+def first_line(source):
+    return next((line for line in source.splitlines() if line.strip() and not line.startswith('#')), '')[:60]
 
 def move_slider(page, panel, name, pictures, patience):
     "Move the first slider of a panel by one step and wait for its picture to change"
@@ -104,11 +118,13 @@ def move_slider(page, panel, name, pictures, patience):
     def keep(when):
         if pictures: panel.screenshot(path=f'{pictures}_{when}.png')
     panel.scroll_into_view_if_needed()
-    handle, label, before = panel.locator('.noUi-handle').first, panel.locator('.widget-slider label').first.inner_text(), picture()
+    handle, label, before = (panel.locator('.noUi-handle').first,
+                             panel.locator('.widget-slider label').first.inner_text(), picture())
     keep('before')
     handle.focus()
     handle.press('ArrowRight')
-    wait(lambda: panel.locator('img').count() and picture() != before, patience, f'{name}: slider "{label}" was moved and the picture below it did not change')
+    wait(lambda: panel.locator('img').count() and picture() != before, patience,
+         f'{name}: slider "{label}" was moved and the picture below it did not change')
     page.wait_for_timeout(300)   # until it is drawn
     keep('after')
 
@@ -116,13 +132,16 @@ def move_sliders(page, name, screenshots, patience):
     "Move a slider of each panel; returns how many panels there are"
     panels = page.locator('.jp-OutputArea-output:has(.widget-slider):has(img)')
     if panels.count() == 0: raise Failure(f'{name}: no slider with a picture below it')
-    if page.locator('.jp-OutputArea-output:has(.widget-slider) audio[controls]').count() == 0: raise Failure(f'{name}: no play button in any panel with sliders')
+    if page.locator('.jp-OutputArea-output:has(.widget-slider) audio[controls]').count() == 0:
+        raise Failure(f'{name}: no play button in any panel with sliders')
     panels.first.scroll_into_view_if_needed()
     if screenshots: page.screenshot(path=screenshots/f'{Path(name).stem}.png')
-    for i in range(panels.count()): move_slider(page, panels.nth(i), name, screenshots and screenshots/f'{Path(name).stem}_{i + 1}', patience)
+    for i in range(panels.count()):
+        move_slider(page, panels.nth(i), name, screenshots and screenshots/f'{Path(name).stem}_{i + 1}', patience)
     return panels.count()
 
-def has_sliders(notebook): return any(re.search(r'\bslider\(', ''.join(c['source'])) for c in notebook['cells'] if c['cell_type'] == 'code')
+def has_sliders(notebook):
+    return any(re.search(r'\bslider\(', ''.join(c['source'])) for c in notebook['cells'] if c['cell_type'] == 'code')
 
 def place(path, folder):
     "Copy a notebook without outputs, and without the cells that nbdev_test skips; returns the copy and its content"
@@ -151,24 +170,32 @@ def try_notebook(browser, address, path, folder, seconds, screenshots=None, pati
         n_cells = run_all(page, copy.name, seconds)
         said = f'{n_cells} code cells'
         if screenshots: page.screenshot(path=screenshots/f'{copy.stem}.png')
-        if has_sliders(notebook): said += f', {move_sliders(page, copy.name, screenshots, patience)} panels whose sliders change their pictures'
+        if has_sliders(notebook):
+            said += (f', {move_sliders(page, copy.name, screenshots, patience)} panels whose sliders change their '
+                     'pictures')
         return f'{copy.name}: {said} ({time.monotonic() - start:.0f} s)'
     except Error as e: raise Failure(f'{copy.name}: {e.message.splitlines()[0]}') from None
     finally:
-        with contextlib.suppress(Error): page.evaluate('() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()')   # its kernel
+        with contextlib.suppress(Error):
+            page.evaluate('() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()')   # its kernel
         page.close()
 
-SLIDER = ["import ipywidgets as w\n", "def slider(picture): return w.VBox([w.IntSlider(description='dead'), w.HTML(picture)])\n",
+SLIDER = ["import ipywidgets as w\n",
+          "def slider(picture): return w.VBox([w.IntSlider(description='dead'), w.HTML(picture)])\n",
           "slider('<img width=9 height=9 src=\"data:image/gif;base64,R0lGODlhAQABAAAAACw=\"><audio controls></audio>')"]
-PLANTED = {'broken': (['x = 1\n', '1/0'], 'ZeroDivisionError'), 'endless': (['while True: pass'], 'not at its end within'), 'dead': (SLIDER, 'slider "dead" was moved'), 'empty': (['# slider(\n', 'x = 1'], 'no slider with a picture')}
+PLANTED = {'broken': (['x = 1\n', '1/0'], 'ZeroDivisionError'),
+           'endless': (['while True: pass'], 'not at its end within'), 'dead': (SLIDER, 'slider "dead" was moved'),
+           'empty': (['# slider(\n', 'x = 1'], 'no slider with a picture')}
 
 def self_test(browser, address, folder, scratch):
     "Each planted fault has to be found"
     for name, (source, words) in PLANTED.items():
-        (scratch/f'{name}.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={}, source=source)], metadata={}, nbformat=4, nbformat_minor=5)))
+        (scratch/f'{name}.ipynb').write_text(json.dumps(dict(cells=[dict(cell_type='code', id='a', metadata={},
+                source=source)], metadata={}, nbformat=4, nbformat_minor=5)))
         try: said = try_notebook(browser, address, scratch/f'{name}.ipynb', folder, 15, patience=5)
         except Failure as e:
-            if words not in str(e): raise Failure(f'self-test: in {name}.ipynb, {words} was to be found, not: {e}') from None
+            if words not in str(e):
+                raise Failure(f'self-test: in {name}.ipynb, {words} was to be found, not: {e}') from None
         else: raise Failure(f'self-test: the fault of {name}.ipynb was not found: {said}')
 
 def main():
@@ -185,9 +212,13 @@ def main():
         scratch = Path(scratch)
         copy_tree(scratch/'tree')
         try:
-            with jupyterlab(scratch/'tree/nbs', scratch) as address, contextlib.closing(playwright.chromium.launch(executable_path=chromium, args=FLAGS)) as browser:
+            with jupyterlab(scratch/'tree/nbs',
+                            scratch) as address, contextlib.closing(playwright.chromium.launch(executable_path=chromium,
+                    args=FLAGS)) as browser:
                 self_test(browser, address, scratch/'tree/nbs', scratch)
-                for path in args.notebooks: print(try_notebook(browser, address, path, scratch/'tree/nbs', args.seconds, args.screenshots), flush=True)
+                for path in args.notebooks:
+                    print(try_notebook(browser, address, path, scratch/'tree/nbs', args.seconds, args.screenshots),
+                          flush=True)
         except Failure as e: sys.exit(f'error: {e}')
         except Error as e: sys.exit(f'error: {e.message.splitlines()[0]}')
 

@@ -22,7 +22,8 @@ SETTINGS = { # name: (environment, variables)
     'no vectors': ('newest313', dict(ATEN_CPU_CAPABILITY='default', OMP_NUM_THREADS='1')),
     'two threads, bfloat16': ('newest312', dict(DNNL_DEFAULT_FPMATH_MODE='BF16', OMP_NUM_THREADS='2')),
     'other seeds': ('pinned', dict(SEED_OFFSET='1000', PYTHONPATH=OTHER_SEEDS, OMP_NUM_THREADS='1')),
-    'third seeds, AVX2': ('newest312', dict(SEED_OFFSET='2000', PYTHONPATH=OTHER_SEEDS, ONEDNN_MAX_CPU_ISA='AVX2', OMP_NUM_THREADS='1')),
+    'third seeds, AVX2': ('newest312', dict(SEED_OFFSET='2000', PYTHONPATH=OTHER_SEEDS, ONEDNN_MAX_CPU_ISA='AVX2',
+                                            OMP_NUM_THREADS='1')),
 }
 VERSIONS = '''
 import importlib.metadata, json, platform, torch
@@ -32,28 +33,38 @@ print(json.dumps(dict(python=platform.python_version(), vectors=torch.backends.c
 
 def versions(python, variables):
     "Versions of packages in an environment, and what PyTorch finds in the processor"
-    return json.loads(subprocess.run([python, '-c', VERSIONS], env=os.environ | variables, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run([python, '-c', VERSIONS], env=os.environ | variables, capture_output=True,
+                                     text=True, check=True).stdout)
 
 def try_notebook(python, variables, path, seconds):
-    "Whether a notebook passes, how long it took, the last line of its error, and how many lines it printed if it passed"
+    """Whether a notebook passes, how long it took, the last line of its error, and how many lines it printed if it
+    passed"""
     start, command = time.perf_counter(), [python.parent/'nbdev_test', '--n_workers', '0', '--path', path]
-    with subprocess.Popen(command, cwd=root, env=os.environ | dict(PATH=f'{python.parent}:{os.environ["PATH"]}') | variables, text=True, errors='replace', stdin=subprocess.DEVNULL,
+    with subprocess.Popen(command, cwd=root,
+                          env=os.environ | dict(PATH=f'{python.parent}:{os.environ["PATH"]}') | variables, text=True,
+                          errors='replace', stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
         try: said = process.communicate(timeout=seconds)[0]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             said = f'not done after {seconds} s'
-    ok, lines = process.returncode == 0, [line.strip() for line in said.splitlines() if line.strip() and line.strip() != 'Success.']
+    ok, lines = process.returncode == 0, [line.strip() for line in said.splitlines() if line.strip()
+                                          and line.strip() != 'Success.']
     if not ok: print(said[-4000:], file=sys.stderr)
     errors = [line for line in lines if 'Error' in line or line.startswith('not done')] or lines or ['']
-    return dict(ok=ok, seconds=round(time.perf_counter() - start, 1), error='' if ok else errors[-1].replace(str(root), '')[:300], printed=len(lines) if ok else 0)
+    return dict(ok=ok, seconds=round(time.perf_counter() - start, 1),
+                error='' if ok else errors[-1].replace(str(root), '')[:300], printed=len(lines) if ok else 0)
 
 def table(found):
     "Notebooks in rows, settings in columns"
     names = sorted({name for setting in found.values() for name in setting['notebooks']})
-    def mark(cell): return '-' if cell is None else f'FAIL {cell["seconds"]:.0f} s' if not cell['ok'] else f'ok {cell["seconds"]:.0f} s' + f', {cell["printed"]} lines'*bool(cell['printed'])
-    rows = [['', *found]] + [[name, *(mark(setting['notebooks'].get(name)) for setting in found.values())] for name in names]
-    rows.append(['passed', *(f'{sum(c["ok"] for c in setting["notebooks"].values())} of {len(setting["notebooks"])}' for setting in found.values())])
+    def mark(cell):
+        return ('-' if cell is None else f'FAIL {cell["seconds"]:.0f} s' if not cell['ok']
+                else f'ok {cell["seconds"]:.0f} s' + f', {cell["printed"]} lines'*bool(cell['printed']))
+    rows = [['', *found]] + [[name, *(mark(setting['notebooks'].get(name)) for setting in found.values())]
+                             for name in names]
+    rows.append(['passed', *(f'{sum(c["ok"] for c in setting["notebooks"].values())} of {len(setting["notebooks"])}'
+                             for setting in found.values())])
     widths = [max(map(len, column)) for column in zip(*rows)]
     return '\n'.join('  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -61,7 +72,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--environments', type=Path, help='folder with the virtual environments')
     parser.add_argument('--settings', nargs='*', default=list(SETTINGS), choices=SETTINGS)
-    parser.add_argument('--notebooks', nargs='*', default=[p.relative_to(root/'nbs').with_suffix('').as_posix() for p in notebooks()])
+    parser.add_argument('--notebooks', nargs='*',
+                        default=[p.relative_to(root/'nbs').with_suffix('').as_posix() for p in notebooks()])
     parser.add_argument('--seconds', type=int, default=1500, help='time limit of a notebook')
     parser.add_argument('--show', action='store_true', help='only print the table')
     args = parser.parse_args()
@@ -71,10 +83,12 @@ def main():
         python = args.environments/environment/'bin/python'
         here = found.setdefault(name, dict(notebooks={}))
         shown = {k: v.replace(f'{root}/', '') for k, v in variables.items()}
-        here.update(environment=environment, variables=shown, processor=processor(), versions=versions(python, variables))
+        here.update(environment=environment, variables=shown, processor=processor(),
+                    versions=versions(python, variables))
         for notebook in args.notebooks:
             here['notebooks'][notebook] = cell = try_notebook(python, variables, f'nbs/{notebook}.ipynb', args.seconds)
-            print(f'{name}: {notebook}', 'ok' if cell['ok'] else f'FAIL {cell["error"]}', f'{cell["seconds"]} s', cell['printed'] or '', flush=True)
+            print(f'{name}: {notebook}', 'ok' if cell['ok'] else f'FAIL {cell["error"]}', f'{cell["seconds"]} s',
+                  cell['printed'] or '', flush=True)
             results.write_text(json.dumps(found, indent=1, ensure_ascii=False) + '\n')
     print(table(found))
     sys.exit(not all(cell['ok'] for setting in found.values() for cell in setting['notebooks'].values()))

@@ -13,24 +13,34 @@ from speech_ae.audio import save_audio, synth_speech
 from speech_ae.training import train
 for k in range(24): save_audio(Path(f'data/s{k//2:02}_{k%2}.wav'), synth_speech(seed=k, seconds=3))
 """
-TRAIN = "train(data_dir='data', output_dir='runs/OUT', cache_dir='cache', preset='classic', epochs=EPOCHS, batch_size=4, max_files=24, crop_frames=60, device='cpu')"
+TRAIN = ("train(data_dir='data', output_dir='runs/OUT', cache_dir='cache', preset='classic', "
+         "epochs=EPOCHS, batch_size=4, max_files=24, crop_frames=60, device='cpu')")
 
 def notebook(path, out, epochs):
     "A notebook with three cells: corpus, training, and one that must wait for it"
     cells = [CORPUS, TRAIN.replace('OUT', out).replace('EPOCHS', str(epochs)), "print('after the training')"]
-    cells = [dict(cell_type='code', id=f'cell{i}', metadata={}, source=s.strip(), execution_count=None, outputs=[]) for i, s in enumerate(cells)]
-    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='Python 3', language='python')), nbformat=4, nbformat_minor=5)))
+    cells = [dict(cell_type='code', id=f'cell{i}', metadata={}, source=s.strip(), execution_count=None, outputs=[])
+             for i, s in enumerate(cells)]
+    path.write_text(json.dumps(dict(cells=cells,
+                                    metadata=dict(kernelspec=dict(name='python3', display_name='Python 3',
+                                                                  language='python')), nbformat=4, nbformat_minor=5)))
 
 def start_lab(folder):
     "JupyterLab that answers, and its address"
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    words = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0', '--IdentityProvider.token=', '--ServerApp.password=', f'--ServerApp.root_dir={folder}', '--log-level=ERROR', '--LabApp.collaborative=False']
-    settings = folder/'.settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings'  # no question about news
+    words = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--ip=127.0.0.1', f'--port={port}',
+             '--ServerApp.port_retries=0', '--IdentityProvider.token=', '--ServerApp.password=',
+             f'--ServerApp.root_dir={folder}', '--log-level=ERROR', '--LabApp.collaborative=False']
+    # no question about news
+    settings = folder/'.settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings'
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text('{"fetchNews": "false"}')
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')]), OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(folder/'.config'), JUPYTER_DATA_DIR=str(folder/'.share'), JUPYTER_RUNTIME_DIR=str(folder/'.runtime'), IPYTHONDIR=str(folder/'.ipython'), JUPYTERLAB_SETTINGS_DIR=str(folder/'.settings'))
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(root), os.environ.get('PYTHONPATH', '')]),
+                            OMP_NUM_THREADS='1', JUPYTER_CONFIG_DIR=str(folder/'.config'),
+                            JUPYTER_DATA_DIR=str(folder/'.share'), JUPYTER_RUNTIME_DIR=str(folder/'.runtime'),
+                            IPYTHONDIR=str(folder/'.ipython'), JUPYTERLAB_SETTINGS_DIR=str(folder/'.settings'))
     lab = subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=open(folder/'lab.log', 'w'))
     for _ in range(120):
         try:
@@ -95,31 +105,40 @@ def main(shots):
     lab, address = start_lab(folder)
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=shutil.which('chromium'), args=['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'])
+            browser = playwright.chromium.launch(executable_path=shutil.which('chromium'),
+                                                 args=['--no-sandbox', '--disable-gpu', '--disable-quic',
+                                                       '--no-first-run', '--disable-background-networking',
+                                                       '--disable-component-update', '--disable-sync'])
             context = browser.new_context(viewport=dict(width=1280, height=900))
             page = open_notebook(context, address, 'stopped.ipynb')
             try: try_stop(page, folder, shots)
             finally: page.screenshot(path=shots/'last.png')
             keep(page, folder/'stopped.ipynb', shots)
             assert (folder/'runs/stopped/last.pt').exists()
-            assert 'after the training' not in saved(folder/'stopped.ipynb', 2), 'the cell after a stopped training has run'
+            assert 'after the training' not in saved(folder/'stopped.ipynb',
+                                                     2), 'the cell after a stopped training has run'
             assert 'Go on with: speech_ae_train' in saved(folder/'stopped.ipynb', 1)
             page.close()
             page = open_notebook(context, address, 'whole.ipynb')
-            wait('the last cell', lambda: page.get_by_text('after the training', exact=True).count() > 1 or 'after the training' in page.locator('.jp-Notebook .jp-OutputArea-output').last.inner_text())
+            wait('the last cell', lambda: page.get_by_text('after the training', exact=True).count() > 1
+                 or 'after the training' in page.locator('.jp-Notebook .jp-OutputArea-output').last.inner_text())
             time.sleep(2)
             page.screenshot(path=shots/'whole.png')
             keep(page, folder/'whole.ipynb', shots)
             context.close()
             lab.terminate()
             lab.wait()
-            for file in (folder/'.share').glob('nbsignatures.db*'): file.unlink()  # as somebody sees it who did not run it
+            for file in (folder/'.share').glob('nbsignatures.db*'):
+                file.unlink()  # as somebody sees it who did not run it
             lab, address = start_lab(folder)
             for name in 'stopped', 'whole':
-                page = open_notebook(browser.new_context(viewport=dict(width=1280, height=900)), address, f'{name}.ipynb', run=False)
+                page = open_notebook(browser.new_context(viewport=dict(width=1280, height=900)), address,
+                                     f'{name}.ipynb', run=False)
                 time.sleep(3)
                 page.screenshot(path=shots/f'{name}_reopened.png')
-                print(f'{name}, reopened: {page.locator(".jp-OutputArea-output img").count()} pictures, {page.locator("audio").count()} players, {page.get_by_text("Error displaying widget").count()} dead widgets')
+                print(f'{name}, reopened: {page.locator(".jp-OutputArea-output img").count()} pictures, '
+                      f'{page.locator("audio").count()} players, '
+                      f'{page.get_by_text("Error displaying widget").count()} dead widgets')
                 page.close()
             browser.close()
     finally:

@@ -26,8 +26,10 @@ def _mix(blocks, # Shape (..., N, n)
     stay, cross = phase.sin().to(blocks), direction*phase.cos().to(blocks)
     before, after = blocks[..., :-1, n//2:].flip(-1), blocks[..., 1:, :n//2]
     inner = (torch.arange(1, blocks.shape[-2], device=blocks.device) < n_blocks.unsqueeze(-1)).unsqueeze(-1)
-    before, after = torch.where(inner, stay*before - cross*after, before), torch.where(inner, stay*after + cross*before, after)
-    first, second = torch.cat([blocks[..., :1, :n//2], after], -2), torch.cat([before.flip(-1), blocks[..., -1:, n//2:]], -2)
+    before, after = torch.where(inner, stay*before - cross*after, before), torch.where(inner, stay*after + cross*before,
+            after)
+    first, second = torch.cat([blocks[..., :1, :n//2], after],
+                              -2), torch.cat([before.flip(-1), blocks[..., -1:, n//2:]], -2)
     return torch.cat([first, second], -1)
 
 def _cosines(n, like):
@@ -47,7 +49,8 @@ def unlapped(coefficients, # Shape (..., N, n)
              n_blocks=None, # As for `lapped`
             ): # Blocks of samples, same shape
     "Inverse, and transpose, of `lapped`"
-    n_blocks = torch.full(coefficients.shape[:-2], coefficients.shape[-2], device=coefficients.device) if n_blocks is None else n_blocks
+    n_blocks = torch.full(coefficients.shape[:-2], coefficients.shape[-2],
+                          device=coefficients.device) if n_blocks is None else n_blocks
     return _mix(coefficients@_cosines(coefficients.shape[-1], coefficients), n_blocks, -1)
 
 # %% ../../nbs/adaptive/allocation.ipynb #78e8228e
@@ -77,7 +80,8 @@ def fit_codebook(energies, # Squared coefficients of one band, relative to the r
         sums = torch.zeros_like(book).index_add_(0, nearest, energies)
         rare = count < 4
         book = torch.where(rare[:, None], book, sums/count.clamp(min=1)[:, None])
-        busiest = count.argsort(descending=True)[:int(rare.sum())]  # an entry that nobody chooses becomes a variant of one that many choose
+        # an entry that nobody chooses becomes a variant of one that many choose
+        busiest = count.argsort(descending=True)[:int(rare.sum())]
         book[rare] = book[busiest]*torch.exp(.2*torch.randn(len(busiest), book.shape[1], generator=generator))
     return book[book.log().mean(1).argsort()][torch.arange(CODEBOOK_SIZE)*size//CODEBOOK_SIZE]
 
@@ -91,12 +95,17 @@ class Allocation(nn.Module):
         super().__init__()
         block = 2*framing.hop_length
         edges = _edges(block, framing.sample_rate)
-        if not 6 <= k <= framing.hop_length: raise ValueError(f'k={k}: must lie between 6, the indices of a block, and {framing.hop_length}, the samples of a hop')
-        if group_frames < 2 or group_frames % 2: raise ValueError(f'group_frames={group_frames}: must be even and at least 2')
-        if any(a >= b for a, b in zip(edges, edges[1:])): raise ValueError(f'sample_rate={framing.sample_rate}: too low for bands up to {BANDS_HZ[-1]} Hz')
+        if not 6 <= k <= framing.hop_length:
+            raise ValueError(f'k={k}: must lie between 6, the indices of a block, and {framing.hop_length}, the '
+                             'samples of a hop')
+        if group_frames < 2 or group_frames % 2:
+            raise ValueError(f'group_frames={group_frames}: must be even and at least 2')
+        if any(a >= b for a, b in zip(edges, edges[1:])):
+            raise ValueError(f'sample_rate={framing.sample_rate}: too low for bands up to {BANDS_HZ[-1]} Hz')
         self.k, self.framing, self.group_frames, self.noise_fill = k, framing, group_frames, noise_fill
         self.block, self.edges, self.n_bands, self.group = block, edges, len(edges) - 1, group_frames//2
-        self.register_buffer('codebook', torch.ones(CODEBOOK_SIZE, block)) # Expected energies, relative to the recording's average
+        # Expected energies, relative to the recording's average
+        self.register_buffer('codebook', torch.ones(CODEBOOK_SIZE, block))
         self.register_buffer('level', torch.tensor(1.)) # RMS of the training recordings, so that latents are about 1
 
     def __repr__(self): return f'Allocation(k={self.k}, group_frames={self.group_frames}, noise_fill={self.noise_fill})'
@@ -109,31 +118,37 @@ def blocks(self:Allocation, samples, # Shape (B, n)
     "Cut samples into blocks of two hops"
     count = -(-int(n_frames.max())//2)
     samples = samples[..., :count*self.block]
-    return pad(samples, (0, count*self.block - samples.shape[-1])).reshape(len(samples), count, self.block), (n_frames + 1)//2
+    return pad(samples, (0, count*self.block - samples.shape[-1])).reshape(len(samples), count,
+            self.block), (n_frames + 1)//2
 
 @patch
 def indices(self:Allocation, coefficients, # Shape (B, N, block)
             n_blocks, # Shape (B,)
-            average=None, # Mean square of a coefficient of each recording, shape (B,), if these are only pieces of recordings
+            # Mean square of a coefficient of each recording, shape (B,), if these are only pieces of recordings
+            average=None,
            ): # int64, shape (B, N, bands)
     "The codebook entries nearest to each block"
     energy = coefficients.square()
     if average is None: average = energy.mean(-1).sum(-1)/n_blocks  # padding is zero
     energy = energy/average.clamp(min=1e-12)[:, None, None] + _FLOOR
-    return torch.stack([_distances(energy[..., a:b], self.codebook[:, a:b]).argmin(-1) for a, b in zip(self.edges, self.edges[1:])], -1)
+    return torch.stack([_distances(energy[..., a:b], self.codebook[:, a:b]).argmin(-1) for a,
+                        b in zip(self.edges, self.edges[1:])], -1)
 
 @patch
 def expected(self:Allocation, indices, # Shape (B, N, bands)
             ): # Shape (B, N, block)
     "Energies that the codebook expects of the coefficients"
-    return torch.cat([self.codebook[indices[..., i], a:b] for i, (a, b) in enumerate(zip(self.edges, self.edges[1:]))], -1)
+    return torch.cat([self.codebook[indices[..., i], a:b] for i, (a, b) in enumerate(zip(self.edges, self.edges[1:]))],
+                     -1)
 
 # %% ../../nbs/adaptive/allocation.ipynb #c1a34bbf
 @patch
 def _groups(self:Allocation, n_frames):
-    "How many groups the longest recording has, and the frames and blocks in each group of each recording, shapes (B, G)"
+    """How many groups the longest recording has, and the frames and blocks in each group of each recording, shapes (B,
+    G)"""
     count = -(-int(n_frames.max())//self.group_frames)
-    frames = (n_frames[:, None] - self.group_frames*torch.arange(count, device=n_frames.device)).clamp(0, self.group_frames)
+    frames = (n_frames[:, None] - self.group_frames*torch.arange(count, device=n_frames.device)).clamp(0,
+            self.group_frames)
     return count, frames, (frames + 1)//2
 
 @patch
@@ -143,10 +158,12 @@ def keep(self:Allocation, indices, # Shape (B, N, bands)
     "Which coefficients the latents hold"
     count, frames, blocks = self._groups(n_frames)
     energies = self.expected(indices)
-    energies = pad(energies, (0, 0, 0, count*self.group - energies.shape[1])).reshape(*frames.shape, self.group, self.block)
+    energies = pad(energies, (0, 0, 0, count*self.group - energies.shape[1])).reshape(*frames.shape, self.group,
+            self.block)
     real = torch.arange(self.group, device=energies.device) < blocks[..., None]
     order = energies.masked_fill(~real[..., None], -1).flatten(2).argsort(dim=-1, descending=True, stable=True)
-    place = torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order))
+    place = torch.empty_like(order).scatter_(-1, order,
+                                             torch.arange(order.shape[-1], device=order.device).expand_as(order))
     room = torch.minimum(frames*self.k - blocks*self.n_bands, blocks*self.block)
     return (place < room[..., None]).reshape(len(energies), count*self.group, self.block)[:, :indices.shape[1]]
 
@@ -157,7 +174,8 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
           ): # int64, shape (B, N, block): where in the flattened latents (B, T*k) a coefficient stands; meaningless where it is not kept
     "Positions of the kept coefficients"
     count, frames, _ = self._groups(n_frames)
-    n_blocks, keep = keep.shape[1], pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape, self.group, self.block)
+    n_blocks, keep = keep.shape[1], pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape,
+            self.group, self.block)
     b = torch.arange(self.group, device=keep.device)
     own = ((frames[..., None] - 2*b).clamp(0, 2)*self.k - self.n_bands).clamp(min=0)[..., None]
     rank = keep.cumsum(-1) - 1
@@ -171,7 +189,8 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
     spare = (~free).to(torch.uint8).argsort(dim=-1, stable=True)  # free places first, in order
     away = keep & ~at_home
     nth = (away.flatten(2).cumsum(-1) - 1).clamp(0, width - 1)
-    place = torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape)) + width*torch.arange(count, device=keep.device)[:, None, None]
+    place = torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape)) + width*torch.arange(count,
+            device=keep.device)[:, None, None]
     return place.reshape(len(place), count*self.group, self.block)[:, :n_blocks]
 
 # %% ../../nbs/adaptive/allocation.ipynb #83f0a870
@@ -189,7 +208,8 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
     return self.encode_with_layout(samples, n_frames, average)[0]
 
 @patch
-def encode_with_layout(self:Allocation, samples, n_frames, average=None): # (latents; what is kept and its places, which `read` need not find out again)
+# (latents; what is kept and its places, which `read` need not find out again)
+def encode_with_layout(self:Allocation, samples, n_frames, average=None):
     "As `encode`, for a decoder that follows at once"
     blocks, n_blocks = self.blocks(samples, n_frames)
     coefficients = lapped(blocks, n_blocks)
@@ -199,9 +219,11 @@ def encode_with_layout(self:Allocation, samples, n_frames, average=None): # (lat
     values = coefficients/self.expected(indices).sqrt()/self.level
     size = 2*self.k*self.group*(-(-keep.shape[1]//self.group)) + 1
     latents = samples.new_zeros(len(samples), size)
-    latents.scatter_(1, torch.where(keep, place, size - 1).flatten(1), values.flatten(1))  # what is dropped lands in the last place
+    # what is dropped lands in the last place
+    latents.scatter_(1, torch.where(keep, place, size - 1).flatten(1), values.flatten(1))
     real = torch.arange(indices.shape[1], device=samples.device) < n_blocks[:, None]
-    latents[:, self._index_places(indices.shape[1], samples.device).flatten()] = (((indices - 128)/64)*real[..., None]).to(latents).flatten(1)
+    latents[:, self._index_places(indices.shape[1], samples.device).flatten()] = (((indices - 128)/64)*real[...,
+            None]).to(latents).flatten(1)
     count = int(n_frames.max())
     return latents[:, :count*self.k].reshape(len(samples), count, self.k), (keep, place)
 
@@ -220,7 +242,8 @@ def read(self:Allocation, latents, # Shape (B, T, k)
          known=None, # From `encode_with_layout`
         ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
-    if latents.shape[-1] != self.k: raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')
+    if latents.shape[-1] != self.k:
+        raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')
     latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
     keep, place = known or (keep := self.keep(indices, n_frames), self.places(keep, n_frames))
@@ -238,13 +261,16 @@ def loudness(values, # Shape (B, N, block), zero where dropped
 @patch
 def fill(self:Allocation, values, keep, real, # As from `read`
          level=None, # `loudness` of the recordings, shape (B, 1, 1), if these are only pieces of them
-         noise=None, # Noise of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
+         # Noise of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
+         noise=None,
         ): # Values with noise where they were dropped
     "Noise of `noise_fill` times the expected size in place of what is missing; the same noise at every call"
     if not self.noise_fill: return values
     if noise is None:
-        rows = -(-keep.shape[1]//16)*16  # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
-        noise = torch.randn((rows, keep.shape[2]), generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
+        # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
+        rows = -(-keep.shape[1]//16)*16
+        noise = torch.randn((rows, keep.shape[2]),
+                            generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
     return values + self.noise_fill*(loudness(values, keep) if level is None else level)*noise*(~keep & real)
 
 @patch
@@ -262,7 +288,8 @@ def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), flo
         most=60_000, # Blocks to fit on, drawn at random
         seed=0, # Random seed of the draw and of the codebooks' start
        ) -> Allocation:
-    "Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are kept after each recording"
+    """Fit codebooks and level on training recordings; of a large corpus no more than twice `most` blocks are kept after
+    each recording"""
     generator, share, kept, held, power, count = torch.Generator().manual_seed(seed), 1., [], 0, 0., 0
     def some(rows, share): return rows[torch.rand(len(rows), generator=generator) < share]
     for x in recordings:
@@ -277,7 +304,8 @@ def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), flo
     if not count: raise ValueError('no recording with sound to fit the codebooks on')
     kept = torch.cat(kept)
     kept = kept[torch.randperm(len(kept), generator=generator)[:most].sort().values]
-    self.codebook.copy_(torch.cat([fit_codebook(kept[:, a:b], seed=seed) for a, b in zip(self.edges, self.edges[1:])], 1))
+    self.codebook.copy_(torch.cat([fit_codebook(kept[:, a:b], seed=seed) for a, b in zip(self.edges, self.edges[1:])],
+                                  1))
     self.level.fill_(math.sqrt(power/count))
     return self
 
@@ -301,7 +329,8 @@ class AdaptiveFloor:
         "Samples (n,) to codes (T, k)"
         x = torch.as_tensor(np.asarray(samples, dtype=np.float32))[None]
         count = self.allocation.framing.n_frames(x.shape[1])
-        return self.allocation.encode(x, torch.tensor([count]))[0].numpy() if count else np.zeros((0, self.allocation.k), np.float32)
+        return self.allocation.encode(x, torch.tensor([count]))[0].numpy() if count else np.zeros((0,
+                self.allocation.k), np.float32)
 
     @torch.no_grad()
     def decode(self, codes, length):

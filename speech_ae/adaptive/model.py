@@ -21,8 +21,10 @@ class Refiner(nn.Module):
                  channels=24):
         super().__init__()
         self.n_coefficients = n_coefficients
-        self.layers = nn.Sequential(nn.Conv1d(12, channels, 7, padding=3), nn.ReLU(), nn.Conv1d(channels, channels, 5, padding=2), nn.ReLU(),
-                                    nn.Conv1d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv1d(channels, 1, 3, padding=1))
+        self.layers = nn.Sequential(nn.Conv1d(12, channels, 7, padding=3), nn.ReLU(),
+                                    nn.Conv1d(channels, channels, 5, padding=2), nn.ReLU(),
+                                    nn.Conv1d(channels, channels, 3, padding=1), nn.ReLU(),
+                                    nn.Conv1d(channels, 1, 3, padding=1))
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
 
@@ -33,24 +35,29 @@ class Refiner(nn.Module):
         width, level = self.n_coefficients, (loudness(values, keep) if level is None else level).clamp(min=1e-9)
         size = energies[..., :width].sqrt()
         known = values[..., :width]/level
-        seen = torch.stack([known, known*size/size.square().mean(-1, keepdim=True).sqrt(), keep[..., :width].to(values), .4*size.log()], 2)*real.unsqueeze(-1)
-        before, after = nn.functional.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1], nn.functional.pad(seen, (0, 0, 0, 0, 0, 1))[:, 1:]
+        seen = torch.stack([known, known*size/size.square().mean(-1, keepdim=True).sqrt(), keep[..., :width].to(values),
+                            .4*size.log()], 2)*real.unsqueeze(-1)
+        before, after = nn.functional.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1], nn.functional.pad(seen,
+                (0, 0, 0, 0, 0, 1))[:, 1:]
         rows = torch.cat([before, seen, after], 2).flatten(0, 1)
-        guess = (torch.cat([self.layers(some) for some in rows.split(most)]) if most else self.layers(rows)).reshape(known.shape)
+        guess = (torch.cat([self.layers(some) for some in rows.split(most)]) if most
+                 else self.layers(rows)).reshape(known.shape)
         return nn.functional.pad(guess*level, (0, values.shape[-1] - width))*(~keep & real)
 
 # %% ../../nbs/adaptive/model.ipynb #0d3e100d
 class AdaptiveAE(SpeechAE):
     "Speech autoencoder by adaptive allocation, with a `Refiner` after it"
     kind = 'adaptive'
-    positive = ('input_scale', 'allocation.codebook', 'allocation.level')  # expected energies are divided by, and their logarithm is taken
+    # expected energies are divided by, and their logarithm is taken
+    positive = ('input_scale', 'allocation.codebook', 'allocation.level')
     def __init__(self, config:ModelConfig=None, # Configuration of kind 'adaptive'; the preset 'adaptive' if None
                  input_scale=1.): # RMS of the unpadded training frames
         nn.Module.__init__(self)
         self.config = config or ModelConfig.of('adaptive')
         self.framing, self.card = self.config.framing, {}
         self.register_buffer('input_scale', torch.tensor(float(input_scale)))
-        self.allocation = Allocation(self.config.latent_size, self.framing, self.config.group_frames, self.config.noise_fill)
+        self.allocation = Allocation(self.config.latent_size, self.framing, self.config.group_frames,
+                                     self.config.noise_fill)
         self.refiner = Refiner(min(128, self.allocation.block))
 
     @torch.no_grad()
@@ -82,15 +89,19 @@ class AdaptiveAE(SpeechAE):
         whole = allocation.fill(values, keep, real) + self.refiner(values, keep, energies, real)
         samples = unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
         frames = self.framing.frame(self._cut(samples[:, :(latents.shape[1] - 1)*self.framing.hop_length + 1], lengths))
-        return nn.functional.pad(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1), (0, 0, 0, padded - frames.shape[1]))
+        return nn.functional.pad(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1),
+                                 (0, 0, 0, padded - frames.shape[1]))
 
     def _cut(self, samples, lengths):
         "Zeros beyond the centre of the last frame, where nothing can be told"
-        return samples*(torch.arange(samples.shape[1], device=samples.device) <= ((lengths - 1)*self.framing.hop_length)[:, None])
+        return samples*(torch.arange(samples.shape[1], device=samples.device)
+                        <= ((lengths - 1)*self.framing.hop_length)[:, None])
 
     def set_precision(self, precision): pass  # nothing here gains from other numbers
 
-def _all_real(sequences, lengths): return torch.full((len(sequences),), sequences.shape[1], device=sequences.device) if lengths is None else lengths.to(sequences.device)
+def _all_real(sequences, lengths):
+    return torch.full((len(sequences),), sequences.shape[1],
+                      device=sequences.device) if lengths is None else lengths.to(sequences.device)
 
 # %% ../../nbs/adaptive/model.ipynb #e8c053c4
 @patch
@@ -109,12 +120,14 @@ def build_model(config:ModelConfig, # Configuration of any kind
                 input_scale=1., # RMS of the unpadded training frames
                ) -> SpeechAE: # Model of the class that `config.kind` calls for
     "A new model of any preset; `ModelError` if there is none of that configuration"
-    if config.kind not in _CLASSES: raise ModelError(f'kind {config.kind!r}: unknown; choose from {", ".join(_CLASSES)}')
+    if config.kind not in _CLASSES:
+        raise ModelError(f'kind {config.kind!r}: unknown; choose from {", ".join(_CLASSES)}')
     return _CLASSES[config.kind].of(config, input_scale)
 
 def load_pretrained(folder, # Model folder, or a run folder that holds one under `model/`
                    ) -> SpeechAE: # On the CPU, in evaluation mode, of the class that its configuration calls for
-    "Load a model of any preset that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is executed."
+    """Load a model of any preset that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the
+    folder is executed."""
     folder = model_folder(folder)
     return _CLASSES[read_model_config(folder)[0].kind].from_pretrained(folder)
 
@@ -124,7 +137,8 @@ _CURVE, _MOST = 1.5, 24.  # where steps begin to grow, and the largest value
 @patch
 def quantize_latents(self:AdaptiveAE,
                      latents, # Shape (B, T, latent_size), NumPy or torch
-                     bits=8, # Bits per coefficient, 2 or more; indices always have 8, and so has the gain of a recording
+                     # Bits per coefficient, 2 or more; indices always have 8, and so has the gain of a recording
+                     bits=8,
                     ): # Same shape and type: the value that each quantised number stands for
     "Latents as numbers of `bits` bits would store them"
     if bits < 2: raise ValueError(f'bits={bits}: must be at least 2')

@@ -63,5 +63,6 @@ def progress(items, # What to go through
         yield item
         now = time.perf_counter()
         if bar.disable and now - said >= every and done < total:
-            print(f'{description}: {done} of {total} {unit}s, {show_duration((now - start)/done*(total - done))} left', flush=True)
+            print(f'{description}: {done} of {total} {unit}s, {show_duration((now - start)/done*(total - done))} left',
+                  flush=True)
             said = now

@@ -13,7 +13,8 @@ from pathlib import Path
 # %% ../../nbs/common/files.ipynb #1644dede
 class SpeechAEError(Exception):
     "Something the user can mend, said in one line; the commands print it as `error: ...` and exit with status 1"
-    def _render_traceback_(self): return [f'{type(self).__name__}: {self}']  # what a notebook shows instead of the way through our code
+    def _render_traceback_(self):
+        return [f'{type(self).__name__}: {self}']  # what a notebook shows instead of the way through our code
 
 # %% ../../nbs/common/files.ipynb #ed54d45b
 def show_path(path, # File or folder name, str or Path
@@ -26,7 +27,8 @@ def show_path(path, # File or folder name, str or Path
 @contextmanager
 def atomic_path(path, # Final file name; missing parent folders are made
                ):
-    "Yield a temporary path beside `path`; when the block ends well it is synced and renamed to `path`, otherwise removed"
+    """Yield a temporary path beside `path`; when the block ends well it is synced and renamed to `path`, otherwise
+    removed"""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}{path.suffix}')

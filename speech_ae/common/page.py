@@ -87,7 +87,8 @@ class Preview:
     height: int = 300 # Height of the frame in pixels
 
     def _repr_html_(self):
-        page = self.body if self.body.startswith('<!doctype') else f'<!doctype html><style>{STYLE}body{{padding:12px}}</style>{self.body}'
+        page = (self.body if self.body.startswith('<!doctype')
+                else f'<!doctype html><style>{STYLE}body{{padding:12px}}</style>{self.body}')
         return f'<iframe style="width:100%;height:{self.height}px;border:0" srcdoc="{html.escape(page)}"></iframe>'
 
     def __repr__(self): return f'Preview of {len(self.body):,} characters'
@@ -106,7 +107,8 @@ class _Outline(HTMLParser):
     def handle_startendtag(self, tag, attrs): pass
 
     def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag: raise ValueError(f'line {self.getpos()[0]}: </{tag}> closes what is not open')
+        if not self.open or self.open.pop() != tag:
+            raise ValueError(f'line {self.getpos()[0]}: </{tag}> closes what is not open')
 
     def handle_data(self, data):
         if self.open and self.open[-1] in ('h1', 'h2'): self.headings[-1] += data
@@ -128,11 +130,13 @@ def html_table(head, # For each column its head, HTML
                marked=(), # Indices of rows that stand out
               ) -> str: # HTML
     "A table that scrolls sideways where it is too wide"
-    body = ''.join(f'<tr{" class=me" if i in marked else ""}><th scope=row>{first}</th>{"".join(rest)}</tr>' for i, (first, *rest) in enumerate(rows))
+    body = ''.join(f'<tr{" class=me" if i in marked else ""}><th scope=row>{first}</th>{"".join(rest)}</tr>' for i,
+                   (first, *rest) in enumerate(rows))
     columns = ''.join(f'<th scope=col>{h}</th>' for h in head)
     above = f'<figcaption>{caption}</figcaption>' if caption else ''
     named = f' class="{kind}"' if kind else ''
-    return f'<figure class=t>{above}<div class=wide tabindex=0><table{named}><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></figure>'
+    return (f'<figure class=t>{above}<div class=wide '
+            f'tabindex=0><table{named}><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div></figure>')
 
 def mean_cell(mean, # nan if there is none
               low, # Lower end of its margin
@@ -148,13 +152,16 @@ def mean_cell(mean, # nan if there is none
 def settings_list(values, # {name: value}, plain text; lists are written with commas, None and '' as a dash
                  ) -> str: # HTML
     "Names and values beside each other"
-    def show(value): return '–' if value in (None, '') else ', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    return '<dl class=pairs>' + ''.join(f'<dt>{html_text(name.replace("_", " "))}</dt><dd>{html_text(show(value))}</dd>' for name, value in values.items()) + '</dl>'
+    def show(value):
+        return '–' if value in (None, '') else ', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return '<dl class=pairs>' + ''.join(f'<dt>{html_text(name.replace("_", " "))}</dt><dd>{html_text(show(value))}</dd>'
+                                        for name, value in values.items()) + '</dl>'
 
 def definitions(pairs, # (term, explanation) each, plain text
                ) -> str: # HTML
     "Terms, and under each what it means"
-    return '<dl>' + ''.join(f'<dt>{html_text(term)}</dt><dd>{html_text(meaning)}</dd>' for term, meaning in pairs) + '</dl>'
+    return '<dl>' + ''.join(f'<dt>{html_text(term)}</dt><dd>{html_text(meaning)}</dd>' for term,
+                            meaning in pairs) + '</dl>'
 
 # %% ../../nbs/common/page.ipynb #9efc2ce3
 def folded(summary, # What is always seen, plain text
@@ -187,15 +194,20 @@ def percent_axis(values, # All that have to lie on it
 def mark_table(marks, # {name: (mean, low, high)}; those whose mean is nan are left out
                digits=1, # Decimals of the numbers
                heads=('', ''), # Over the names and over the numbers, HTML
-               ends=(), # What it means to lie left and right of zero, two words; without them zero need not lie on the axis
+               # What it means to lie left and right of zero, two words; without them zero need not lie on the axis
+               ends=(),
               ) -> str: # HTML
     "Means and margins, drawn and written"
     marks = {name: mark for name, mark in marks.items() if not math.isnan(mark[0])}
     place = percent_axis([end for _, low, high in marks.values() for end in (low, high)], zero=bool(ends))
     zero = f'<i class=axis style="left:{place(0)}%"></i>' if ends else ''
     def drawn(mean, low, high):
-        return f'<td class=plot>{zero}<i class=span style="left:{place(low)}%;width:{place(high) - place(low):.2f}%"></i><i class=dot style="left:{place(mean)}%"></i></td>'
-    return html_table([heads[0], f'<small>{" · ".join(ends)}</small>', heads[1]], [[html_text(name), drawn(*mark), mean_cell(*mark, digits)] for name, mark in marks.items()], kind='marks')
+        return (f'<td class=plot>{zero}<i class=span '
+                f'style="left:{place(low)}%;width:{place(high) - place(low):.2f}%"></i><i class=dot '
+                f'style="left:{place(mean)}%"></i></td>')
+    return html_table([heads[0], f'<small>{" · ".join(ends)}</small>', heads[1]],
+                      [[html_text(name), drawn(*mark), mean_cell(*mark, digits)] for name, mark in marks.items()],
+                      kind='marks')
 
 # %% ../../nbs/common/page.ipynb #cb28cf4e
 def color_key(label, # Plain text
@@ -211,10 +223,14 @@ def bar_table(bars, # {name of the place, HTML: [(mean, low, high) for each of `
              ) -> str: # HTML
     "Bars for each place from zero, and the numbers beside them"
     place = percent_axis([mean for found in bars.values() for mean, _, _ in found if not math.isnan(mean)])
-    def bar(kind, mean): return '' if math.isnan(mean) else f'<i class="{kind}" style="left:{min(place(0), place(mean))}%;width:{abs(place(mean) - place(0)):.2f}%"></i>'
-    def drawn(found): return f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{"".join(bar(kind, mean) for kind, (mean, _, _) in zip("mf", found))}</td>'
+    def bar(kind, mean):
+        return ('' if math.isnan(mean) else f'<i class="{kind}" '
+                f'style="left:{min(place(0), place(mean))}%;width:{abs(place(mean) - place(0)):.2f}%"></i>')
+    def drawn(found):
+        return f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{"".join(bar(kind, mean) for kind, (mean, _, _) in zip("mf", found))}</td>'
     rows = [[name, drawn(found), *(mean_cell(*each, digits) for each in found)] for name, found in bars.items()]
-    return f'<p>{" ".join(map(color_key, names, "mf"))}</p>' + html_table(['', '', *map(html_text, names)], rows, kind='marks bars')
+    return f'<p>{" ".join(map(color_key, names, "mf"))}</p>' + html_table(['', '', *map(html_text, names)], rows,
+            kind='marks bars')
 
 # %% ../../nbs/common/page.ipynb #ed13521f
 def _ends(values, margin):
@@ -226,12 +242,15 @@ def _ticks(low, high, log):
     "Round values on an axis; for a logarithmic one their logarithms"
     from matplotlib.ticker import MaxNLocator
     if not log: ticks = MaxNLocator(5).tick_values(low, high)
-    else: ticks = [math.log10(digit*10.**power) for power in range(-6, 7) for digit in ((1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 5, 7))]
+    else:
+        ticks = [math.log10(digit*10.**power) for power in range(-6, 7)
+                 for digit in ((1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 5, 7))]
     return [t for t in ticks if low <= t <= high]
 
 def _figure(title, more, opening, said, drawn):
     "A chart under its title"
-    return f'<figure><figcaption><b>{html_text(title)}</b> {more}</figcaption>{opening} aria-label="{html_text(title)}: {html_text(said)}">{drawn}</figure>'
+    return (f'<figure><figcaption><b>{html_text(title)}</b> {more}</figcaption>{opening} '
+            f'aria-label="{html_text(title)}: {html_text(said)}">{drawn}</figure>')
 
 # %% ../../nbs/common/page.ipynb #17572867
 def line_chart(title, # Plain text
@@ -242,16 +261,23 @@ def line_chart(title, # Plain text
               ) -> str: # HTML
     "Curves over a common axis"
     def scale(v): return math.nan if v is None or math.isnan(v) else math.log10(max(v, 1e-12)) if log else v
-    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))] for label, values, _ in lines}
+    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))] for label, values,
+              _ in lines}
     low, high = _ends([y for ys in points.values() for y in ys if not math.isnan(y)], .05)
     def at(value): return round(100*(value - low)/(high - low), 2)
     across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
-    drawn = ''.join(f'<polyline class="{kind}" points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]) if not math.isnan(y))}"/>' for label, _, kind in lines)
-    labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>' for t in _ticks(low, high, log))
+    drawn = ''.join(f'<polyline class="{kind}" '
+                    f'points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]) if not math.isnan(y))}"/>'
+                    for label, _, kind in lines)
+    labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>'
+                     for t in _ticks(low, high, log))
     labels += ''.join(f'<span class=x style="left:{x}%">{label}</span>' for x, label in ((0, xs[0]), (100, xs[-1])))
-    known = {label: [v for v in (values if isinstance(values, list) else [values]) if not math.isnan(scale(v))] or [math.nan] for label, values, _ in lines}
+    known = {label: [v for v in (values if isinstance(values, list) else [values]) if not math.isnan(scale(v))]
+             or [math.nan] for label, values, _ in lines}
     said = '; '.join(f'{label} from {values[0]:.3g} to {values[-1]:.3g}{unit}' for label, values in known.items())
-    return _figure(title, ' '.join(color_key(label, kind.split()[0]) for label, _, kind in lines), '<div class=chart><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img"', said, f'{drawn}</svg>{labels}</div>')
+    return _figure(title, ' '.join(color_key(label, kind.split()[0]) for label, _, kind in lines),
+                   '<div class=chart><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img"', said,
+                   f'{drawn}</svg>{labels}</div>')
 
 # %% ../../nbs/common/page.ipynb #f1267af4
 def scatter_chart(points, # (name, x, y, class) each, x above 0; class 'm', 'f' or 's'; the most important first
@@ -259,13 +285,17 @@ def scatter_chart(points, # (name, x, y, class) each, x above 0; class 'm', 'f' 
                   across, # What is on the horizontal axis, plain text
                  ) -> str: # HTML
     "Named dots, with a logarithmic horizontal axis"
-    (left, right), (low, high) = _ends([math.log10(x) for _, x, _, _ in points], .08), _ends([y for _, _, y, _ in points], .08)
+    (left, right), (low, high) = _ends([math.log10(x) for _, x, _, _ in points],
+                                       .08), _ends([y for _, _, y, _ in points], .08)
     def place(x, y): return round(100*(x - left)/(right - left), 2), round(100*(y - low)/(high - low), 2)
     placed = [(name, kind, *place(math.log10(x), y)) for name, x, y, kind in points]
-    ticks = ''.join(f'<span class=y style="bottom:{place(left, t)[1]}%">{t:.3g}</span>' for t in _ticks(low, high, False))
-    ticks += ''.join(f'<span class=x style="left:{place(math.log10(t), low)[0]}%">{t}</span>' for t in (.5, 1, 2, 5, 10, 20, 50, 100, 200) if left <= math.log10(t) <= right)
+    ticks = ''.join(f'<span class=y style="bottom:{place(left, t)[1]}%">{t:.3g}</span>'
+                    for t in _ticks(low, high, False))
+    ticks += ''.join(f'<span class=x style="left:{place(math.log10(t), low)[0]}%">{t}</span>'
+                     for t in (.5, 1, 2, 5, 10, 20, 50, 100, 200) if left <= math.log10(t) <= right)
     said = '; '.join(f'{name} {y:.3g} at {x:.3g}' for name, x, y, _ in points)
-    return _figure(title, f'against {html_text(across)}', '<div class="chart dots" role=img', said, f'{_dots(placed)}{ticks}</div>')
+    return _figure(title, f'against {html_text(across)}', '<div class="chart dots" role=img', said,
+                   f'{_dots(placed)}{ticks}</div>')
 
 def _dots(placed):
     "Dots at places in percent, (name, class, x, y) each, with names where there is room"
@@ -274,7 +304,8 @@ def _dots(placed):
         free = all(abs(x - a) > 34 or abs(y - b) > 7 for a, b in written)
         written += [(x, y)]*free
         side = f'right:{100 - x}%;margin-right:9px' if x > 30 else f'left:{x}%;margin-left:9px'
-        drawn += f'<i class="{kind}" style="left:{x}%;bottom:{y}%"></i>' + (f'<span style="bottom:{y}%;{side};margin-bottom:-.75em">{html_text(name)}</span>' if free else '')
+        drawn += (f'<i class="{kind}" style="left:{x}%;bottom:{y}%"></i>'
+                  + (f'<span style="bottom:{y}%;{side};margin-bottom:-.75em">{html_text(name)}</span>' if free else ''))
     return drawn
 
 # %% ../../nbs/common/page.ipynb #a79a7a9b
@@ -326,16 +357,22 @@ def player(name, # What is heard, the caption, plain text
            gain=1., # Factor of what is played
           ) -> str: # HTML
     "A sound to look at and listen to"
-    seconds, top, called = len(samples)/sample_rate, f'{sample_rate/2000:.0f} kHz', html_text(f'{name}, {source}' if source else name)
-    picture, sound = data_uri('image/jpeg', spectrogram_jpeg(samples, reference)), data_uri('audio/flac', flac_bytes(gain*samples, sample_rate))
-    return (f'<figure><div class=spec><img alt="Spectrogram of {called}, {seconds:.1f} seconds, 0 to {top}" src="{picture}"><span class=t aria-hidden=true>{top}</span><span class=b aria-hidden=true>0</span><span class="b r" aria-hidden=true>{seconds:.1f} s</span></div>'
-            f'<audio controls preload=none aria-label="{called}" src="{sound}"></audio><figcaption>{html_text(name)}</figcaption></figure>')
+    seconds, top, called = len(samples)/sample_rate, f'{sample_rate/2000:.0f} kHz', html_text(f'{name}, {source}'
+            if source else name)
+    picture, sound = data_uri('image/jpeg', spectrogram_jpeg(samples, reference)), data_uri('audio/flac',
+            flac_bytes(gain*samples, sample_rate))
+    return (f'<figure><div class=spec><img alt="Spectrogram of {called}, {seconds:.1f} seconds, 0 to '
+            f'{top}" src="{picture}"><span class=t aria-hidden=true>{top}</span><span class=b '
+            f'aria-hidden=true>0</span><span class="b r" aria-hidden=true>{seconds:.1f} s</span></div>'
+            f'<audio controls preload=none aria-label="{called}" '
+            f'src="{sound}"></audio><figcaption>{html_text(name)}</figcaption></figure>')
 
 # %% ../../nbs/common/page.ipynb #63e177e5
 def navigation(names, # {id of a heading: words for the link}
               ) -> str: # HTML
     "Links to the sections of a page"
-    return '<nav aria-label="Sections">' + ''.join(f'<a href="#{key}">{html_text(words)}</a>' for key, words in names.items()) + '</nav>'
+    return '<nav aria-label="Sections">' + ''.join(f'<a href="#{key}">{html_text(words)}</a>' for key,
+                                                   words in names.items()) + '</nav>'
 
 def html_page(title, # Plain text
               over, # A line above the title, plain text
@@ -347,8 +384,10 @@ def html_page(title, # Plain text
              ) -> str: # HTML, self-contained
     "The frame of a page"
     careful = ''.join(f'<p class=warn role=note><b>Careful:</b> {html_text(w)}</p>' for w in warnings)
-    return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{html_text(title)}</title><style>{STYLE}</style></head>\n'
-            f'<body><header><p class=over>{html_text(over)}</p><h1>{html_text(title)}</h1><p class=lead>{html_text(lead)}</p>{careful}{top}</header>\n<main>{body}</main>'
+    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            f'content="width=device-width,initial-scale=1"><title>{html_text(title)}</title><style>{STYLE}</style></head>\n'
+            f'<body><header><p class=over>{html_text(over)}</p><h1>{html_text(title)}</h1><p '
+            f'class=lead>{html_text(lead)}</p>{careful}{top}</header>\n<main>{body}</main>'
             f'<footer><p>{html_text(foot)}</p></footer></body></html>\n')
 
 # %% ../../nbs/common/page.ipynb #09c08168

@@ -62,11 +62,15 @@ def refused(words, # That the message contains
             error=SpeechAEError, # Class of the error
             seconds=10, # Processor time that the block may take
             megabytes=64): # Address space that the block may add, on Linux
-    "For tests: the block must raise `error` with these words, quickly and without much memory; `AssertionError` otherwise"
+    """For tests: the block must raise `error` with these words, quickly and without much memory; `AssertionError`
+    otherwise"""
     def late(number, frame): raise AssertionError(f'still busy after {seconds} s')
     old = signal.signal(signal.SIGPROF, late)
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    if sys.platform == 'linux': resource.setrlimit(resource.RLIMIT_AS, (int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize() + megabytes*2**20, limits[1]))
+    if sys.platform == 'linux':
+        resource.setrlimit(resource.RLIMIT_AS,
+                           (int(Path('/proc/self/statm').read_text().split()[0])*resource.getpagesize()
+                            + megabytes*2**20, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try: yield
     except error as e:
@@ -79,7 +83,8 @@ def refused(words, # That the message contains
 
 # %% ../../nbs/common/untrusted.ipynb #a1d04669
 def _is_allowed(value, kind, allowed):
-    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind): return False
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
+        return False
     if kind is str and '\0' in value: return False
     if not allowed: return True
     return allowed[0] <= value <= allowed[-1] if kind in (int, float) else value in allowed
@@ -103,11 +108,13 @@ def check_fields(values, # What a JSON file says of them
                  error=SpeechAEError, # Class of the error
                 ) -> object: # An instance of `cls`
     "A dataclass from JSON that may come from anyone; `error` names the field, what was found, and what is allowed"
-    if not isinstance(values, dict): raise error(f'{name}: {show_value(values)} where the fields of {cls.__name__} should be')
+    if not isinstance(values, dict):
+        raise error(f'{name}: {show_value(values)} where the fields of {cls.__name__} should be')
     known = {f.name: f for f in fields(cls)}
     for key, value in values.items():
         if key not in known: raise error(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(known)}')
         kind, may = known[key].type, allowed.get(key, ())
         if value is None and known[key].default is None: continue
-        if not _is_allowed(value, kind, may): raise error(f'{name}: {key} is {show_value(value)}; allowed: {_show_allowed(kind, may)}')
+        if not _is_allowed(value, kind, may):
+            raise error(f'{name}: {key} is {show_value(value)}; allowed: {_show_allowed(kind, may)}')
     return cls(**values)

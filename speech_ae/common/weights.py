@@ -32,7 +32,8 @@ def weights_file(tensors:dict, # {name: tensor}, such as a model's `state_dict()
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     content = save(tensors)
     numbers = 8 + int.from_bytes(content[:8], 'little')
-    header = json.dumps(dict(__metadata__=dict(format='pt', sha256=weights_digest(tensors)), **json.loads(content[8:numbers])), separators=(',', ':')).encode()
+    header = json.dumps(dict(__metadata__=dict(format='pt', sha256=weights_digest(tensors)),
+                             **json.loads(content[8:numbers])), separators=(',', ':')).encode()
     header += b' '*(-len(header) % 8)  # numbers begin at a multiple of 8
     return struct.pack('<Q', len(header)) + header + content[numbers:]
 
@@ -41,10 +42,13 @@ _MOST_HEADER = 2**20  # bytes
 _DTYPES = {torch.float32: 'F32', torch.float64: 'F64', torch.int64: 'I64'}
 
 def _read_header(f, size, name):
-    "The header of an open safetensors file, {tensor: dict}, what its writer said besides, and the bytes that are left for numbers"
+    """The header of an open safetensors file, {tensor: dict}, what its writer said besides, and the bytes that are left
+    for numbers"""
     length = int.from_bytes(f.read(8), 'little')
     most = min(_MOST_HEADER, size - 8)
-    if length > most: raise ModelError(f'{name}: weights cannot be read (a header of {length:,} bytes where at most {max(most, 0):,} fit)')
+    if length > most:
+        raise ModelError(f'{name}: weights cannot be read (a header of {length:,} bytes where at most {max(most, 0):,} '
+                         'fit)')
     header = parse_json(f.read(length), name, ModelError)
     said = header.pop('__metadata__', {})
     return header, said if isinstance(said, dict) else {}, size - 8 - length
@@ -54,19 +58,30 @@ def _show_tensor(dtype, shape='?'): return show_path(f'{dtype} {shape}'[:60])
 def _is_place(x): return isinstance(x, list) and len(x) == 2 and all(type(n) is int for n in x)
 
 def _check_header(found, left, state, name):
-    "Raise `ModelError` unless the tensors of a header are those of `state`, side by side, and fill the bytes that are left"
+    """Raise `ModelError` unless the tensors of a header are those of `state`, side by side, and fill the bytes that are
+    left"""
     for words, names in ('lacks', state.keys() - found.keys()), ('has an unknown', found.keys() - state.keys()):
-        if names: raise ModelError(f'{name}: the weights do not fit config.json: the file {words} tensor {show_value(min(names))}')
+        if names:
+            raise ModelError(f'{name}: the weights do not fit config.json: the file {words} tensor '
+                             f'{show_value(min(names))}')
     for key, entry in found.items():
         wanted = dict(dtype=_DTYPES[state[key].dtype], shape=list(state[key].shape))
         given = {k: entry.get(k) for k in wanted} if isinstance(entry, dict) else dict(dtype=entry)
-        if given != wanted: raise ModelError(f'{name}: the weights do not fit config.json: {key} is {_show_tensor(**given)}, not {_show_tensor(**wanted)}')
-        if not _is_place(entry.get('data_offsets')): raise ModelError(f'{name}: weights cannot be read ({key} has no place)')
+        if given != wanted:
+            raise ModelError(f'{name}: the weights do not fit config.json: {key} is {_show_tensor(**given)}, not '
+                             f'{_show_tensor(**wanted)}')
+        if not _is_place(entry.get('data_offsets')):
+            raise ModelError(f'{name}: weights cannot be read ({key} has no place)')
     end = 0
-    for key, (begin, stop) in sorted(((key, entry['data_offsets']) for key, entry in found.items()), key=lambda pair: pair[1]):
-        if (begin, stop) != (end, end + state[key].nbytes): raise ModelError(f'{name}: weights cannot be read ({key} lies from byte {begin} to {stop}, not from {end} to {end + state[key].nbytes})')
+    for key, (begin, stop) in sorted(((key, entry['data_offsets']) for key, entry in found.items()),
+                                     key=lambda pair: pair[1]):
+        if (begin, stop) != (end, end + state[key].nbytes):
+            raise ModelError(f'{name}: weights cannot be read ({key} lies from byte {begin} to {stop}, not from {end} '
+                             f'to {end + state[key].nbytes})')
         end = stop
-    if end != left: raise ModelError(f'{name}: weights cannot be read ({left:,} bytes of numbers where {end:,} are expected: cut short, or with something behind)')
+    if end != left:
+        raise ModelError(f'{name}: weights cannot be read ({left:,} bytes of numbers where {end:,} are expected: cut '
+                         'short, or with something behind)')
 
 # %% ../../nbs/common/weights.ipynb #23d02ab5
 def read_weights(path, # `model.safetensors`
@@ -74,7 +89,8 @@ def read_weights(path, # `model.safetensors`
                  positive=(), # Names of tensors whose values have to be above 0
                  sealed=True, # Whether the file must carry its checksum
                 ) -> dict: # {name: tensor}
-    "The tensors of a safetensors file; `ModelError` unless they are those expected, finite, positive where they have to be, and unchanged since they were written"
+    """The tensors of a safetensors file; `ModelError` unless they are those expected, finite, positive where they have
+    to be, and unchanged since they were written"""
     from safetensors import SafetensorError
     from safetensors.torch import load
     name = show_path(path)
@@ -85,7 +101,13 @@ def read_weights(path, # `model.safetensors`
         try: tensors = load(f.read(size))
         except (SafetensorError, ValueError) as e: raise ModelError(f'{name}: weights cannot be read ({e})') from None
     for key, t in tensors.items():
-        if not t.isfinite().all(): raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the model anew')
-        if key in positive and not (t > 0).all(): raise ModelError(f'{name}: {key} has to be above 0, found {t.min().item():g}')
-    if sealed and said != dict(format='pt', sha256=weights_digest(tensors)): raise ModelError(f'{name}: damaged or changed (its checksum {"does not fit" if "sha256" in said else "is missing"}); ask for the folder again, or export the model anew')
+        if not t.isfinite().all():
+            raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the '
+                             'model anew')
+        if key in positive and not (t > 0).all():
+            raise ModelError(f'{name}: {key} has to be above 0, found {t.min().item():g}')
+    if sealed and said != dict(format='pt', sha256=weights_digest(tensors)):
+        raise ModelError(f'{name}: damaged or changed (its checksum '
+                         f'{"does not fit" if "sha256" in said else "is missing"}); ask for the folder again, or '
+                         'export the model anew')
     return tensors

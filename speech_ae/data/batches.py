@@ -22,7 +22,8 @@ def _cut(n_frames, crop_frames, shift):
 class AudioDataset:
     "Crops, or whole recordings, of one split of a prepared corpus; `dataset[i]` gives samples `(n,)`, float32"
     def __init__(self, corpus:Corpus, # Prepared corpus
-                 recordings:list[Recording]=None, # With `split` set, in the order of the corpus; as the corpus has them if None
+                 # With `split` set, in the order of the corpus; as the corpus has them if None
+                 recordings:list[Recording]=None,
                  split='', # 'train' or 'valid'; everything if ''
                  crop_frames=0, # Frames in a crop; 0 takes whole recordings
                  framing=Framing(), # Says how many samples a frame is
@@ -30,7 +31,8 @@ class AudioDataset:
         recordings = corpus.recordings if recordings is None else recordings
         self.corpus, self.crop_frames, self.framing, self.seed = corpus, crop_frames, framing, seed
         self.members = [i for i, r in enumerate(recordings) if r.split == split or not split]
-        if not self.members: raise ValueError(f'no recording has split {split!r}: pass recordings=split_by_speaker(corpus.recordings)')
+        if not self.members:
+            raise ValueError(f'no recording has split {split!r}: pass recordings=split_by_speaker(corpus.recordings)')
         self.set_epoch(0)
 
     def __len__(self): return len(self.crops)
@@ -43,14 +45,17 @@ def set_epoch(self:AudioDataset,
              ):
     "Cut the recordings as this epoch cuts them"
     self.epoch, self.crops, size = epoch, [], self.crop_frames
-    shifts = np.random.default_rng([self.seed, epoch, 0]).integers(-(size//2), size - size//2, len(self.members)) if size else []
+    shifts = np.random.default_rng([self.seed, epoch, 0]).integers(-(size//2), size - size//2,
+                                                                   len(self.members)) if size else []
     for j, i in enumerate(self.members):
         n_samples = self.corpus.recordings[i].n_samples
         n_frames = self.framing.n_frames(n_samples)
         if not size or n_frames <= size: self.crops.append((i, 0, n_samples))
         else:
-            starts = [min(k*self.framing.hop_length, n_samples - 1) for k in _cut(n_frames, size, int(shifts[j]))]  # the last frame's centre may lie behind the end
-            self.crops += [(i, start, min(start + (size - 1)*self.framing.hop_length + 1, n_samples)) for start in starts]
+            # the last frame's centre may lie behind the end
+            starts = [min(k*self.framing.hop_length, n_samples - 1) for k in _cut(n_frames, size, int(shifts[j]))]
+            self.crops += [(i, start, min(start + (size - 1)*self.framing.hop_length + 1, n_samples))
+                           for start in starts]
 
 @patch
 def n_frames(self:AudioDataset,
@@ -69,7 +74,8 @@ def file(self:AudioDataset,
 
 # %% ../../nbs/data/batches.ipynb #82c6fec8
 def _cut_batches(indices, lengths, batch_size, max_samples, most_padding=.05):
-    "Consecutive batches of `indices`, which are sorted by length, within the limits of items, samples and share of padding"
+    """Consecutive batches of `indices`, which are sorted by length, within the limits of items, samples and share of
+    padding"""
     cut, real = [[]], 0
     for i in indices:
         padded, real = (len(cut[-1]) + 1)*lengths[i], real + lengths[i]
@@ -89,12 +95,14 @@ def batches(self:AudioDataset,
     "The batches of this epoch, each of items of similar length"
     rng = np.random.default_rng([self.seed, self.epoch, 1])
     lengths = np.array([stop - start for _, start, stop in self.crops])
-    order, pool = rng.permutation(len(self)) if shuffle else np.arange(len(self)), 50*batch_size if shuffle else len(self)
+    order, pool = (rng.permutation(len(self)) if shuffle else np.arange(len(self)),
+                   50*batch_size if shuffle else len(self))
     cut = []
     for i in range(0, len(order), pool):
         indices = order[i:i + pool]
         indices = indices[np.argsort(lengths[indices], kind='stable')]
-        cut += _cut_batches(indices.tolist(), lengths, batch_size, max_samples or (np.inf if self.crop_frames else 6_600_000))
+        cut += _cut_batches(indices.tolist(), lengths, batch_size,
+                            max_samples or (np.inf if self.crop_frames else 6_600_000))
     return [cut[i] for i in rng.permutation(len(cut))] if shuffle else cut
 
 # %% ../../nbs/data/batches.ipynb #26e63c47
@@ -116,14 +124,17 @@ class Samples:
         import torch
         self.corpus, self.device, self.values = corpus, torch.device(device), None
         recordings = corpus.recordings
-        self.starts, self.gains = np.array([r.start for r in recordings]), np.array([r.gain for r in recordings], dtype=np.float32)
-        if self.device.type == 'cuda' and 2*len(corpus.values) <= share*torch.cuda.mem_get_info(self.device)[0]: self.make_resident()
+        self.starts, self.gains = np.array([r.start for r in recordings]), np.array([r.gain for r in recordings],
+                dtype=np.float32)
+        if self.device.type == 'cuda' and 2*len(corpus.values) <= share*torch.cuda.mem_get_info(self.device)[0]:
+            self.make_resident()
 
     def make_resident(self, piece=2**26):
         "Copy all values to the device, piece by piece"
         import torch
         self.values = torch.empty(len(self.corpus.values), dtype=torch.int16, device=self.device)
-        for i in range(0, len(self.values), piece): self.values[i:i + piece] = torch.from_numpy(np.array(self.corpus.values[i:i + piece]))
+        for i in range(0, len(self.values), piece):
+            self.values[i:i + piece] = torch.from_numpy(np.array(self.corpus.values[i:i + piece]))
 
 # %% ../../nbs/data/batches.ipynb #4f36ba7e
 @patch
@@ -175,9 +186,14 @@ def load(self:Samples,
          workers=0, # Processes that read ahead
         ): # Iterator over (samples (B, longest) on the device, n_samples (B,) on the CPU)
     "The batches as tensors"
-    if workers: yield from ((samples.to(self.device, non_blocking=True), n) for samples, n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))
-    elif self.device.type != 'cuda' or self.values is not None: yield from (self.take([dataset.crops[i] for i in batch]) for batch in batches)
-    else: yield from map(self._send, _ahead(lambda batch: self.gather([dataset.crops[i] for i in batch], pinned=True), batches))
+    if workers:
+        yield from ((samples.to(self.device, non_blocking=True), n) for samples,
+                    n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))
+    elif self.device.type != 'cuda' or self.values is not None:
+        yield from (self.take([dataset.crops[i] for i in batch]) for batch in batches)
+    else:
+        yield from map(self._send, _ahead(lambda batch: self.gather([dataset.crops[i] for i in batch], pinned=True),
+                                          batches))
 
 def _ahead(make, items, depth=2):
     "`map(make, items)`, computed by a thread that is `depth` items ahead"
@@ -194,7 +210,8 @@ def _read_ahead(dataset, batches, workers, pinned):
     from torch.utils.data import DataLoader
     import torch
     own = torch.Generator()  # the loader draws from this and leaves the state of dropout alone
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned, generator=own, worker_init_fn=_ignore_signals)
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned,
+                      generator=own, worker_init_fn=_ignore_signals)
 
 def _ignore_signals(worker):
     "A cluster signals whole groups of processes; it is for the trainer to answer"

@@ -35,7 +35,8 @@ def _name_source(file, root_name):
     "Language and speaker of a relative path by the naming rule"
     path = Path(file)
     speaker, underscore, _ = path.stem.rpartition('_')
-    return Source(file, path.parts[0] if len(path.parts) > 1 else root_name, speaker if underscore and speaker else file)
+    return Source(file, path.parts[0] if len(path.parts) > 1 else root_name,
+                  speaker if underscore and speaker else file)
 
 # %% ../../nbs/data/corpus.ipynb #bddcc038
 def _same_name(file):
@@ -49,14 +50,18 @@ def _read_by_hand(path, needed, errors='strict'):
         with open(path, encoding='utf-8-sig', errors=errors, newline='') as f:
             reader = csv.DictReader(f)
             rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV in UTF-8 ({e})') from None
-    if not set(needed) <= set(columns): raise CorpusError(f'{show_path(path)}: needs the columns {",".join(needed)}; found {show_path(",".join(columns))}')
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise CorpusError(f'{show_path(path)}: cannot be read as CSV in UTF-8 ({e})') from None
+    if not set(needed) <= set(columns):
+        raise CorpusError(f'{show_path(path)}: needs the columns {",".join(needed)}; found '
+                          f'{show_path(",".join(columns))}')
     return [row for row in rows if all(row[name] for name in needed)]
 
 def _strangers(path, rows, known):
     "What to say about rows that name no recording, and whether that is all of them"
     names = [row['file'] for row in rows if _same_name(row['file']) not in known]
-    return f'{show_path(path)}: {len(names)} of {len(rows)} rows name no recording here, such as {show_path(names[0])}' if names else '', len(names) == len(rows)
+    return (f'{show_path(path)}: {len(names)} of {len(rows)} rows name no recording here, such as {show_path(names[0])}'
+            if names else '', len(names) == len(rows))
 
 def _read_metadata(root, files):
     "Rows of `metadata.csv` by file, or nothing; `CorpusError` if it cannot be believed"
@@ -67,7 +72,8 @@ def _read_metadata(root, files):
     if text: print(f'warning: {text}', flush=True)
     for row in rows:
         file = known.get(_same_name(row['file']))
-        if file and found.setdefault(file, row)['speaker'] != row['speaker']: raise CorpusError(f'{show_path(path)}: two speakers for {show_path(file)}')
+        if file and found.setdefault(file, row)['speaker'] != row['speaker']:
+            raise CorpusError(f'{show_path(path)}: two speakers for {show_path(file)}')
     return found
 
 # %% ../../nbs/data/corpus.ipynb #5c314582
@@ -86,13 +92,17 @@ def list_sources(data_dir, # Corpus folder
     "Every recording below a folder with its language and speaker; `CorpusError` if there is none"
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
-    if not files: raise CorpusError(f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder or below it')
-    known, name, unwanted = _read_metadata(root, files), root.resolve().name, {} if excluded else _read_excluded(root, files)
+    if not files:
+        raise CorpusError(f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder or below it')
+    known, name, unwanted = _read_metadata(root, files), root.resolve().name, {} if excluded else _read_excluded(root,
+            files)
     if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
-    if len(unwanted) == len(files): raise CorpusError(f'{show_path(root)}: exclude.csv leaves out all recordings; delete rows of it')
+    if len(unwanted) == len(files):
+        raise CorpusError(f'{show_path(root)}: exclude.csv leaves out all recordings; delete rows of it')
     def source(file):
         guess, row = _name_source(file, name), known.get(file, {})
-        return replace(guess, speaker=row.get('speaker') or guess.speaker, language=row.get('language') or guess.language)
+        return replace(guess, speaker=row.get('speaker') or guess.speaker,
+                       language=row.get('language') or guess.language)
     return [source(file) for file in files if file not in unwanted]
 
 # %% ../../nbs/data/corpus.ipynb #2af3d5b7
@@ -121,7 +131,9 @@ class Finding:
     "One row of corpus_check.csv"
     file: str # POSIX path relative to the corpus folder
     severity: str # 'error': left out; 'warning': kept
-    problem: str # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'clipped', 'narrow band', 'offset', 'long'
+    # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'clipped', 'narrow
+    # band', 'offset', 'long'
+    problem: str
     detail: str # What was found, with its number
 
 # %% ../../nbs/data/corpus.ipynb #5f0b6c45
@@ -166,7 +178,9 @@ class _Checks:
     def found(self, sample_rate):
         seconds, rms_db = self.n/sample_rate, 10*np.log10(max(self.squares/self.n, 1e-20))
         if seconds < 0.1: return [('error', 'short', f'{1000*seconds:.0f} ms, less than 100 ms')]
-        if rms_db < -60: return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180 else 'digital silence')]
+        if rms_db < -60:
+            return [('error', 'silent', f'RMS of {rms_db:.0f} dBFS, below -60 dBFS' if rms_db > -180
+                     else 'digital silence')]
         clipped, band = self.clipped/self.n, _highest(self.power)*sample_rate/self.size
         rules = [(clipped > 1e-3, 'clipped', f'{100*clipped:.2f} % of the samples at or above full scale'),
                  (band < 5000, 'narrow band', f'nothing above {band:.0f} Hz'),
@@ -194,10 +208,12 @@ def _sha256(path):
     return digest.hexdigest()
 
 def _examine(path, sample_rate=None):
-    "Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if it cannot be read; (severity, problem, detail) of what was found"
+    """Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if
+    it cannot be read; (severity, problem, detail) of what was found"""
     checks = _Checks()
     try: samples, rate, missing = _read_recording(path, 3600, sample_rate, checks.look)
-    except AudioError as e: return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
+    except AudioError as e:
+        return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
     digest, found = _sha256(path), checks.found(rate)
     if missing: found.append(('warning', 'cut short', missing))
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
@@ -216,7 +232,8 @@ def _leave_out_copies(rows):
     for file, digest, found in sorted(rows, key=by_name):
         if is_usable(found): first.setdefault(digest, file)
     for file, digest, found in rows:
-        if (usable := is_usable(found)) and first[digest] != file: usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(first[digest])}')]
+        if (usable := is_usable(found)) and first[digest] != file:
+            usable, found = False, [('error', 'duplicate', f'same bytes as {show_path(first[digest])}')]
         stay += [file]*usable
         findings += [Finding(file, *row) for row in found]
     return stay, findings
@@ -240,7 +257,8 @@ def write_rows(path, # CSV file to write, atomically
                columns, # Names of the columns, attributes of the rows
               ):
     "Write rows as CSV in UTF-8; bytes of file names that are no UTF-8 are kept"
-    with atomic_path(path) as temporary, open(temporary, 'w', encoding='utf-8', errors='surrogateescape', newline='') as f:
+    with atomic_path(path) as temporary, open(temporary, 'w', encoding='utf-8', errors='surrogateescape',
+                                              newline='') as f:
         out = csv.writer(f)
         out.writerow(columns)
         out.writerows([getattr(row, c) for c in columns] for row in rows)
@@ -261,8 +279,10 @@ def stop_if_bad(findings:list[Finding], # Findings of the whole corpus
     allowed = max(3, n_files//20) if max_bad is None else max_bad
     if len(errors) <= allowed: return
     rows = [f'  {show_path(f.file)}: {f.problem}, {f.detail}' for f in errors[:20]]
-    if len(errors) > 20: rows.append(f'  ... and {len(errors) - 20} more' + (f', all of them in {show_path(listed)}' if listed else ''))
-    raise CorpusError('\n'.join([f'{len(errors)} of {n_files} recordings cannot be used, {allowed} are allowed; mend or remove them, or raise --max_bad:'] + rows))
+    if len(errors) > 20:
+        rows.append(f'  ... and {len(errors) - 20} more' + (f', all of them in {show_path(listed)}' if listed else ''))
+    raise CorpusError('\n'.join([f'{len(errors)} of {n_files} recordings cannot be used, {allowed} are allowed; '
+                                 'mend or remove them, or raise --max_bad:'] + rows))
 
 # %% ../../nbs/data/corpus.ipynb #9708937e
 @dataclass(frozen=True)
@@ -282,10 +302,13 @@ def exclude_recording(data_dir, # Corpus folder
                       reason='', # Why
                       exclude=True, # False takes it back
                      ) -> dict: # What is left out now, as from `read_excluded`
-    "Write a recording into `exclude.csv`, or take it out again; rows that name no recording are dropped, and a list that becomes empty is removed"
+    """Write a recording into `exclude.csv`, or take it out again; rows that name no recording are dropped, and a list
+    that becomes empty is removed"""
     root = Path(data_dir)
-    if not any(s.file == file for s in list_sources(root, excluded=True)): raise CorpusError(f'{show_path(file)}: no recording of {show_path(root)}')
-    rows = {name: why for name, why in read_excluded(root).items() if name != file} | ({file: reason} if exclude else {})
+    if not any(s.file == file for s in list_sources(root, excluded=True)):
+        raise CorpusError(f'{show_path(file)}: no recording of {show_path(root)}')
+    rows = {name: why for name, why in read_excluded(root).items() if name != file} | ({file: reason} if exclude
+            else {})
     if rows: write_rows(root/'exclude.csv', [Excluded(name, rows[name]) for name in sorted(rows)], ('file', 'reason'))
     else: (root/'exclude.csv').unlink(missing_ok=True)
     return rows
@@ -305,7 +328,8 @@ class Recording:
     split: str = '' # 'train' or 'valid'
 
     def _repr_html_(self):
-        said = [self.language, f'speaker {self.speaker}', f'{self.seconds:.2f} s', *([self.split] if self.split else [])]
+        said = [self.language, f'speaker {self.speaker}', f'{self.seconds:.2f} s',
+                *([self.split] if self.split else [])]
         return f'<b>{html.escape(show_path(self.file))}</b><br>{" · ".join(html.escape(show_path(words)) for words in said)}'
 
 SPLIT_COLUMNS = ('file', 'language', 'speaker', 'seconds', 'sha256', 'split')
@@ -316,10 +340,13 @@ def split_by_speaker(recordings:list[Recording], # Two or more
                      valid_share=0.2, # Largest share of the seconds that goes to validation
                     ) -> list[Recording]: # The same, in the same order, with `split` set to 'train' or 'valid'
     "Set whole speakers apart for validation; a single speaker is split by file"
-    if len(recordings) < 2: raise CorpusError(f'{len(recordings)} usable recording{"s"*(len(recordings) != 1)}; training and validation need at least two')
+    if len(recordings) < 2:
+        raise CorpusError(f'{len(recordings)} usable recording{"s"*(len(recordings) != 1)}; training and '
+                          'validation need at least two')
     by_file = len({r.speaker for r in recordings}) == 1
     groups = {}
-    for r in recordings: groups[r.file if by_file else r.speaker] = groups.get(r.file if by_file else r.speaker, 0) + r.seconds
+    for r in recordings:
+        groups[r.file if by_file else r.speaker] = groups.get(r.file if by_file else r.speaker, 0) + r.seconds
     limit, names, valid, total = valid_share*sum(groups.values()), sorted(groups), set(), 0
     for i in np.random.default_rng(seed).permutation(len(names)):
         if total + groups[names[i]] <= limit:
@@ -338,9 +365,12 @@ def describe_split(recordings:list[Recording], # With `split` set
     speakers, held_out = names('train', 'speaker') | names('valid', 'speaker'), names('valid', 'speaker')
     def count(n, what): return f'{n} {what}{"s"*(n != 1)}'
     def length(seconds): return f'{seconds:.0f} s' if seconds < 90 else f'{seconds/60:.1f} min'
-    text = f'{count(len(recordings), "recording")}, {length(total)}, {count(len(speakers), "speaker")}; validation: {count(len(held_out), "speaker")}, {length(valid)} ({100*valid/total:.1f} %).'
-    if len(speakers) == 1: text += ' Only one speaker, so the split is by file: validation shows other sentences, not other voices.'
-    unheard, untested = names('valid', 'language') - names('train', 'language'), names('train', 'language') - names('valid', 'language')
+    text = (f'{count(len(recordings), "recording")}, {length(total)}, {count(len(speakers), "speaker")}; '
+            f'validation: {count(len(held_out), "speaker")}, {length(valid)} ({100*valid/total:.1f} %).')
+    if len(speakers) == 1:
+        text += ' Only one speaker, so the split is by file: validation shows other sentences, not other voices.'
+    unheard, untested = names('valid', 'language') - names('train', 'language'), names('train',
+            'language') - names('valid', 'language')
     if unheard: text += f' In validation only: {show_path(", ".join(sorted(unheard)))}.'
     if untested: text += f' No validation voice in: {show_path(", ".join(sorted(untested)))}.'
     return text
@@ -350,16 +380,20 @@ def five_fold(recordings, # List of `Recording`
               folds=5, # How many
               seed=0, # Decides among speakers with as many seconds
               stratum=lambda r: r.language, # What should be spread evenly over the folds; may name a source, too
-             ) -> list[list[Recording]]: # For each fold all recordings, with `split` set: 'valid' for its speakers, 'train' for the others
+             # For each fold all recordings, with `split` set: 'valid' for its speakers, 'train' for the others
+             ) -> list[list[Recording]]:
     "Deal whole speakers to folds, in each language the longest first to the fold that has least of it"
     seconds, strata = {}, {r.speaker: stratum(r) for r in reversed(recordings)}
     for r in recordings: seconds[r.speaker] = seconds.get(r.speaker, 0) + r.seconds
-    if len(seconds) < folds: raise CorpusError(f'{len(seconds)} speakers cannot be dealt to {folds} folds; take fewer folds')
+    if len(seconds) < folds:
+        raise CorpusError(f'{len(seconds)} speakers cannot be dealt to {folds} folds; take fewer folds')
     names = sorted(seconds)
-    order = sorted(np.random.default_rng(seed).permutation(names).tolist(), key=lambda name: (strata[name], -seconds[name]))
+    order = sorted(np.random.default_rng(seed).permutation(names).tolist(),
+                   key=lambda name: (strata[name], -seconds[name]))
     total, within, fold_of = np.zeros(folds), {}, {}
     for name in order:
         here = within.setdefault(strata[name], np.zeros(folds))
         best = fold_of[name] = min(range(folds), key=lambda i: (here[i], total[i]))
         here[best], total[best] = here[best] + seconds[name], total[best] + seconds[name]
-    return [[replace(r, split='valid' if fold_of[r.speaker] == i else 'train') for r in recordings] for i in range(folds)]
+    return [[replace(r, split='valid' if fold_of[r.speaker] == i else 'train') for r in recordings]
+            for i in range(folds)]

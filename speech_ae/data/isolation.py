@@ -35,10 +35,12 @@ def _read(pipe):
 _PATIENCE = 10 # How much longer a call may wait than compute
 
 def _set_limits(seconds, gigabytes, libraries):
-    "From now on so much processor time, 0 for no limit, and so much memory beside the bytes that `libraries` take; Windows has no such limits"
+    """From now on so much processor time, 0 for no limit, and so much memory beside the bytes that `libraries` take;
+    Windows has no such limits"""
     try: import resource
     except ImportError: return
-    limit, most = int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]  # which a cluster may have set
+    # which a cluster may have set
+    limit, most = int(1e9*gigabytes) + libraries, resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE*seconds)
@@ -46,7 +48,8 @@ def _set_limits(seconds, gigabytes, libraries):
 def _memory():
     "Bytes of memory of its own that this process has now, on Linux; elsewhere a guess"
     try:
-        with open('/proc/self/status') as f: return next(1024*int(line.split()[1]) for line in f if line.startswith('VmData'))
+        with open('/proc/self/status') as f:
+            return next(1024*int(line.split()[1]) for line in f if line.startswith('VmData'))
     except (OSError, StopIteration): return 10**9
 
 def _answer(name, arguments):
@@ -78,16 +81,21 @@ def _serve():
 
 # %% ../../nbs/data/isolation.ipynb #86a1c803
 _KEEP = dict(MALLOC_MMAP_THRESHOLD_=str(32*10**6), MALLOC_TRIM_THRESHOLD_=str(64*10**6))  # mallopt(3)
-_START = 'import json, sys; sys.path[:] = json.loads(sys.argv[1]); from speech_ae.data.isolation import _serve; _serve()'
+_START = ('import json, sys; sys.path[:] = json.loads(sys.argv[1]); from speech_ae.data.isolation import '
+          '_serve; _serve()')
 
 class _Process:
     "A process that answers calls"
     def __init__(self):
         self.owner, self.modules = os.getpid(), [*map(str, sys.path)]
-        alone = _KEEP | os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')  # there is one such process for each core
-        self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=alone)
+        # there is one such process for each core
+        alone = _KEEP | os.environ | dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
+        self.process = subprocess.Popen([sys.executable, '-I', '-c', _START, json.dumps(self.modules)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=alone)
         try: _read(self.process.stdout)
-        except EOFError: raise SpeechAEError(f'{sys.executable}: the process that reads recordings ended at its start (status {self.end()}), for the reason above') from None
+        except EOFError:
+            raise SpeechAEError(f'{sys.executable}: the process that reads recordings ended at its start (status '
+                                f'{self.end()}), for the reason above') from None
 
     def ask(self, question):
         _write(self.process.stdin, question)
@@ -109,7 +117,8 @@ def _take():
     "A process of this one's own that is waiting, or a new one"
     while _idle:
         process = _idle.pop()
-        if process.owner == os.getpid() and process.modules == [*map(str, sys.path)] and process.process.poll() is None: return process
+        if process.owner == os.getpid() and process.modules == [*map(str, sys.path)] and process.process.poll() is None:
+            return process
         process.end()
     return _Process()
 
@@ -121,7 +130,8 @@ def _cause(status, seconds):
     if _from_outside(status): return f'the process that read it was stopped twice ({signal.Signals(-status).name})'
     return f'crashes its decoder ({signal.Signals(-status).name if status < 0 else f"status {status}"})'
 
-def _from_outside(status): return status in [-getattr(signal, name, 0) for name in ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1')]
+def _from_outside(status):
+    return status in [-getattr(signal, name, 0) for name in ('SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1')]
 
 def _ask(question):
     "The answer to a call and None, or None and the exit status of the process that died of it"
@@ -136,11 +146,13 @@ def _ask(question):
 
 # %% ../../nbs/data/isolation.ipynb #5a00a4a5
 class WorkerProcess:
-    "A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too much memory. Any thread may call it"
+    """A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too
+    much memory. Any thread may call it"""
     def __init__(self, function, # Function of a module, or 'module:function'; its first argument is the file that it reads, the others are plain values
                  seconds=10., # Limit of the processor time of a call, and as much again for every megabyte of the file; ten times that by the clock; none on Windows
                  gigabytes=2.): # Limit of its memory; none on Windows
-        self.name, self.seconds, self.gigabytes = function if isinstance(function, str) else f'{function.__module__}:{function.__name__}', seconds, gigabytes
+        self.name, self.seconds, self.gigabytes = function if isinstance(function,
+                str) else f'{function.__module__}:{function.__name__}', seconds, gigabytes
 
     def __call__(self, path, # File that the function reads
                  *arguments): # What it takes besides

@@ -16,7 +16,8 @@ from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
 from ..common.commands import Interrupted, command, progress, show_duration
 from ..common.files import SpeechAEError, show_path
-from .corpus import CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources, stop_if_bad, take_files, write_rows
+from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources,
+                                   stop_if_bad, take_files, write_rows)
 from .isolation import WorkerProcess
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
@@ -42,10 +43,12 @@ def _prepare_file(path, file, settings):
     "The entry of the recording `path`, which the corpus calls `file`, and its values, which are None if it is left out"
     stamp = _stamp(path)
     samples, digest, found = _examine(path, settings['sample_rate'])
-    if _stamp(path) != stamp: samples, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
+    if _stamp(path) != stamp:
+        samples, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
     values, gain = (None, 1.) if samples is None else _to_values(samples, settings)
     n = 0 if values is None else len(values)
-    return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain, crc32=zlib.crc32(values) if n else 0), values
+    return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain,
+                crc32=zlib.crc32(values) if n else 0), values
 
 # %% ../../nbs/data/preparation.ipynb #2730f8a4
 def _line(entry):
@@ -54,7 +57,9 @@ def _line(entry):
 
 def _read_journal(folder):
     "Whole entries whose values are on the disk, oldest first"
-    try: available, lines = (folder/'samples.i16').stat().st_size//2, (folder/'journal.txt').read_bytes().splitlines(keepends=True)
+    try:
+        available, lines = ((folder/'samples.i16').stat().st_size//2,
+                            (folder/'journal.txt').read_bytes().splitlines(keepends=True))
     except FileNotFoundError: return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
     return [entry for entry in map(json.loads, whole) if entry['start'] + entry['n_samples'] <= available]
@@ -111,7 +116,8 @@ def _cache_folder(root, settings, cache_dir):
     key = json.dumps([os.fsdecode(root.resolve()), settings], sort_keys=True)
     cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
     folder = cache_dir.resolve()/hashlib.sha256(key.encode()).hexdigest()[:16]
-    if folder.is_relative_to(root.resolve()): raise CorpusError(f'{show_path(folder)}: the cache cannot lie inside the corpus; choose another --cache_dir')
+    if folder.is_relative_to(root.resolve()):
+        raise CorpusError(f'{show_path(folder)}: the cache cannot lie inside the corpus; choose another --cache_dir')
     return folder
 
 # %% ../../nbs/data/preparation.ipynb #999e92d8
@@ -119,8 +125,10 @@ def _known_entries(folder, root, files):
     "Entries by file that are up to date, and new ones by file that share the values of a known one"
     journal = _read_journal(folder)
     newest = {entry['file']: entry for entry in journal}
-    known = {file: newest[file] for file in files if file in newest and newest[file]['stamp'] == _stamp(root/file) and _intact(folder, newest[file])}
-    sizes, by_content, shared = {entry['stamp'][0] for entry in journal}, {entry['sha256']: entry for entry in journal}, {}
+    known = {file: newest[file] for file in files if file in newest and newest[file]['stamp'] == _stamp(root/file)
+             and _intact(folder, newest[file])}
+    sizes, by_content, shared = {entry['stamp'][0] for entry in journal}, {entry['sha256']: entry
+            for entry in journal}, {}
     for file in set(files) - known.keys():
         stamp = _stamp(root/file)
         if stamp is None or stamp[0] not in sizes: continue
@@ -149,7 +157,8 @@ def _results(root, files, settings, workers):
     from joblib import Parallel, delayed
     with WorkerProcess('speech_ae.data.preparation:_prepare_file') as prepare:
         jobs = (delayed(_prepare_apart)(prepare, root, file, settings) for file in files)
-        results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads', return_as='generator_unordered')(jobs)
+        results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads',
+                           return_as='generator_unordered')(jobs)
         try: yield from results
         finally:
             with warnings.catch_warnings():
@@ -159,7 +168,9 @@ def _results(root, files, settings, workers):
 @contextmanager
 def _stop_on_signal():
     "SIGTERM and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
-    def stop(number, frame): raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command again to continue', 128 + number)
+    def stop(number, frame):
+        raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command '
+                          'again to continue', 128 + number)
     main, old = threading.current_thread() is threading.main_thread(), {}
     try:
         for name in ('SIGTERM', 'SIGUSR1') if main else ():
@@ -186,7 +197,9 @@ def _seconds_of(path):
 def _check_disk(folder, seconds, sample_rate):
     "Raise `CorpusError` when that much sound does not fit on the disk"
     need, free = 2*seconds*sample_rate, shutil.disk_usage(folder).free
-    if need > free: raise CorpusError(f'{show_path(folder)}: {show_duration(seconds)} of sound need {need/1e6:.1f} MB there, {free/1e6:.1f} MB are free; make room or choose another --cache_dir')
+    if need > free:
+        raise CorpusError(f'{show_path(folder)}: {show_duration(seconds)} of sound need {need/1e6:.1f} MB there, '
+                          f'{free/1e6:.1f} MB are free; make room or choose another --cache_dir')
 
 # %% ../../nbs/data/preparation.ipynb #62cf263a
 def _add_missing(folder, root, files, settings, workers):
@@ -205,14 +218,18 @@ def _add_missing(folder, root, files, settings, workers):
         missing = [file for file in files if file not in known and file not in shared]
         seconds = _expected_seconds(root, missing) if missing else 0
         _check_disk(folder, seconds, settings['sample_rate'])
-        if missing: print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of sound, which happens once', flush=True)
+        if missing:
+            print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of '
+                  'sound, which happens once', flush=True)
         store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
             for entry, values in progress(_results(root, missing, settings, workers), 'preparing', total=len(missing)):
                 if entry['sha256'] and entry['stamp']: store.add(entry, values)
                 else: unopened.append(entry)
-        except TerminatedWorkerError: raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, run the same command again to continue') from None
+        except TerminatedWorkerError:
+            raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, run '
+                              'the same command again to continue') from None
         finally: store.close()
     finally: lock.release()
     return unopened
@@ -230,7 +247,9 @@ class _Values:
         except OSError as e:
             e.filename = self.path
             raise
-        if n < values.nbytes: raise CorpusError(f'{show_path(self.path)}: shorter than when it was opened; the same command prepares anew what is missing')
+        if n < values.nbytes:
+            raise CorpusError(f'{show_path(self.path)}: shorter than when it was opened; the same command prepares '
+                              'anew what is missing')
         return values
 
 def _read_at(descriptor, array, offset):
@@ -248,13 +267,16 @@ class Corpus:
                  recordings, # `Recording` of every usable file, in the order of the files
                  findings, # Errors and warnings, in the order of the files
                  settings): # How it was prepared: data_dir, sample_rate, denoise, level, ...
-        self.folder, self.recordings, self.findings, self.settings, self._values = Path(folder), recordings, findings, settings, None
+        self.folder, self.recordings, self.findings, self.settings, self._values = (Path(folder), recordings, findings,
+                settings, None)
 
     def __len__(self): return len(self.recordings)
     def __getitem__(self, i): return self.slice(i)
     def __getstate__(self): return self.__dict__ | dict(_values=None)  # a worker process opens the file itself
     def __repr__(self):
-        return f'Corpus of {len(self)} recordings, {self.seconds/60:.1f} min, {len({r.speaker for r in self.recordings})} speakers, {len({r.language for r in self.recordings})} languages'
+        return (f'Corpus of {len(self)} recordings, {self.seconds/60:.1f} min, '
+                f'{len({r.speaker for r in self.recordings})} speakers, '
+                f'{len({r.language for r in self.recordings})} languages')
 
     @property
     def seconds(self): return sum(r.seconds for r in self.recordings)
@@ -262,7 +284,8 @@ class Corpus:
     @property
     def values(self):
         "All values of the store, int16, of which a slice is read when it is asked for"
-        if self._values is None: self._values = _Values(self.folder/'samples.i16', max(r.start + r.n_samples for r in self.recordings))
+        if self._values is None:
+            self._values = _Values(self.folder/'samples.i16', max(r.start + r.n_samples for r in self.recordings))
         return self._values
 
     def slice(self, i, start=0, stop=None):
@@ -280,7 +303,9 @@ def _assemble(folder, root, sources, entries, settings):
         if source.file not in stay: continue
         of = {name: entries[source.file][name] for name in ('sha256', 'start', 'n_samples', 'gain')}
         recordings.append(Recording(**asdict(source), seconds=of['n_samples']/settings['sample_rate'], **of))
-    if not recordings: raise CorpusError(f'{show_path(root)}: none of {len(sources)} recordings can be used; the first: {show_path(findings[0].file)}: {findings[0].problem}, {findings[0].detail}')
+    if not recordings:
+        raise CorpusError(f'{show_path(root)}: none of {len(sources)} recordings can be used; the first: '
+                          f'{show_path(findings[0].file)}: {findings[0].problem}, {findings[0].detail}')
     return Corpus(folder, recordings, findings, settings)
 
 def prepare_corpus(data_dir, # Corpus folder
@@ -294,14 +319,16 @@ def prepare_corpus(data_dir, # Corpus folder
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"
     root = Path(data_dir)
-    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise, level=None if level is None else float(level))
+    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise,
+                    level=None if level is None else float(level))
     sources = take_files(list_sources(root), max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
     known, _ = _known_entries(folder, root, files)
     if len(known) < len(files):
         with _stop_on_signal(): unopened = _add_missing(folder, root, files, settings, workers)
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}
-    corpus = _assemble(folder, root, sources, known, settings | dict(max_files=max_files, data_dir=os.fsdecode(root.resolve())))
+    corpus = _assemble(folder, root, sources, known,
+                       settings | dict(max_files=max_files, data_dir=os.fsdecode(root.resolve())))
     listed = folder/'corpus_check.csv'
     try: write_rows(listed, corpus.findings, ('file', 'severity', 'problem', 'detail'))
     except OSError as e:
@@ -328,7 +355,9 @@ def prepare_cli(
             if value is not None and value < least: raise SpeechAEError(f'--{name} {value}: must be at least {least}')
         if not -60 <= level <= 0: raise SpeechAEError(f'--level {level}: must lie between -60 and 0 dBFS')
         start = time.perf_counter()
-        corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, cache_dir=cache_dir, workers=workers)
+        corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, cache_dir=cache_dir,
+                                workers=workers)
         errors = sum(f.severity == 'error' for f in corpus.findings)
-        print(f'{corpus}; {errors} left out, {len(corpus.findings) - errors} warnings, see {show_path(corpus.folder)}/corpus_check.csv; {show_duration(time.perf_counter() - start)}', flush=True)
+        print(f'{corpus}; {errors} left out, {len(corpus.findings) - errors} warnings, see '
+              f'{show_path(corpus.folder)}/corpus_check.csv; {show_duration(time.perf_counter() - start)}', flush=True)
     return None if is_cli(prepare_cli) else corpus

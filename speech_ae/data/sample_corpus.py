@@ -21,7 +21,8 @@ _SENTENCES = {
     'Gujarati': ('gu', 'આજે સવારે હું બજારમાંથી તાજાં ફળ લાવ્યો.', 'નદીના કિનારે બાળકો રંગીન પતંગ ઉડાડે છે.'),
     'Hindi': ('hi', 'आज मौसम अच्छा है, चलो बगीचे में घूमने चलें।', 'मेरी दादी हर शाम हमें एक नई कहानी सुनाती हैं।'),
     'Kannada': ('kn', 'ಇಂದು ಬೆಳಿಗ್ಗೆ ಮಳೆ ಬಂತು, ಗಾಳಿ ತಂಪಾಗಿದೆ.', 'ನನ್ನ ಅಣ್ಣ ಪ್ರತಿದಿನ ಶಾಲೆಗೆ ನಡೆದು ಹೋಗುತ್ತಾನೆ.'),
-    'Malayalam': ('ml', 'ഇന്ന് രാവിലെ ഞങ്ങളുടെ മുറ്റത്ത് നല്ല മഴ പെയ്തു.', 'എന്റെ അമ്മ ഇപ്പോൾ അടുക്കളയിൽ ചായ ഉണ്ടാക്കുന്നു.'),
+    'Malayalam': ('ml', 'ഇന്ന് രാവിലെ ഞങ്ങളുടെ മുറ്റത്ത് നല്ല മഴ പെയ്തു.',
+                  'എന്റെ അമ്മ ഇപ്പോൾ അടുക്കളയിൽ ചായ ഉണ്ടാക്കുന്നു.'),
     'Marathi': ('mr', 'आज सकाळी बागेत खूप सुंदर फुले उमलली आहेत.', 'माझा भाऊ रोज संध्याकाळी गाणे शिकायला जातो.'),
     'Punjabi': ('pa', 'ਅੱਜ ਸਵੇਰੇ ਖੇਤਾਂ ਵਿੱਚ ਠੰਢੀ ਹਵਾ ਚੱਲ ਰਹੀ ਹੈ।', 'ਮੇਰੀ ਭੈਣ ਸ਼ਾਮ ਨੂੰ ਕਿਤਾਬ ਪੜ੍ਹਦੀ ਅਤੇ ਚਾਹ ਪੀਂਦੀ ਹੈ।'),
     'Tamil': ('ta', 'இன்று காலை கடற்கரையில் இனிய காற்று வீசியது.', 'என் தம்பி மாலையில் நண்பர்களுடன் விளையாடுகிறான்.'),
@@ -54,8 +55,11 @@ def _open_espeak():
     "espeak-ng for the length of a `with` block, as `(library, sampling rate in Hz)`"
     with tempfile.TemporaryDirectory(prefix='espeak', ignore_cleanup_errors=True) as tmp:
         lib, data = _load_espeak(tmp)
-        rate = lib.espeak_Initialize(2, 0, os.fsencode(data), 0x8000) # 2: synchronous, to a callback; 0x8000: do not exit the process
-        if rate <= 0: raise SpeechAEError(f"espeak-ng cannot read its data in {data} (159 bytes at most): reinstall espeakng-loader, or give --data_dir")
+        # 2: synchronous, to a callback; 0x8000: do not exit the process
+        rate = lib.espeak_Initialize(2, 0, os.fsencode(data), 0x8000)
+        if rate <= 0:
+            raise SpeechAEError(f"espeak-ng cannot read its data in {data} (159 bytes at most): reinstall "
+                                "espeakng-loader, or give --data_dir")
         try: yield lib, rate
         finally: lib.espeak_Terminate()
 
@@ -72,11 +76,14 @@ def _speak(
     def keep(wave, n, events):
         if wave and n > 0: pieces.append(ctypes.string_at(wave, 2*n))
         return 0
-    callback, data = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)(keep), text.encode() + b'\0'
+    callback, data = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int,
+                                      ctypes.c_void_p)(keep), text.encode() + b'\0'
     lib.espeak_SetSynthCallback(callback)
     failed = [lib.espeak_SetVoiceByName(voice.encode())]
-    failed += [lib.espeak_SetParameter(name, value, 0) for name, value in ((1, rate), (2, 80), (3, pitch))] # 2: volume, 100 may clip
-    failed += [lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 1, 0, 1, None, None), lib.espeak_Synchronize()] # last 1: UTF-8
+    # 2: volume, 100 may clip
+    failed += [lib.espeak_SetParameter(name, value, 0) for name, value in ((1, rate), (2, 80), (3, pitch))]
+    # last 1: UTF-8
+    failed += [lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 1, 0, 1, None, None), lib.espeak_Synchronize()]
     lib.espeak_SetSynthCallback(None)
     if any(failed) or not pieces: raise SpeechAEError(f'espeak-ng cannot speak {voice}: status {failed}')
     return np.trim_zeros(np.frombuffer(b''.join(pieces), np.int16), 'b').astype(np.float32)/32768
@@ -86,7 +93,8 @@ def _sample_clips():
     "Of each clip of the sample corpus: path below the corpus folder, then the arguments of `_speak`"
     for language, (code, *texts) in _SENTENCES.items():
         for v, (variant, pitch, rate) in enumerate(_VOICES, 1):
-            for c, text in enumerate(texts, 1): yield f'{language}/{code}{v:02}_{c:03}.wav', text, f'{code}+{variant}', pitch, rate
+            for c, text in enumerate(texts, 1):
+                yield f'{language}/{code}{v:02}_{c:03}.wav', text, f'{code}+{variant}', pitch, rate
 
 # %% ../../nbs/data/sample_corpus.ipynb #1d7579fd
 def can_hold_sample_corpus(
@@ -95,8 +103,10 @@ def can_hold_sample_corpus(
     "Whether the sample corpus may be written to a folder"
     folder = Path(folder)
     if not folder.exists() or any(folder.glob('.speech_ae_sample*')): return True
-    audio = (*AUDIO_EXTENSIONS, '.m4a', '.aac', '.aif', '.aiff', '.au', '.wma', '.webm', '.mp4')  # protect what we cannot read, too
-    return folder.is_dir() and not any(p.suffix.lower() in audio or p.is_dir() for p in folder.iterdir() if p.name[0] != '.')
+    # protect what we cannot read, too
+    audio = (*AUDIO_EXTENSIONS, '.m4a', '.aac', '.aif', '.aiff', '.au', '.wma', '.webm', '.mp4')
+    return folder.is_dir() and not any(p.suffix.lower() in audio or p.is_dir() for p in folder.iterdir()
+                                       if p.name[0] != '.')
 
 # %% ../../nbs/data/sample_corpus.ipynb #6fbbe9db
 def make_sample_corpus(
@@ -105,14 +115,16 @@ def make_sample_corpus(
     "Ten Indian languages x 4 voices x 2 clips of about 3 s, spoken by espeak-ng: 16-bit mono WAV at 22,050 Hz"
     folder = Path(folder)
     done, partial = folder/'.speech_ae_sample', folder/'.speech_ae_sample.partial'
-    if not can_hold_sample_corpus(folder): raise SpeechAEError(f'{show_path(folder)}: holds something other than the sample corpus and is left as it is: '
+    if not can_hold_sample_corpus(folder):
+        raise SpeechAEError(f'{show_path(folder)}: holds something other than the sample corpus and is left as it is: '
         'give --data_dir to train on it, or name another folder for the sample corpus')
     missing = {f for f,*_ in _sample_clips() if not ((folder/f).is_file() and (folder/f).stat().st_size)}
     if done.exists() and not missing: return folder
     with _open_espeak() as (lib, rate):
         folder.mkdir(parents=True, exist_ok=True); partial.touch()
         for f, *how in _sample_clips():
-            x = _speak(lib, *how) # also of clips that are there: what espeak says depends slightly on what it said before
+            # also of clips that are there: what espeak says depends slightly on what it said before
+            x = _speak(lib, *how)
             if f not in missing: continue
             (folder/f).parent.mkdir(exist_ok=True)
             with atomic_path(folder/f) as tmp: sf.write(tmp, x, rate, 'PCM_16', format='WAV')

@@ -31,7 +31,9 @@ class ExportError(SpeechAEError):
 
 def _package(name):
     try: return importlib.import_module(name)
-    except ImportError: raise ExportError(f"exports to ONNX need the package {name.partition('.')[0]}: pip install 'speech_ae[export]'") from None
+    except ImportError:
+        raise ExportError(f"exports to ONNX need the package {name.partition('.')[0]}: pip install "
+                          "'speech_ae[export]'") from None
 
 # %% ../../nbs/deploy/exports.ipynb #792f0f95
 class _Graph:
@@ -43,13 +45,16 @@ class _Graph:
     def constant(self, value, name=None):
         "The name of a new constant"
         self.count += 1
-        self.constants.append(self.onnx.numpy_helper.from_array(np.array(value, order='C'), name or f'constant_{self.count}'))
+        self.constants.append(self.onnx.numpy_helper.from_array(np.array(value, order='C'),
+                                                                name or f'constant_{self.count}'))
         return self.constants[-1].name
 
     def _add(self, operator, inputs, outputs=1, name=None, node=None, **attributes):
         self.count += 1
         names = [name] if name else [f'{operator}_{self.count}_{i}' for i in range(outputs)]
-        self.nodes.append(self.onnx.helper.make_node(operator, [x if isinstance(x, str) else self.constant(x) for x in inputs], names, name=node, **attributes))
+        self.nodes.append(self.onnx.helper.make_node(operator,
+                                                     [x if isinstance(x, str) else self.constant(x) for x in inputs],
+                                                     names, name=node, **attributes))
         return names[0] if len(names) == 1 else names
 
 # %% ../../nbs/deploy/exports.ipynb #9ef73356
@@ -61,15 +66,18 @@ def _reordered(matrix):
 def _ways(lstm): return ('', '_reverse') if lstm.bidirectional else ('',)  # how PyTorch ends the names of their weights
 
 def _lstm_weights(lstm, layer, before=None):
-    "Weights of one layer for the operator LSTM, D directions: of the input (D, 4H, n_in), of the hidden state (D, 4H, H), biases (D, 8H); with those of a linear layer `before` it multiplied in"
-    def all_ways(name): return np.stack([_reordered(getattr(lstm, f'{name}_l{layer}{way}').detach().numpy()) for way in _ways(lstm)])
+    """Weights of one layer for the operator LSTM, D directions: of the input (D, 4H, n_in), of the hidden state (D, 4H,
+    H), biases (D, 8H); with those of a linear layer `before` it multiplied in"""
+    def all_ways(name):
+        return np.stack([_reordered(getattr(lstm, f'{name}_l{layer}{way}').detach().numpy()) for way in _ways(lstm)])
     ahead, bias = all_ways('weight_ih'), all_ways('bias_ih')
     if before: ahead, bias = ahead@before.weight.detach().numpy(), bias + ahead@before.bias.detach().numpy()
     return ahead, all_ways('weight_hh'), np.concatenate([bias, all_ways('bias_hh')], 1)
 
 # %% ../../nbs/deploy/exports.ipynb #30f6945d
 def _linear(graph, x, layer, name, mix=()):
-    weight, bias = (mix.T@value.detach().numpy() if len(mix) else value.detach().numpy() for value in (layer.weight, layer.bias))
+    weight, bias = (mix.T@value.detach().numpy() if len(mix) else value.detach().numpy()
+                    for value in (layer.weight, layer.bias))
     return graph.Add(graph.MatMul(x, graph.constant(weight.T, f'{name}.weight')), graph.constant(bias, f'{name}.bias'))
 
 def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(0), **options)
@@ -77,20 +85,25 @@ def _blanked(graph, x, real, **options): return graph.Where(real, x, np.float32(
 def _widens(half): return half.input.in_features < half.input.out_features
 
 def _lstm_nodes(graph, x, weights, lengths, state, name, int8=None):
-    "One LSTM layer: hidden states (T, D, B, H) and, if all directions are in one node, the last ones; nodes with a name of their own stay in float32"
+    """One LSTM layer: hidden states (T, D, B, H) and, if all directions are in one node, the last ones; nodes with a
+    name of their own stay in float32"""
     ways = ('forward', 'reverse')[:len(weights[0])]
     kept = [bool(int8) and f'{name}.{way}' in int8.float32 for way in ways]
     fine, found = (x, weights[0]) if not int8 or all(kept) else _with_remainder(graph, x, weights[0]), []
     for rows in [slice(None)] if len(set(kept)) == 1 else [slice(0, 1), slice(1, 2)]:
         given, ahead = (x, weights[0]) if kept[rows][0] else fine
         end = '' if len(ways[rows]) == len(ways) else f'.{ways[rows][0]}'
-        constants = [graph.constant(w[rows], f'{name}{end}.{part}') for w, part in zip((ahead, *weights[1:]), ('input', 'hidden', 'bias'))]
-        found.append(graph.LSTM(given, *constants, lengths, *state, outputs=3, node=f'{name}{end}' if kept[rows][0] else None,
-                                direction='bidirectional' if len(ways[rows]) == 2 else ways[rows][0], hidden_size=weights[1].shape[-1]))
+        constants = [graph.constant(w[rows], f'{name}{end}.{part}') for w,
+                     part in zip((ahead, *weights[1:]), ('input', 'hidden', 'bias'))]
+        found.append(graph.LSTM(given, *constants, lengths, *state, outputs=3,
+                                node=f'{name}{end}' if kept[rows][0] else None,
+                                direction='bidirectional' if len(ways[rows]) == 2 else ways[rows][0],
+                                hidden_size=weights[1].shape[-1]))
     return found[0] if len(found) == 1 else [graph.Concat(*(states for states, *_ in found), axis=1)]
 
 def _half(graph, half, x, lengths, real, name, int8=None, state=None):
-    "Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is an `_Int8` if LSTMs will multiply in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"
+    """Encoder or decoder: from a tensor (B, T, n_in) to one (B, T, n_out); `int8` is an `_Int8` if LSTMs will multiply
+    in 8 bits, `state` what the LSTMs remember (2*layers, B, H)"""
     mixings = int8.mixings[name] if int8 else []
     ends, size, ways, mix = [], half.lstm.hidden_size, _ways(half.lstm), [m for m, _ in mixings]
     state = graph.Split(state, outputs=2*half.lstm.num_layers, axis=0) if state else ['']*2*half.lstm.num_layers
@@ -100,7 +113,8 @@ def _half(graph, half, x, lengths, real, name, int8=None, state=None):
     for layer in range(half.lstm.num_layers):
         ahead, *weights = _lstm_weights(half.lstm, layer, None if layer else within_lstm)
         if int8: ahead = _unmixed(ahead, mixings[layer][1])
-        x, *end = _lstm_nodes(graph, x, (ahead, *weights), lengths, state[layer::half.lstm.num_layers], f'{name}.lstm.{layer}', int8)
+        x, *end = _lstm_nodes(graph, x, (ahead, *weights), lengths, state[layer::half.lstm.num_layers],
+                              f'{name}.lstm.{layer}', int8)
         x, ends = graph.Transpose(x, perm=[0, 2, 1, 3]), [*ends, end]  # (T, B, directions, H)
         if mix[layer + 1:]: x = graph.MatMul(x, mix[layer + 1])
         x = graph.Reshape(x, np.array([0, 0, len(ways)*size]))
@@ -109,21 +123,31 @@ def _half(graph, half, x, lengths, real, name, int8=None, state=None):
     return _linear(graph, x, half.head[3], f'{name}.head.3')
 
 # %% ../../nbs/deploy/exports.ipynb #de211beb
-PARTS = {'autoencoder': ('frames', ('reconstruction', 'latents')), 'encoder': ('frames', ('latents',)), 'decoder': ('latents', ('reconstruction',))}
+PARTS = {'autoencoder': ('frames', ('reconstruction', 'latents')), 'encoder': ('frames', ('latents',)),
+         'decoder': ('latents', ('reconstruction',))}
 
 PRECISIONS = ('float32', 'float16', 'int8')
 
 def _check(model, part, to, precision='float32'):
     "`ExportError` unless this part of this model can be exported in this format and precision"
     if part not in PARTS: raise ExportError(f'--part {part}: unknown; choose from {", ".join(PARTS)}')
-    if precision not in PRECISIONS: raise ExportError(f'--precision {precision}: unknown; choose from {", ".join(PRECISIONS)}')
-    if to == 'safetensors' and part != 'autoencoder': raise ExportError(f'--to safetensors --part {part}: a model folder holds the whole autoencoder; leave out --part, or use --to onnx')
-    if precision != 'float32' and to != 'onnx': raise ExportError(f'--to {to} --precision {precision}: this format is written in float32 only; use --to onnx or --precision float32')
+    if precision not in PRECISIONS:
+        raise ExportError(f'--precision {precision}: unknown; choose from {", ".join(PRECISIONS)}')
+    if to == 'safetensors' and part != 'autoencoder':
+        raise ExportError(f'--to safetensors --part {part}: a model folder holds the whole autoencoder; leave out '
+                          '--part, or use --to onnx')
+    if precision != 'float32' and to != 'onnx':
+        raise ExportError(f'--to {to} --precision {precision}: this format is written in float32 only; use --to '
+                          'onnx or --precision float32')
     if model.config.kind == 'network' or to == 'safetensors': return
-    if precision != 'float32': raise ExportError(f'--precision {precision}: a model of kind {model.config.kind!r} compares expectations that must not be rounded; use --precision float32')
+    if precision != 'float32':
+        raise ExportError(f'--precision {precision}: a model of kind {model.config.kind!r} compares expectations that '
+                          'must not be rounded; use --precision float32')
 
 # %% ../../nbs/deploy/exports.ipynb #18b694e9
-def _values(x): return x.item() if isinstance(x, np.generic) or isinstance(x, np.ndarray) and not x.ndim else torch.from_numpy(x) if isinstance(x, np.ndarray) else x
+def _values(x):
+    return (x.item() if isinstance(x, np.generic) or isinstance(x, np.ndarray) and not x.ndim else torch.from_numpy(x)
+            if isinstance(x, np.ndarray) else x)
 def _is_whole(x): return not (x.is_floating_point() if isinstance(x, torch.Tensor) else isinstance(x, float))
 def _along(x, axis, index): return x[(slice(None),)*axis + (index,)]
 
@@ -142,19 +166,32 @@ def _slice(x, start, end, axis, step):
 
 def _gather(x, index, axis=0):
     index = _values(index)
-    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index, int) else _along(_values(x), axis, index)
+    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index,
+            int) else _along(_values(x), axis, index)
 
 # %% ../../nbs/deploy/exports.ipynb #f8b9e997
 _OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
-    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x, y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y, Greater=lambda x, y: x > y,
-    And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp, Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
-    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x, axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf, Relu=torch.relu,
-    Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]), Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
-    ScatterElements=lambda x, index, values, axis, reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x, axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
+    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x,
+    y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y,
+    Greater=lambda x, y: x > y,
+    And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp,
+    Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
+    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x,
+    axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf,
+    Relu=torch.relu,
+    Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]),
+    Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
+    ScatterElements=lambda x, index, values, axis,
+    reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x,
+    axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
 _OF_SIZES = dict(  # and those to which also shapes and axes are given
-    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x, shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray) else shape),
-    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x, axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
-    TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)  # all k are wanted, always
+    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x,
+    shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray)
+                     else shape),
+    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x,
+    axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
+    # all k are wanted, always
+    TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)
 
 class _TorchGraph:
     "What `_Graph` is to ONNX: `graph.Add(x, y)` is x + y"
@@ -163,7 +200,10 @@ class _TorchGraph:
     def constant(self, value, name=None): return value
 
     def __getattr__(self, operator):
-        def compute(*inputs, name=None, **options): return _OF_SIZES[operator](*inputs, **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values, inputs), **options)
+        def compute(*inputs, name=None, **options):
+            return _OF_SIZES[operator](*inputs,
+                                       **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values,
+                    inputs), **options)
         return compute
 
 # %% ../../nbs/deploy/exports.ipynb #289d6e37
@@ -174,22 +214,33 @@ def _numbers(model):
     a, framing, array = model.allocation, model.framing, lambda x: np.array(x.detach().numpy(), order='C')
     bands, n = [a.codebook[:, start:end] for start, end in zip(a.edges, a.edges[1:])], a.block
     phase = math.pi/(2*n)*(torch.arange(n//2, n) + .5)
-    noise = torch.randn((-(-_NOISE_FRAMES//32)*16, n), generator=torch.Generator().manual_seed(0))[:_NOISE_FRAMES//2] if a.noise_fill else None
-    return SimpleNamespace(k=a.k, group=a.group, group_frames=a.group_frames, block=n, n_bands=a.n_bands, edges=a.edges, noise_fill=a.noise_fill,
-                           hop=framing.hop_length, length=framing.frame_length, pieces=-(-framing.frame_length//framing.hop_length), before=framing.frame_length//2, taper=framing._taper.astype(np.float32),
-                           sine=array(phase.sin()), cosine=array(phase.cos()), cosines=array(_cosines(n, torch.zeros(0))), books=list(map(array, bands)), inverse=[array((1/book).T.contiguous()) for book in bands],
-                           logarithms=[array(book.log().sum(1)) for book in bands], level=np.float32(a.level.item()), noise=None if noise is None else array(noise),
-                           layers=[(array(layer.weight), array(layer.bias), layer.padding[0]) for layer in model.refiner.layers if isinstance(layer, nn.Conv1d)], low=model.refiner.n_coefficients)
+    noise = torch.randn((-(-_NOISE_FRAMES//32)*16, n),
+                        generator=torch.Generator().manual_seed(0))[:_NOISE_FRAMES//2] if a.noise_fill else None
+    return SimpleNamespace(k=a.k, group=a.group, group_frames=a.group_frames, block=n, n_bands=a.n_bands, edges=a.edges,
+                           noise_fill=a.noise_fill,
+                           hop=framing.hop_length, length=framing.frame_length,
+                           pieces=-(-framing.frame_length//framing.hop_length), before=framing.frame_length//2,
+                           taper=framing._taper.astype(np.float32),
+                           sine=array(phase.sin()), cosine=array(phase.cos()),
+                           cosines=array(_cosines(n, torch.zeros(0))), books=list(map(array, bands)),
+                           inverse=[array((1/book).T.contiguous()) for book in bands],
+                           logarithms=[array(book.log().sum(1)) for book in bands], level=np.float32(a.level.item()),
+                           noise=None if noise is None else array(noise),
+                           layers=[(array(layer.weight), array(layer.bias), layer.padding[0])
+                                   for layer in model.refiner.layers if isinstance(layer, nn.Conv1d)],
+                           low=model.refiner.n_coefficients)
 
 # %% ../../nbs/deploy/exports.ipynb #1dc7e334
 class _AdaptiveGraph:
     "Nodes for what an `AdaptiveAE` does, for frames or latents `given` and `lengths`; `numbers` are from `_numbers`"
     def __init__(self, graph, numbers, given, lengths='lengths', spare=0): # `spare` groups of silence
         self.graph, self.a, self.given_lengths, self.spare = graph, numbers, lengths, spare
-        self.hop, self.length, self.pieces, self.before, self.taper = numbers.hop, numbers.length, numbers.pieces, numbers.before, numbers.taper
+        self.hop, self.length, self.pieces, self.before, self.taper = (numbers.hop, numbers.length, numbers.pieces,
+                numbers.before, numbers.taper)
         self.int64 = graph.onnx.TensorProto.INT64
         self.count = graph.Gather(graph.Shape(given), np.int64(1))
-        self.groups = graph.Div(graph.Add(self.count, np.int64((1 + spare)*self.a.group_frames - 1)), np.int64(self.a.group_frames))
+        self.groups = graph.Div(graph.Add(self.count, np.int64((1 + spare)*self.a.group_frames - 1)),
+                                np.int64(self.a.group_frames))
         self.frames = graph.Mul(self.groups, np.int64(self.a.group_frames))
         self.position, self.lengths = self._range(self.frames), graph.Unsqueeze(lengths, np.array([1]))  # (T,), (B, 1)
         self.real = graph.Unsqueeze(graph.Less(self.position, self.lengths), np.array([2]))
@@ -202,9 +253,13 @@ class _AdaptiveGraph:
 
     def _range(self, count): return self.graph.Range(np.int64(0), count, np.int64(1))
     def _pad(self, x, *pads): return self.graph.Pad(x, np.array(pads))
-    def _slice(self, x, start, end, axis, step=1): return self.graph.Slice(x, *(np.array([n]) if isinstance(n, int) else self.graph.Unsqueeze(n, np.array([0])) for n in (start, end)), np.array([axis]), np.array([step]))
+    def _slice(self, x, start, end, axis, step=1):
+        return self.graph.Slice(x, *(np.array([n]) if isinstance(n, int) else self.graph.Unsqueeze(n, np.array([0]))
+                                     for n in (start, end)), np.array([axis]), np.array([step]))
     def _last(self, x): return self.graph.Unsqueeze(x, np.array([-1]))
-    def whole(self, x): return self._slice(self._pad(x, 0, 0, 0, 0, (1 + self.spare)*self.a.group_frames, 0), 0, self.frames, 1)  # silence up to whole groups
+    def whole(self, x):
+        # silence up to whole groups
+        return self._slice(self._pad(x, 0, 0, 0, 0, (1 + self.spare)*self.a.group_frames, 0), 0, self.frames, 1)
     def cut(self, x): return self._slice(x, 0, self.count, 1)  # and away with it
 
 # %% ../../nbs/deploy/exports.ipynb #238e5d62
@@ -213,10 +268,12 @@ def _added(self:_AdaptiveGraph, frames): # (B, T, length) to (B, T*hop)
     "Windowed frames added at their hops"
     graph, h = self.graph, self.hop
     frames = self._pad(frames, 0, 0, 0, 0, 0, self.pieces*h - self.length)
-    rows = [self._pad(self._slice(frames, j*h, (j + 1)*h, 2), 0, j, 0, 0, self.pieces - j, 0) for j in range(self.pieces)]
+    rows = [self._pad(self._slice(frames, j*h, (j + 1)*h, 2), 0, j, 0, 0, self.pieces - j, 0)
+            for j in range(self.pieces)]
     total = rows[0]
     for row in rows[1:]: total = graph.Add(total, row)
-    return self._slice(graph.Reshape(total, np.array([0, -1])), self.before, graph.Add(graph.Mul(self.frames, np.int64(h)), np.int64(self.before)), 1)
+    return self._slice(graph.Reshape(total, np.array([0, -1])), self.before,
+                       graph.Add(graph.Mul(self.frames, np.int64(h)), np.int64(self.before)), 1)
 
 @patch
 def _cut(self:_AdaptiveGraph, samples):
@@ -230,7 +287,8 @@ def _cut(self:_AdaptiveGraph, samples):
 def samples(self:_AdaptiveGraph, frames): # (B, T, length) to (B, T*hop)
     "As `Framing.overlap_add`"
     graph = self.graph
-    there = graph.Cast(graph.Unsqueeze(graph.Less(self.position, self.count), np.array([0, 2])), to=graph.onnx.TensorProto.FLOAT)
+    there = graph.Cast(graph.Unsqueeze(graph.Less(self.position, self.count), np.array([0, 2])),
+                       to=graph.onnx.TensorProto.FLOAT)
     total = self._added(graph.Mul(_blanked(graph, self.whole(frames), self.real), self.taper))
     return self._cut(graph.Div(total, self._added(graph.Mul(there, self.taper**2))))
 
@@ -238,7 +296,8 @@ def samples(self:_AdaptiveGraph, frames): # (B, T, length) to (B, T*hop)
 def framed(self:_AdaptiveGraph, samples, **options): # (B, T*hop) to (B, T, length)
     "As `Framing.frame`, of the blanked frames"
     graph, p = self.graph, self.pieces
-    rows = graph.Reshape(self._pad(self._cut(samples), 0, self.before, 0, p*self.hop - self.before), np.array([0, -1, self.hop]))
+    rows = graph.Reshape(self._pad(self._cut(samples), 0, self.before, 0, p*self.hop - self.before),
+                         np.array([0, -1, self.hop]))
     frames = self._slice(graph.Concat(*(self._slice(rows, j, j - p, 1) for j in range(p)), axis=2), 0, self.length, 2)
     return graph.Identity(self.cut(_blanked(graph, graph.Mul(frames, self.taper), self.real)), **options)
 
@@ -265,7 +324,8 @@ def _matrix(self:_AdaptiveGraph):
 @patch
 def lapped(self:_AdaptiveGraph, samples): # (B, T*hop) to (B, N, block)
     "As `lapped`"
-    return self.graph.MatMul(self._mixed(self.graph.Reshape(samples, np.array([0, -1, self.a.block])), 1), self._matrix())
+    return self.graph.MatMul(self._mixed(self.graph.Reshape(samples, np.array([0, -1, self.a.block])), 1),
+                             self._matrix())
 
 @patch
 def unlapped(self:_AdaptiveGraph, coefficients): # (B, N, block) to (B, T*hop)
@@ -278,15 +338,18 @@ def indices(self:_AdaptiveGraph, coefficients): # int64 (B, N, bands)
     "As `Allocation.indices`"
     graph, a = self.graph, self.a
     energy = graph.Mul(coefficients, coefficients)
-    average = graph.Div(graph.ReduceSum(graph.ReduceMean(energy, axes=[2], keepdims=0), np.array([1]), keepdims=1), graph.Cast(self.n_blocks, to=graph.onnx.TensorProto.FLOAT))
+    average = graph.Div(graph.ReduceSum(graph.ReduceMean(energy, axes=[2], keepdims=0), np.array([1]), keepdims=1),
+                        graph.Cast(self.n_blocks, to=graph.onnx.TensorProto.FLOAT))
     energy = graph.Add(graph.Div(energy, self._last(graph.Max(average, np.float32(1e-12)))), np.float32(_FLOOR))
     bands = zip(a.edges, a.edges[1:], self.a.inverse, self.a.logarithms)
-    return graph.Concat(*(graph.ArgMin(graph.Add(graph.MatMul(self._slice(energy, start, end, 2), inverse), logarithms), axis=2, keepdims=1) for start, end, inverse, logarithms in bands), axis=2)
+    return graph.Concat(*(graph.ArgMin(graph.Add(graph.MatMul(self._slice(energy, start, end, 2), inverse), logarithms),
+                                       axis=2, keepdims=1) for start, end, inverse, logarithms in bands), axis=2)
 
 @patch
 def expected(self:_AdaptiveGraph, indices): # (B, N, block)
     "As `Allocation.expected`"
-    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i, book in enumerate(self.a.books)), axis=2)
+    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i,
+                               book in enumerate(self.a.books)), axis=2)
 
 # %% ../../nbs/deploy/exports.ipynb #88c1664b
 @patch
@@ -294,9 +357,12 @@ def keep(self:_AdaptiveGraph, energies): # Bool (B, G, group, block)
     "As `Allocation.keep`"
     graph, a = self.graph, self.a
     real = graph.Less(np.arange(a.group), self._last(self.blocks_in_group))
-    energies = graph.Where(self._last(real), graph.Reshape(energies, np.array([0, -1, a.group, a.block])), np.float32(-1))
+    energies = graph.Where(self._last(real), graph.Reshape(energies, np.array([0, -1, a.group, a.block])),
+                           np.float32(-1))
     _, order = graph.TopK(graph.Reshape(energies, np.array([0, 0, -1])), np.array([a.group*a.block]), outputs=2, axis=2)
-    room = graph.Min(graph.Sub(graph.Mul(self.in_group, np.int64(a.k)), graph.Mul(self.blocks_in_group, np.int64(a.n_bands))), graph.Mul(self.blocks_in_group, np.int64(a.block)))
+    room = graph.Min(graph.Sub(graph.Mul(self.in_group, np.int64(a.k)),
+                               graph.Mul(self.blocks_in_group, np.int64(a.n_bands))),
+                     graph.Mul(self.blocks_in_group, np.int64(a.block)))
     first = graph.Less(np.arange(a.group*a.block), self._last(room))
     return graph.Reshape(graph.ScatterElements(first, order, first, axis=2), np.array([0, 0, a.group, a.block]))
 
@@ -314,7 +380,8 @@ def places(self:_AdaptiveGraph, keep): # int64 (B, G, group, block)
     inside = np.arange(2*a.k) - a.n_bands
     free = graph.And(graph.Not(graph.Less(inside, used)), graph.Less(inside, own))
     width = a.group_frames*a.k
-    _, spare = graph.TopK(graph.Cast(graph.Reshape(free, np.array([0, 0, -1])), to=graph.onnx.TensorProto.FLOAT), np.array([width]), outputs=2, axis=2)
+    _, spare = graph.TopK(graph.Cast(graph.Reshape(free, np.array([0, 0, -1])), to=graph.onnx.TensorProto.FLOAT),
+                          np.array([width]), outputs=2, axis=2)
     away = number(graph.Reshape(graph.And(keep, graph.Not(at_home)), np.array([0, 0, -1])))
     nth = graph.Clip(graph.Sub(graph.CumSum(away, np.int64(2)), np.int64(1)), np.int64(0), np.int64(width - 1))
     elsewhere = graph.Reshape(graph.GatherElements(spare, nth, axis=2), np.array([0, 0, a.group, a.block]))
@@ -327,7 +394,10 @@ def _flat(self:_AdaptiveGraph, keep, place, values=None):
     "Places, and values, of the kept coefficients as rows (B, N*block), zero for the others"
     rows = np.array([0, -1])
     place = self.graph.Reshape(self.graph.Where(keep, place, np.int64(0)), rows)
-    return place if values is None else (place, self.graph.Reshape(_blanked(self.graph, self.graph.Reshape(values, np.array([0, -1, self.a.group, self.a.block])), keep), rows))
+    return place if values is None else (place,
+                                         self.graph.Reshape(_blanked(self.graph,
+                                                                     self.graph.Reshape(values,
+            np.array([0, -1, self.a.group, self.a.block])), keep), rows))
 
 @patch
 def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k)
@@ -339,20 +409,26 @@ def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k
     keep = self.keep(energies)
     place = self.places(keep)
     values = graph.Div(graph.Div(coefficients, graph.Sqrt(energies)), self.a.level)
-    empty = graph.ConstantOfShape(graph.Concat(graph.Shape(self.given_lengths), graph.Unsqueeze(graph.Mul(self.frames, np.int64(a.k)), np.array([0])), axis=0))
-    slots = graph.Reshape(graph.ScatterElements(empty, *self._flat(keep, place, values), axis=1, reduction='add'), np.array([0, -1, 2*a.k]))
-    told = _blanked(graph, graph.Div(graph.Cast(graph.Sub(indices, np.int64(128)), to=number.FLOAT), np.float32(64)), self.real_blocks)
+    empty = graph.ConstantOfShape(graph.Concat(graph.Shape(self.given_lengths),
+                                               graph.Unsqueeze(graph.Mul(self.frames, np.int64(a.k)), np.array([0])),
+                                               axis=0))
+    slots = graph.Reshape(graph.ScatterElements(empty, *self._flat(keep, place, values), axis=1, reduction='add'),
+                          np.array([0, -1, 2*a.k]))
+    told = _blanked(graph, graph.Div(graph.Cast(graph.Sub(indices, np.int64(128)), to=number.FLOAT), np.float32(64)),
+                    self.real_blocks)
     latents = graph.Reshape(graph.Concat(told, self._slice(slots, a.n_bands, 2*a.k, 2), axis=2), np.array([0, -1, a.k]))
     return graph.Identity(self.cut(latents), **options), (energies, keep, place)
 
 # %% ../../nbs/deploy/exports.ipynb #687baed8
 @patch
-def known(self:_AdaptiveGraph, latents): # (B, T, k), to energies (B, N, block), and what is kept and its places, (B, G, group, block)
+# (B, T, k), to energies (B, N, block), and what is kept and its places, (B, G, group, block)
+def known(self:_AdaptiveGraph, latents):
     "What the decoder finds out from indices, for latents filled up to whole groups"
     graph, a = self.graph, self.a
     told = self._slice(graph.Reshape(latents, np.array([0, -1, 2*a.k])), 0, a.n_bands, 2)
     rounded = graph.Round(graph.Add(graph.Mul(told, np.float32(64)), np.float32(128)))
-    energies = self.expected(graph.Cast(graph.Clip(rounded, np.float32(0), np.float32(CODEBOOK_SIZE - 1)), to=self.int64))
+    energies = self.expected(graph.Cast(graph.Clip(rounded, np.float32(0), np.float32(CODEBOOK_SIZE - 1)),
+                                        to=self.int64))
     keep = self.keep(energies)
     return energies, keep, self.places(keep)
 
@@ -363,7 +439,8 @@ def decode(self:_AdaptiveGraph, latents, known=None, **options): # (B, T, k) to 
     strange = graph.Or(graph.IsNaN(latents), graph.IsInf(latents))
     latents = self.whole(graph.Where(strange, np.float32(0), latents))
     energies, keep, place = known or self.known(latents)
-    fetched = graph.Reshape(graph.GatherElements(graph.Reshape(latents, np.array([0, -1])), self._flat(keep, place), axis=1), np.array([0, -1, a.group, a.block]))
+    fetched = graph.Reshape(graph.GatherElements(graph.Reshape(latents, np.array([0, -1])), self._flat(keep, place),
+                                                 axis=1), np.array([0, -1, a.group, a.block]))
     values, kept = (graph.Reshape(x, np.array([0, -1, a.block])) for x in (_blanked(graph, fetched, keep), keep))
     whole = graph.Add(self.filled(values, kept), self.refined(values, kept, energies))
     return self.framed(self.unlapped(graph.Mul(graph.Mul(whole, graph.Sqrt(energies)), self.a.level)), **options)
@@ -373,11 +450,13 @@ def decode(self:_AdaptiveGraph, latents, known=None, **options): # (B, T, k) to 
 def loudness(self:_AdaptiveGraph, values, kept): # (B, 1, 1)
     "As `loudness`"
     graph, axes = self.graph, np.array([1, 2])
-    count = graph.Max(graph.ReduceSum(graph.Cast(kept, to=graph.onnx.TensorProto.FLOAT), axes, keepdims=1), np.float32(1))
+    count = graph.Max(graph.ReduceSum(graph.Cast(kept, to=graph.onnx.TensorProto.FLOAT), axes, keepdims=1),
+                      np.float32(1))
     return graph.Sqrt(graph.Div(graph.ReduceSum(graph.Mul(values, values), axes, keepdims=1), count))
 
 @patch
-def _missing(self:_AdaptiveGraph, x, kept): return _blanked(self.graph, x, self.graph.And(self.graph.Not(kept), self.real_blocks))
+def _missing(self:_AdaptiveGraph, x, kept):
+    return _blanked(self.graph, x, self.graph.And(self.graph.Not(kept), self.real_blocks))
 
 @patch
 def filled(self:_AdaptiveGraph, values, kept): # (B, N, block) both, to the same
@@ -385,7 +464,8 @@ def filled(self:_AdaptiveGraph, values, kept): # (B, N, block) both, to the same
     graph, a = self.graph, self.a
     if not a.noise_fill: return values
     noise = graph.Gather(a.noise, graph.Mod(self.block, np.int64(len(a.noise))), axis=0)
-    return graph.Add(values, self._missing(graph.Mul(graph.Mul(self.loudness(values, kept), np.float32(a.noise_fill)), noise), kept))
+    return graph.Add(values, self._missing(graph.Mul(graph.Mul(self.loudness(values, kept), np.float32(a.noise_fill)),
+                                                     noise), kept))
 
 # %% ../../nbs/deploy/exports.ipynb #56053a2a
 @patch
@@ -396,27 +476,38 @@ def refined(self:_AdaptiveGraph, values, kept, energies): # (B, N, block) all, t
     level, size = graph.Max(self.loudness(values, kept), np.float32(1e-9)), graph.Sqrt(low(energies))
     known = graph.Div(low(values), level)
     loud = graph.Sqrt(graph.ReduceMean(graph.Mul(size, size), axes=[2], keepdims=1))
-    seen = [known, graph.Div(graph.Mul(known, size), loud), graph.Cast(low(kept), to=graph.onnx.TensorProto.FLOAT), graph.Mul(graph.Log(size), np.float32(.4))]
-    seen = _blanked(graph, graph.Concat(*(graph.Unsqueeze(x, np.array([2])) for x in seen), axis=2), self._last(self.real_blocks))
+    seen = [known, graph.Div(graph.Mul(known, size), loud), graph.Cast(low(kept), to=graph.onnx.TensorProto.FLOAT),
+            graph.Mul(graph.Log(size), np.float32(.4))]
+    seen = _blanked(graph, graph.Concat(*(graph.Unsqueeze(x, np.array([2])) for x in seen), axis=2),
+                    self._last(self.real_blocks))
     around = self._pad(seen, 0, 1, 0, 0, 0, 1, 0, 0)
-    x = graph.Reshape(graph.Concat(self._slice(around, 0, -2, 1), seen, self._slice(around, 2, 2**62, 1), axis=2), np.array([-1, 12, width]))
+    x = graph.Reshape(graph.Concat(self._slice(around, 0, -2, 1), seen, self._slice(around, 2, 2**62, 1), axis=2),
+                      np.array([-1, 12, width]))
     for i, (weight, bias, padding) in enumerate(self.a.layers):
         x = graph.Conv(graph.Relu(x) if i else x, weight, bias, kernel_shape=[weight.shape[2]], pads=[padding]*2)
     guess = self._pad(graph.Mul(graph.Reshape(x, graph.Shape(known)), level), 0, 0, 0, 0, 0, self.a.block - width)
     return self._missing(guess, kept)
 
 # %% ../../nbs/deploy/exports.ipynb #a37b5a00
-def _continues(model, part): return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
+def _continues(model, part):
+    return part != 'autoencoder' and model.config.kind == 'network' and not getattr(model, part).lstm.bidirectional
 def _state_shape(model, recordings=1): return 2*model.config.n_layers, recordings, model.config.hidden_size
 
 def _network_nodes(graph, model, part, int8):
     "Nodes of a model made of LSTMs"
     scale, given, wanted, number = np.float32(model.input_scale.item()), *PARTS[part], graph.onnx.TensorProto
-    lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0), graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
+    lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0),
+            graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
     real = graph.Unsqueeze(graph.Less(position, graph.Unsqueeze(lengths, np.array([1]))), np.array([2]))
-    state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'), graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]), axis=0)) if _continues(model, part) else None
-    if 'latents' in wanted: _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8, state), real, name='latents')
-    if 'reconstruction' in wanted: _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8, state), scale), real, name='reconstruction')
+    state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'),
+                         graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]),
+                                      axis=0)) if _continues(model, part) else None
+    if 'latents' in wanted:
+        _blanked(graph, _half(graph, model.encoder, graph.Div(given, scale), lengths, real, 'encoder', int8, state),
+                 real, name='latents')
+    if 'reconstruction' in wanted:
+        _blanked(graph, graph.Mul(_half(graph, model.decoder, 'latents', lengths, real, 'decoder', int8, state), scale),
+                 real, name='reconstruction')
 
 def _adaptive_nodes(graph, model, part):
     "Nodes of a transform-coding model"
@@ -436,13 +527,18 @@ def onnx_graph(model:SpeechAE, # Model of any kind
     if model.config.kind == 'network': _network_nodes(graph, model, part, int8)
     else: _adaptive_nodes(graph, model, part)
     onnx, number = graph.onnx, graph.onnx.TensorProto
-    def tensor(name): return onnx.helper.make_tensor_value_info(name, number.FLOAT, ['batch', 'time', model.config.latent_size if name == 'latents' else model.config.frame_length])
+    def tensor(name):
+        return onnx.helper.make_tensor_value_info(name, number.FLOAT,
+                                                  ['batch', 'time', model.config.latent_size if name == 'latents'
+                                                   else model.config.frame_length])
     given = [tensor(given), onnx.helper.make_tensor_value_info('lengths', number.INT64, ['batch'])]
     wanted = [tensor(name) for name in wanted]
     if _continues(model, part):
-        for values, name, recordings in (given, 'state', 'remembered'), (wanted, 'next_state', 'batch'): values.append(onnx.helper.make_tensor_value_info(name, number.FLOAT, _state_shape(model, recordings)))
+        for values, name, recordings in (given, 'state', 'remembered'), (wanted, 'next_state', 'batch'):
+            values.append(onnx.helper.make_tensor_value_info(name, number.FLOAT, _state_shape(model, recordings)))
     graph = onnx.helper.make_graph(graph.nodes, f'speech_ae_{part}', given, wanted, graph.constants)
-    result = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8, producer_name='speech_ae')
+    result = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8,
+                                    producer_name='speech_ae')
     onnx.checker.check_model(result, full_check=True)
     return result
 
@@ -461,11 +557,15 @@ class Exported:
 def _open_onnx(path, threads=None):
     runtime = _package('onnxruntime')
     options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 1, 3
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = (threads
+            or torch.get_num_threads(), 1, 3)
     try: session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
-    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
-    given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs() if output.name != 'next_state']
-    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(wanted, {given: x.numpy(), 'lengths': lengths.numpy()}))
+    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+        raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None
+    given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs()
+                                                   if output.name != 'next_state']
+    return Exported(session.get_modelmeta().custom_metadata_map, lambda x,
+                    lengths: session.run(wanted, {given: x.numpy(), 'lengths': lengths.numpy()}))
 
 def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0].split('. ')[0]
 
@@ -482,30 +582,41 @@ def _eager(model, part, x, lengths=None):
 def _noise(model, part, batch, frames, padded, generator):
     "Input for a part, and lengths, which are None if nothing is padded"
     lengths = torch.tensor([max(1, 2*frames//3), frames, 1][:batch]) if padded else None
-    x = torch.randn(batch, frames, model.config.latent_size, generator=generator) if part == 'decoder' else model.input_scale*torch.randn(batch, frames, model.config.frame_length, generator=generator)
+    x = torch.randn(batch, frames, model.config.latent_size,
+                    generator=generator) if part == 'decoder' else model.input_scale*torch.randn(batch, frames,
+            model.config.frame_length, generator=generator)
     return x.masked_fill(~frame_mask(lengths, frames).unsqueeze(-1), math.nan) if padded else x, lengths
 
 def _error(found, expected):
-    "Largest difference as a share of the largest expected value; infinite where the shapes differ or something is not finite"
+    """Largest difference as a share of the largest expected value; infinite where the shapes differ or something is not
+    finite"""
     if found.shape != expected.shape or not found.isfinite().all(): return math.inf
     return ((found - expected).abs().max()/expected.abs().max().clamp(min=1e-30)).item()
 
 # %% ../../nbs/deploy/exports.ipynb #208b3859
 def _farther(model, coefficients, n_blocks, chosen):
-    "For each block and band how much farther the chosen spectrum is than the nearest, as a share of its distance, shape (B, N, bands)"
+    """For each block and band how much farther the chosen spectrum is than the nearest, as a share of its distance,
+    shape (B, N, bands)"""
     a, energy = model.allocation, coefficients.double().square()
     energy = energy/(energy.mean(-1).sum(-1)/n_blocks).clamp(min=1e-12)[:, None, None] + _FLOOR
-    def share(distances, chosen): return (distances.gather(-1, chosen[..., None])[..., 0] - (least := distances.amin(-1)))/least.abs().clamp(min=1)
-    return torch.stack([share(_distances(energy[..., start:end], a.codebook[:, start:end].double()), chosen[..., i]) for i, (start, end) in enumerate(zip(a.edges, a.edges[1:]))], -1)
+    def share(distances, chosen):
+        return (distances.gather(-1, chosen[..., None])[..., 0]
+                - (least := distances.amin(-1)))/least.abs().clamp(min=1)
+    return torch.stack([share(_distances(energy[..., start:end], a.codebook[:, start:end].double()), chosen[..., i])
+                        for i, (start, end) in enumerate(zip(a.edges, a.edges[1:]))], -1)
 
 def _expected(model, part, x, lengths, found):
     "Outputs of the original after the same choices as the export, and what there is to say about choices"
-    if model.config.kind == 'network' or part == 'decoder' or found[-1].shape[-1:] != (model.config.latent_size,) or not found[-1].isfinite().all(): return _eager(model, part, x, lengths), {}
+    if model.config.kind == 'network' or part == 'decoder' or found[-1].shape[-1:] != (model.config.latent_size,) or not found[-1].isfinite().all():
+        return _eager(model, part, x, lengths), {}
     told = {}
     def choose(coefficients, n_blocks, average=None):
         own = Allocation.indices(model.allocation, coefficients, n_blocks, average)
-        chosen, real = model.allocation.read_indices(found[-1])[:, :own.shape[1]], (torch.arange(own.shape[1]) < n_blocks[:, None]).unsqueeze(-1)
-        told.update(choices=int(real.sum())*own.shape[-1], other_choices=int(((own != chosen) & real).sum()), farther=float((_farther(model, coefficients, n_blocks, chosen)*real).max()))
+        chosen, real = model.allocation.read_indices(found[-1])[:,
+                                                                :own.shape[1]], (torch.arange(own.shape[1])
+                < n_blocks[:, None]).unsqueeze(-1)
+        told.update(choices=int(real.sum())*own.shape[-1], other_choices=int(((own != chosen) & real).sum()),
+                    farther=float((_farther(model, coefficients, n_blocks, chosen)*real).max()))
         return chosen
     with mock.patch.object(model.allocation, 'indices', choose): return _eager(model, part, x, lengths), told
 
@@ -522,9 +633,13 @@ def compare_export(exported:Exported, # From `open_export`
         for padded in False, True:
             x, lengths = _noise(model, part, batch, frames, padded, generator)
             try: found = exported(x, lengths)
-            except Exception as e: raise ExportError(f'{batch} x {frames} frames: the export cannot be run ({str(e).strip().splitlines()[-1]})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
+            except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+                raise ExportError(f'{batch} x {frames} frames: the export cannot be run '
+                                  f'({str(e).strip().splitlines()[-1]})') from None
             expected, told = _expected(model, part, x, lengths, found)
-            rows.append(dict(batch=batch, frames=frames, padded=padded) | dict(zip(PARTS[part][1], (_error(*pair) for pair in zip(found, expected, strict=True)))) | told)
+            rows.append(dict(batch=batch, frames=frames, padded=padded)
+                        | dict(zip(PARTS[part][1], (_error(*pair) for pair in zip(found, expected, strict=True))))
+                        | told)
     return rows
 
 def largest_error(rows, # From `compare_export`
@@ -535,9 +650,12 @@ def largest_error(rows, # From `compare_export`
 # %% ../../nbs/deploy/exports.ipynb #1fcd1c27
 def _voices(model, recordings):
     "Frames of recordings, each (1, T, frame_length), as loud as those the model was trained on"
-    for samples in recordings or [synth_speech(seed=seed, seconds=4, sample_rate=model.config.sample_rate) for seed in range(900, 903)]:
+    for samples in recordings or [synth_speech(seed=seed, seconds=4, sample_rate=model.config.sample_rate)
+                                  for seed in range(900, 903)]:
         level = frames_rms([samples], model.framing) if len(samples) else 0.
-        if level: yield torch.from_numpy(model.framing.frame(np.asarray(samples, dtype=np.float32)))[None]*(model.input_scale/level)
+        if level:
+            yield torch.from_numpy(model.framing.frame(np.asarray(samples,
+                                                                  dtype=np.float32)))[None]*(model.input_scale/level)
 
 @torch.no_grad()
 def export_snr(exported:Exported, # From `open_export`
@@ -550,8 +668,10 @@ def export_snr(exported:Exported, # From `open_export`
     for frames in _voices(model, recordings):
         x = model.encode(frames) if part == 'decoder' else frames
         found = exported(x)
-        expected, found = (y[0] if part == 'encoder' else model.framing.overlap_add(y[0]) for y in (_expected(model, part, x, None, found)[0], found))
-        signal, noise = signal + expected.double().square().sum().item(), noise + (found - expected).double().square().sum().item()
+        expected, found = (y[0] if part == 'encoder' else model.framing.overlap_add(y[0])
+                           for y in (_expected(model, part, x, None, found)[0], found))
+        signal, noise = signal + expected.double().square().sum().item(), noise + (found
+                - expected).double().square().sum().item()
     return 10*math.log10(signal/max(noise, 1e-30)) if signal and math.isfinite(noise) else -math.inf
 
 # %% ../../nbs/deploy/exports.ipynb #6c1201a3
@@ -560,9 +680,13 @@ FORMAT_VERSION = 1
 def export_facts(model, to, part, precision, **more) -> dict: # Facts as strings
     "What an exported file says about itself"
     c = model.config
-    facts = dict(library='speech_ae', format_version=FORMAT_VERSION, format=to, part=part, precision=precision, preset=c.preset, sample_rate=c.sample_rate, frame_length=c.frame_length, hop_length=c.hop_length, window=c.window,
-                 centred='frame k is around sample k*hop_length, zeros beyond the ends', latent_size=c.latent_size, input_scale=model.input_scale.item(), weights_sha256=weights_sha256(model), card=model.card) | more
-    return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in facts.items()}
+    facts = dict(library='speech_ae', format_version=FORMAT_VERSION, format=to, part=part, precision=precision,
+                 preset=c.preset, sample_rate=c.sample_rate, frame_length=c.frame_length, hop_length=c.hop_length,
+                 window=c.window,
+                 centred='frame k is around sample k*hop_length, zeros beyond the ends', latent_size=c.latent_size,
+                 input_scale=model.input_scale.item(), weights_sha256=weights_sha256(model), card=model.card) | more
+    return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name,
+            value in facts.items()}
 
 # %% ../../nbs/deploy/exports.ipynb #7a642fab
 def _float16(proto):
@@ -571,8 +695,10 @@ def _float16(proto):
     casts = []
     for constant in proto.graph.initializer:
         values = onnx.numpy_helper.to_array(constant)
-        if values.dtype != np.float32 or not values.ndim or constant.name == 'state' or constant.name.endswith('bias'): continue
-        with np.errstate(over='ignore'): short = onnx.numpy_helper.from_array(values.astype(np.float16), f'{constant.name}.float16')
+        if values.dtype != np.float32 or not values.ndim or constant.name == 'state' or constant.name.endswith('bias'):
+            continue
+        with np.errstate(over='ignore'):
+            short = onnx.numpy_helper.from_array(values.astype(np.float16), f'{constant.name}.float16')
         casts.append(onnx.helper.make_node('Cast', [short.name], [constant.name], to=onnx.TensorProto.FLOAT))
         constant.CopyFrom(short)
     nodes = [*casts, *proto.graph.node]
@@ -582,14 +708,17 @@ def _float16(proto):
 
 # %% ../../nbs/deploy/exports.ipynb #57639b3d
 def _run_half(half, x, lengths, seen):
-    "Encoder or decoder, the directions of its LSTM layers by themselves; what is rounded before them in 8 bits is appended to `seen`"
+    """Encoder or decoder, the directions of its LSTM layers by themselves; what is rounded before them in 8 bits is
+    appended to `seen`"""
     lstm, padding = half.lstm, ~frame_mask(lengths, x.shape[1]).unsqueeze(-1)
     given, x = x, half.input(x).masked_fill(padding, 0)
     start = x.new_zeros(1, x.shape[0], lstm.hidden_size)
     for layer in range(lstm.num_layers):
         seen.append(given if _widens(half) and not layer else x)
-        weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')] for way in _ways(lstm)]
-        ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0] for y, w in zip((x, _turn(x, lengths)), weights))
+        weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
+                   for way in _ways(lstm)]
+        ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0] for y,
+                        w in zip((x, _turn(x, lengths)), weights))
         x = torch.cat([ahead, *(_turn(y, lengths) for y in back)], -1)
     return half.head(x).masked_fill(padding, 0)
 
@@ -612,7 +741,8 @@ class _Part(nn.Module):
 
 # %% ../../nbs/deploy/exports.ipynb #c6b148e8
 def _reactions(model, part, seconds=3):
-    "For the LSTM layers of a part how strongly its first output reacts to each of the H values of their inputs, or of fewer latents, relative to the strongest"
+    """For the LSTM layers of a part how strongly its first output reacts to each of the H values of their inputs, or of
+    fewer latents, relative to the strongest"""
     totals, generator = itertools.repeat(0.), torch.Generator().manual_seed(0)
     for frames in _voices(model, None):
         frames = frames[:, :round(seconds*model.framing.frame_rate)]
@@ -621,7 +751,8 @@ def _reactions(model, part, seconds=3):
             seen = []
             output = _Part(model, part).walk(x.clone().requires_grad_(), torch.tensor([x.shape[1]]), seen)[0]
             gradients = torch.autograd.grad(output, seen, torch.randn(output.shape, generator=generator))
-        totals = [total + g.reshape(-1, min(g.shape[-1], model.config.hidden_size)).square().mean(0) for total, g in zip(totals, gradients)]
+        totals = [total + g.reshape(-1, min(g.shape[-1], model.config.hidden_size)).square().mean(0) for total,
+                  g in zip(totals, gradients)]
     return [(total/total.max().clamp(min=1e-30)).sqrt().numpy() for total in totals]
 
 def _hadamard(n):
@@ -633,9 +764,11 @@ def _hadamard(n):
     return np.kron(hadamard(power), np.cos(angle) + np.sin(angle))*signs/math.sqrt(n)
 
 def _mixings(model, part):
-    "For each half, for each LSTM layer: a matrix for its input, in pieces of H values, or for the latents, and one for the weights of such a piece"
+    """For each half, for each LSTM layer: a matrix for its input, in pieces of H values, or for the latents, and one
+    for the weights of such a piece"""
     gains = [np.sqrt(reaction.clip(min=1e-2))[:, None] for reaction in _reactions(model, part)]
-    pairs = [((gain*flat).astype(np.float32), (flat/gain).astype(np.float32)) for gain, flat in ((gain, _hadamard(len(gain))) for gain in gains)]
+    pairs = [((gain*flat).astype(np.float32), (flat/gain).astype(np.float32)) for gain,
+             flat in ((gain, _hadamard(len(gain))) for gain in gains)]
     halves = [half for half in ('encoder', 'decoder') if part in ('autoencoder', half)]
     return {half: pairs[k*model.config.n_layers:(k + 1)*model.config.n_layers] for k, half in enumerate(halves)}
 
@@ -650,7 +783,8 @@ def _with_remainder(graph, x, weight):
     "An LSTM's input (T, B, n) with what is lost of it in 8 bits beside it, and weights (directions, 4H, 2n) for both"
     codes, scale, zero = graph.DynamicQuantizeLinear(x, outputs=3)
     rough = graph.DequantizeLinear(codes, scale, zero)
-    return graph.Concat(rough, graph.Mul(graph.Sub(x, rough), np.float32(_FINER)), axis=2), np.concatenate([weight, weight/_FINER], -1)
+    return graph.Concat(rough, graph.Mul(graph.Sub(x, rough), np.float32(_FINER)),
+                        axis=2), np.concatenate([weight, weight/_FINER], -1)
 
 @dataclass
 class _Int8:
@@ -662,9 +796,12 @@ def _int8(proto):
     "The same graph with LSTMs that multiply in 8 bits, except those with a name"
     kept = [node.name for node in proto.graph.node if node.op_type == 'LSTM' and node.name]
     onnx, quantization = _package('onnx'), _package('onnxruntime.quantization')
-    onnx.helper.set_model_props(proto, {'onnx.quant.pre_process': 'onnxruntime.quant'})  # there is nothing to simplify before
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(logging.getLogger(), 'disabled', True):  # it takes the rounding of remainders for a quantised model
-        quantization.quantize_dynamic(proto, Path(folder)/'int8.onnx', op_types_to_quantize=['LSTM'], per_channel=True, nodes_to_exclude=kept)
+    # there is nothing to simplify before
+    onnx.helper.set_model_props(proto, {'onnx.quant.pre_process': 'onnxruntime.quant'})
+    # it takes the rounding of remainders for a quantised model
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(logging.getLogger(), 'disabled', True):
+        quantization.quantize_dynamic(proto, Path(folder)/'int8.onnx', op_types_to_quantize=['LSTM'], per_channel=True,
+                                      nodes_to_exclude=kept)
         return onnx.load(Path(folder)/'int8.onnx')
 
 # %% ../../nbs/deploy/exports.ipynb #a446aac5
@@ -674,11 +811,13 @@ def _directions(model, part):
     "Names of the directions of the LSTM layers of a part"
     halves = [half for half in ('encoder', 'decoder') if part in ('autoencoder', half)]
     ways = {half: ('forward', 'reverse')[:len(_ways(getattr(model, half).lstm))] for half in halves}
-    return [f'{half}.lstm.{layer}.{way}' for half in halves for layer in range(model.config.n_layers) for way in ways[half]]
+    return [f'{half}.lstm.{layer}.{way}' for half in halves for layer in range(model.config.n_layers)
+            for way in ways[half]]
 
 @torch.no_grad()
 def _frames_off(exported, model, part, recordings=None):
-    "Share of frames of speech, alone and padded in a batch of three, in which an output is off by more than `TOLERANCE` of its largest value"
+    """Share of frames of speech, alone and padded in a batch of three, in which an output is off by more than
+    `TOLERANCE` of its largest value"""
     off = []
     for frames in _voices(model, recordings):
         x = model.encode(frames) if part == 'decoder' else frames
@@ -686,18 +825,24 @@ def _frames_off(exported, model, part, recordings=None):
         padded = x.expand(3, -1, -1).masked_fill(~frame_mask(lengths, n).unsqueeze(-1), math.nan)
         for batch in (x, None), (padded, lengths):
             pairs = zip(exported(*batch), _eager(model, part, *batch), strict=True)
-            off.append(torch.stack([~((found - own).abs().amax(-1) <= TOLERANCE*own.abs().max()) for found, own in pairs]).any(0).flatten())
+            off.append(torch.stack([~((found - own).abs().amax(-1) <= TOLERANCE*own.abs().max()) for found,
+                                    own in pairs]).any(0).flatten())
     return torch.cat(off).double().mean().item() if off else 1.
 
 def _only_switched(exported, model, part, error, recordings):
-    "Whether an export of a network that differs on noise does so in single frames only, where a switch lies at its threshold"
-    return model.config.kind == 'network' and error <= 100*TOLERANCE and _frames_off(exported, model, part, recordings) <= 1/500
+    """Whether an export of a network that differs on noise does so in single frames only, where a switch lies at its
+    threshold"""
+    return model.config.kind == 'network' and error <= 100*TOLERANCE and _frames_off(exported, model, part,
+            recordings) <= 1/500
 
 _MARGIN = 4 # In dB: recordings in a batch share their scales, which adds noise
 
 def _mixed_precision(model, part, recordings=None, least_snr=None):
-    "An int8 graph, and the names of the directions that stay in float32: the fewest with which the noise is below the limit by a margin, at most half of them"
-    mixings, names, wanted = _mixings(model, part), _directions(model, part), _MARGIN + (LEAST_SNR['int8'] if least_snr is None else least_snr)
+    """An int8 graph, and the names of the directions that stay in float32: the fewest with which the noise is below the
+    limit by a margin, at most half of them"""
+    mixings, names, wanted = _mixings(model, part), _directions(model,
+                                                                part), _MARGIN + (LEAST_SNR['int8'] if least_snr is None
+            else least_snr)
     def graph(kept): return _int8(onnx_graph(model, part, _Int8(mixings, tuple(kept))))
     def snr(proto): return export_snr(_open_onnx(proto.SerializeToString()), model, part, recordings)
     if snr(proto := graph(())) >= wanted: return proto, []
@@ -708,22 +853,32 @@ def _mixed_precision(model, part, recordings=None, least_snr=None):
     return proto, kept
 
 def _trusted(exported, model, part, name, precision='float32', recordings=None, least_snr=None):
-    "What was found out about an opened export: rows, largest error, signal-to-noise ratio; `ExportError` if it is too far from the original"
+    """What was found out about an opened export: rows, largest error, signal-to-noise ratio; `ExportError` if it is too
+    far from the original"""
     try: rows = compare_export(exported, model, part)
     except ExportError as e: raise ExportError(f'{name}: {e}') from None
     worst = max(rows, key=lambda row: largest_error([row]))
-    error, shape = largest_error([worst]), f'{worst["batch"]} x {worst["frames"]} frames{", padded," if worst["padded"] else ""}'
-    if error == math.inf: raise ExportError(f'{name}: at {shape} the export gives other shapes than the original, or values that are not finite{"" if precision == "float32" else "; use --precision float32"}')
-    if precision == 'float32' and not error <= TOLERANCE and not _only_switched(exported, model, part, error, recordings):
-        raise ExportError(f'{name}: at {shape} the export differs from the original by {error:.1g} of the largest value, allowed is {TOLERANCE:.1g}')
-    snr, least_snr = export_snr(exported, model, part, recordings), LEAST_SNR[precision] if least_snr is None else least_snr
-    if not snr >= least_snr: raise ExportError(f'{name}: adds noise {snr:.1f} dB below the signal, allowed is {least_snr:g} dB; use --precision {"float16" if precision == "int8" else "float32"}')
+    error, shape = (largest_error([worst]),
+                    f'{worst["batch"]} x {worst["frames"]} frames{", padded," if worst["padded"] else ""}')
+    if error == math.inf:
+        raise ExportError(f'{name}: at {shape} the export gives other shapes than the original, or values that are not '
+                          f'finite{"" if precision == "float32" else "; use --precision float32"}')
+    if precision == 'float32' and not error <= TOLERANCE and not _only_switched(exported, model, part, error,
+            recordings):
+        raise ExportError(f'{name}: at {shape} the export differs from the original by {error:.1g} of the largest '
+                          f'value, allowed is {TOLERANCE:.1g}')
+    snr, least_snr = export_snr(exported, model, part,
+                                recordings), LEAST_SNR[precision] if least_snr is None else least_snr
+    if not snr >= least_snr:
+        raise ExportError(f'{name}: adds noise {snr:.1f} dB below the signal, allowed is {least_snr:g} dB; use '
+                          f'--precision {"float16" if precision == "int8" else "float32"}')
     return dict(largest_error=error, snr_db=round(snr, 1), errors=rows)
 
 def _same_again(exported, model, part, name, error):
     "`ExportError` unless the final file, with its facts, is as good as the one that was compared"
     again = largest_error(compare_export(exported, model, part, SHAPES[:1]))
-    if 'weights_sha256' not in exported.facts or not again <= max(TOLERANCE, 2*error): raise ExportError(f'{name}: the file is not the same when it is opened again')
+    if 'weights_sha256' not in exported.facts or not again <= max(TOLERANCE, 2*error):
+        raise ExportError(f'{name}: the file is not the same when it is opened again')
 
 def _write_and_trust(save, path, model, to, part, precision='float32', recordings=None, least_snr=None, **more):
     "Rows of `compare_export`, after `save(path, facts)` has written a file that can be trusted"
@@ -746,12 +901,14 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
     "Write a model as one ONNX file, which has been opened and compared; `ExportError` if it differs"
     _check(model, part, 'onnx', precision)
     onnx, recordings = _package('onnx'), None if recordings is None else list(recordings)
-    proto, kept = _mixed_precision(model, part, recordings, least_snr) if precision == 'int8' else (onnx_graph(model, part), [])
+    proto, kept = _mixed_precision(model, part, recordings,
+                                   least_snr) if precision == 'int8' else (onnx_graph(model, part), [])
     if precision == 'float16': proto = _float16(proto)
     def save(path, facts):
         if facts: onnx.helper.set_model_props(proto, facts)
         onnx.save(proto, path)
-    more = dict(state='what the LSTMs remember, shape (2*layers, recordings, hidden size): an input that may be left out, and the output next_state') if _continues(model, part) else {}
+    more = dict(state='what the LSTMs remember, shape (2*layers, recordings, hidden size): an input that may be left '
+                'out, and the output next_state') if _continues(model, part) else {}
     if kept: more['in_float32'] = ', '.join(kept)
     return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr, **more)
 
@@ -763,7 +920,8 @@ class _AdaptivePart(nn.Module):
         self.part, self.graph, self.numbers = part, _TorchGraph(), _numbers(model)
 
     def forward(self, x, lengths):
-        steps = _AdaptiveGraph(self.graph, self.numbers, x, lengths, spare=1)  # a second group: PyTorch takes a size of one for a fixed one
+        # a second group: PyTorch takes a size of one for a fixed one
+        steps = _AdaptiveGraph(self.graph, self.numbers, x, lengths, spare=1)
         latents, known = (x, None) if self.part == 'decoder' else steps.encode(x)
         if self.part == 'encoder': return latents,
         reconstruction = steps.decode(latents, known)
@@ -778,29 +936,37 @@ def _as_module(model, part): return (_Part if model.config.kind == 'network' els
 def _keep_lstms():
     "PyTorch's switch for LSTMs of any length"
     try: return importlib.import_module('torch.export._patches').register_lstm_while_loop_decomposition()
-    except (ImportError, AttributeError): raise ExportError(f'--to torch_export: PyTorch {torch.__version__} cannot export LSTMs of any length; use --to onnx') from None
+    except (ImportError, AttributeError):
+        raise ExportError(f'--to torch_export: PyTorch {torch.__version__} cannot export LSTMs of any length; use --to '
+                          'onnx') from None
 
 def _example(model, part):
     "An input of a part, and lengths"
-    return torch.zeros(2, 50, model.config.latent_size if part == 'decoder' else model.config.frame_length), torch.tensor([50, 20])
+    return torch.zeros(2, 50, model.config.latent_size if part == 'decoder'
+                       else model.config.frame_length), torch.tensor([50, 20])
 
 def _exported_program(model, part):
     "`torch.export.ExportedProgram` with any batch and any number of frames"
     any_size = torch.export.Dim.DYNAMIC
     with _keep_lstms() if model.config.kind == 'network' else nullcontext(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        return torch.export.export(_as_module(model, part), _example(model, part), dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}))
+        return torch.export.export(_as_module(model, part), _example(model, part),
+                                   dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}))
 
-def _facts(text, path): return parse_json(text if isinstance(text, bytes) else text.encode(), show_path(path), ExportError) if text else {}
+def _facts(text, path):
+    return parse_json(text if isinstance(text, bytes) else text.encode(), show_path(path), ExportError) if text else {}
 
 def _open_torch_export(path):
     files = {'facts.json': ''}
-    if not zipfile.is_zipfile(path): raise ExportError(f'{show_path(path)}: cannot be opened by torch.export (missing, or not a file that it has written)')
+    if not zipfile.is_zipfile(path):
+        raise ExportError(f'{show_path(path)}: cannot be opened by torch.export (missing, or not a file that it has '
+                          'written)')
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             program = torch.export.load(path, extra_files=files).module()
-    except Exception as e: raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None  # noqa: BLE001 whatever a runtime raises, it is said in a line
+    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+        raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None
     return Exported(_facts(files['facts.json'], path), program)
 
 # %% ../../nbs/deploy/exports.ipynb #30961244
@@ -812,7 +978,8 @@ def write_torch_export(model:SpeechAE, # On the CPU, in evaluation mode
     "Write a model as one file of torch.export, which has been opened and compared; `ExportError` if it differs"
     _check(model, part, 'torch_export', precision)
     program = _exported_program(model, part)
-    def save(path, facts): torch.export.save(program, path, extra_files={'facts.json': json.dumps(facts)} if facts else None)
+    def save(path, facts):
+        torch.export.save(program, path, extra_files={'facts.json': json.dumps(facts)} if facts else None)
     return _write_and_trust(save, path, model, 'torch_export', part, torch=torch.__version__)
 
 # %% ../../nbs/deploy/exports.ipynb #8bcc26bf
@@ -827,9 +994,11 @@ def _legacy_torchscript():
 def _open_torchscript(path):
     files = {'facts.json': ''}
     try:
-        with _legacy_torchscript(): program = torch.jit.load(io.BytesIO(Path(path).read_bytes()), map_location='cpu', _extra_files=files)
+        with _legacy_torchscript():
+            program = torch.jit.load(io.BytesIO(Path(path).read_bytes()), map_location='cpu', _extra_files=files)
     except OSError as e: raise ExportError(f'{show_path(path)}: {e.strerror}') from None
-    except (RuntimeError, ValueError) as e: raise ExportError(f'{show_path(path)}: cannot be opened as TorchScript ({_first_line(e)})') from None
+    except (RuntimeError, ValueError) as e:
+        raise ExportError(f'{show_path(path)}: cannot be opened as TorchScript ({_first_line(e)})') from None
     return Exported(_facts(files['facts.json'], path), program)
 
 def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
@@ -837,12 +1006,15 @@ def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
                       part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                       precision='float32', # There is no other
                      ) -> list[dict]: # Rows of `compare_export`
-    "Write a model as one TorchScript file, which has been opened and compared; `ExportError` if it differs. A legacy format."
+    """Write a model as one TorchScript file, which has been opened and compared; `ExportError` if it differs. A legacy
+    format."""
     _check(model, part, 'torchscript', precision)
-    with _legacy_torchscript(), torch.no_grad(): program = torch.jit.trace(_as_module(model, part), _example(model, part), check_trace=False)
+    with _legacy_torchscript(), torch.no_grad():
+        program = torch.jit.trace(_as_module(model, part), _example(model, part), check_trace=False)
     def save(path, facts):
         buffer = io.BytesIO()
-        with _legacy_torchscript(): torch.jit.save(program, buffer, _extra_files={'facts.json': json.dumps(facts)} if facts else {})
+        with _legacy_torchscript():
+            torch.jit.save(program, buffer, _extra_files={'facts.json': json.dumps(facts)} if facts else {})
         Path(path).write_bytes(buffer.getvalue())
     return _write_and_trust(save, path, model, 'torchscript', part, torch=torch.__version__)
 
@@ -862,7 +1034,10 @@ def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
     _check(model, part, 'safetensors', precision)
     model.save_pretrained(path)
     found = _trusted(_open_folder(path), model, part, '--to safetensors')
-    with atomic_path(Path(path)/'export.json') as temporary: temporary.write_text(json.dumps(export_facts(model, 'safetensors', part, precision, **found, torch=torch.__version__), indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    with atomic_path(Path(path)/'export.json') as temporary:
+        temporary.write_text(json.dumps(export_facts(model, 'safetensors', part, precision, **found,
+                                                     torch=torch.__version__), indent=2, ensure_ascii=False) + '\n',
+                             encoding='utf-8')
     _same_again(_open_folder(path), model, part, '--to safetensors', found['largest_error'])
     return found['errors']
 
@@ -870,7 +1045,8 @@ def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
 def open_export(path, # `.onnx`, `.pt2`, `.pt`, or a model folder
                 threads=None, # Threads of onnxruntime; as many as PyTorch uses if None
                ) -> Exported:
-    "Open an exported file by its own runtime. To open a `.pt2` or `.pt` is to run it: never do this with one that you have not made yourself."
+    """Open an exported file by its own runtime. To open a `.pt2` or `.pt` is to run it: never do this with one that you
+    have not made yourself."""
     path = Path(path)
     if path.is_dir(): return _open_folder(path)
     if path.suffix in ('.pt2', '.pt'): return (_open_torch_export if path.suffix == '.pt2' else _open_torchscript)(path)

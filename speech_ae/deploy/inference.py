@@ -55,7 +55,8 @@ def cut_pieces(counts, # Frames of each recording
     found, context = [], -(-context//unit)*unit
     for i, count in enumerate(counts):
         size = -(-count//(max(1, -(-count//most))*unit))*unit
-        found += [Piece(i, max(0, start - context), start, min(count, start + size), min(count, start + size + context)) for start in range(0, count, size or 1)]
+        found += [Piece(i, max(0, start - context), start, min(count, start + size), min(count, start + size + context))
+                  for start in range(0, count, size or 1)]
     return found
 
 # %% ../../nbs/deploy/inference.ipynb #ffa32339
@@ -89,7 +90,8 @@ def _frames_of(self:SpeechAE, pieces, recordings):
     "Frames of pieces, shape (B, T, frame_length); beyond the end of a short piece they go on with what follows it"
     hop, length, longest = self.framing.hop_length, self.framing.frame_length, max(map(len, pieces))
     starts = [p.first*hop - length//2 for p in pieces]
-    samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length) for a, p in zip(starts, pieces)])
+    samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length) for a,
+                            p in zip(starts, pieces)])
     return samples.unfold(-1, length, hop)*self.framing._factor(samples)
 
 # %% ../../nbs/deploy/inference.ipynb #826e4025
@@ -128,7 +130,8 @@ def _batches(model, counts, chunk_seconds, context_seconds, batch_seconds):
     batch_seconds = model._batch_seconds if batch_seconds is None else batch_seconds
     for name, value in dict(chunk_seconds=chunk_seconds, batch_seconds=batch_seconds).items():
         if not 0 < value < math.inf: raise InferenceError(f'{name}={value}: must be above 0')
-    if not 0 <= context_seconds < math.inf: raise InferenceError(f'context_seconds={context_seconds}: must be 0 or more')
+    if not 0 <= context_seconds < math.inf:
+        raise InferenceError(f'context_seconds={context_seconds}: must be 0 or more')
     rate, least = model.framing.frame_rate, -(-model.framing.frame_length//model.framing.hop_length)
     pieces = cut_pieces(counts, max(1, round(chunk_seconds*rate)), max(least, round(context_seconds*rate)), model._unit)
     return batch_pieces(pieces, round(batch_seconds*rate))
@@ -147,9 +150,11 @@ def _evaluating(function):
 @_evaluating
 def _encode(model, recordings, **how):
     counts = [int(model.framing.n_frames(len(x))) for x in recordings]
-    results, surveys = [np.zeros((count, model.config.latent_size), np.float32) for count in counts], [model._survey(samples=x) for x in recordings]
+    results, surveys = [np.zeros((count, model.config.latent_size), np.float32)
+                        for count in counts], [model._survey(samples=x) for x in recordings]
     for batch in _batches(model, counts, **how):
-        for p, z in zip(batch, model._encode_pieces(batch, recordings, surveys).cpu().numpy()): results[p.recording][p.start:p.stop] = z[p.start - p.first:p.stop - p.first]
+        for p, z in zip(batch, model._encode_pieces(batch, recordings, surveys).cpu().numpy()):
+            results[p.recording][p.start:p.stop] = z[p.start - p.first:p.stop - p.first]
     return results
 
 @_evaluating
@@ -164,7 +169,8 @@ def _decode(model, latents, lengths, **how):
 
 # %% ../../nbs/deploy/inference.ipynb #b255d6a2
 def encode_recordings(model:SpeechAE, # On whatever device
-                      recordings:list, # Samples of each at the model's sample rate, shape (n,), float32, prepared as for its training
+                      # Samples of each at the model's sample rate, shape (n,), float32, prepared as for its training
+                      recordings:list,
                       *, chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                       context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                       batch_seconds:float=None, # See `encode_recording`
@@ -173,16 +179,21 @@ def encode_recordings(model:SpeechAE, # On whatever device
     recordings = [np.asarray(x, dtype=np.float32) for x in recordings]
     for i, x in enumerate(recordings):
         if x.ndim != 1: raise InferenceError(f'recording {i} has shape {x.shape}; give samples of shape (n,)')
-    return _encode(model, recordings, chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
+    return _encode(model, recordings, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
+                   batch_seconds=batch_seconds)
 
 def encode_recording(model:SpeechAE, # On whatever device
                      samples, # At the model's sample rate, shape (n,), float32, prepared as for its training
                      chunk_seconds=CHUNK_SECONDS, # What a piece keeps
                      context_seconds=CONTEXT_SECONDS, # What it looks at besides on each side
                      batch_seconds:float=None, # What goes through the model at once, with padding; as much as is quick if None. Memory grows with it, and not with the recording
-                    ) -> np.ndarray: # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
-    "Latents of a recording of any length. Frames that are a second of context away from the ends of their piece come out as they would from the whole recording: exactly for transform-coding models, to 100 dB and better for the networks measured in this notebook"
-    return encode_recordings(model, [samples], chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)[0]
+                    # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
+                    ) -> np.ndarray:
+    """Latents of a recording of any length. Frames that are a second of context away from the ends of their piece come
+    out as they would from the whole recording: exactly for transform-coding models, to 100 dB and better for the
+    networks measured in this notebook"""
+    return encode_recordings(model, [samples], chunk_seconds=chunk_seconds, context_seconds=context_seconds,
+                             batch_seconds=batch_seconds)[0]
 
 # %% ../../nbs/deploy/inference.ipynb #bf9b96e8
 def decode_recordings(model:SpeechAE, # On whatever device
@@ -196,50 +207,63 @@ def decode_recordings(model:SpeechAE, # On whatever device
     latents, k = [np.asarray(z, dtype=np.float32) for z in latents], model.config.latent_size
     lengths = [max(0, (len(z) - 1)*model.framing.hop_length + 1) for z in latents] if lengths is None else lengths
     for i, (z, n) in enumerate(zip(latents, lengths, strict=True)):
-        if z.ndim != 2 or z.shape[1] != k: raise InferenceError(f'recording {i}: latents of shape {z.shape}; this model needs (T, {k})')
-        if int(model.framing.n_frames(n)) != len(z): raise InferenceError(f'recording {i}: {len(z)} frames, but {n} samples have {int(model.framing.n_frames(n))}')
-    return _decode(model, latents, lengths, chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
+        if z.ndim != 2 or z.shape[1] != k:
+            raise InferenceError(f'recording {i}: latents of shape {z.shape}; this model needs (T, {k})')
+        if int(model.framing.n_frames(n)) != len(z):
+            raise InferenceError(f'recording {i}: {len(z)} frames, but {n} samples have '
+                                 f'{int(model.framing.n_frames(n))}')
+    return _decode(model, latents, lengths, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
+                   batch_seconds=batch_seconds)
 
 def decode_latents(model:SpeechAE, # On whatever device
                    latents, # Shape (T, latent_size), float32
-                   n_samples:int=None, # Samples wanted, with n_frames(n_samples) = T; the most that T frames hold if None
+                   # Samples wanted, with n_frames(n_samples) = T; the most that T frames hold if None
+                   n_samples:int=None,
                    chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                    context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                    batch_seconds:float=None, # See `encode_recording`
                   ) -> np.ndarray: # Samples, shape (n_samples,), float32
     "Samples of a recording of any length from its latents, see `encode_recording`"
-    return decode_recordings(model, [latents], None if n_samples is None else [n_samples], chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)[0]
+    return decode_recordings(model, [latents], None if n_samples is None else [n_samples], chunk_seconds=chunk_seconds,
+                             context_seconds=context_seconds, batch_seconds=batch_seconds)[0]
 
 # %% ../../nbs/deploy/inference.ipynb #817c88ef
 @patch(as_prop=True)
 def _unit(self:AdaptiveAE): return self.config.group_frames
 
 @patch(as_prop=True)
-def _batch_seconds(self:AdaptiveAE): return 20. if self.input_scale.device.type == 'cpu' else 600.  # a processor's cache is small
+def _batch_seconds(self:AdaptiveAE):
+    return 20. if self.input_scale.device.type == 'cpu' else 600.  # a processor's cache is small
 
 def _energy(array, rows=2**16):
     "Sum of squares in double precision, without a copy of the whole"
-    return sum(float(np.sum(np.square(np.nan_to_num(array[i:i + rows], nan=0, posinf=0, neginf=0), dtype=np.float64))) for i in range(0, len(array), rows))
+    return sum(float(np.sum(np.square(np.nan_to_num(array[i:i + rows], nan=0, posinf=0, neginf=0), dtype=np.float64)))
+               for i in range(0, len(array), rows))
 
 @patch
 def _encode_pieces(self:AdaptiveAE, pieces, recordings, surveys):
     hop, longest = self.framing.hop_length, max(map(len, pieces))
-    samples = _stack(self, [np.pad(_stretch(recordings[p.recording], p.first*hop, p.last*hop), (0, (longest - len(p))*hop)) for p in pieces])
-    return self.allocation.encode(samples, _lengths(pieces, samples), samples.new_tensor([surveys[p.recording] for p in pieces]))
+    samples = _stack(self, [np.pad(_stretch(recordings[p.recording], p.first*hop, p.last*hop),
+                                   (0, (longest - len(p))*hop)) for p in pieces])
+    return self.allocation.encode(samples, _lengths(pieces, samples),
+                                  samples.new_tensor([surveys[p.recording] for p in pieces]))
 
 # %% ../../nbs/deploy/inference.ipynb #83b09f28
 @patch
 def _survey(self:AdaptiveAE, samples=None, latents=None):
     "Average energy of the samples in a block; or loudness, and a source of noise, from latents"
-    if latents is None: return _energy(samples)/max(1, -(-int(self.framing.n_frames(len(samples)))//2)*self.allocation.block)
+    if latents is None:
+        return _energy(samples)/max(1, -(-int(self.framing.n_frames(len(samples)))//2)*self.allocation.block)
     n_bands = self.allocation.n_bands
     values = latents.size - len(latents[::2])*n_bands
-    return math.sqrt(max(0., _energy(latents) - _energy(latents[::2, :n_bands]))/max(1, values)), _Noise(self.allocation.block)
+    return math.sqrt(max(0., _energy(latents) - _energy(latents[::2, :n_bands]))/max(1,
+            values)), _Noise(self.allocation.block)
 
 class _Noise:
     "Any rows of the noise of `Allocation.fill`"
     def __init__(self, block):
-        self.block, self.generator, self.states = block, torch.Generator(), {0: torch.Generator().manual_seed(0).get_state()}
+        self.block, self.generator, self.states = (block, torch.Generator(),
+                                                   {0: torch.Generator().manual_seed(0).get_state()})
 
     def __call__(self, start, count):
         "Rows `start` to `start + count`, shape (count, block)"
@@ -248,7 +272,8 @@ class _Noise:
         self.generator.set_state(self.states[at])
         for a in range(at, begin, 1024): torch.randn((min(1024, begin - a), self.block), generator=self.generator)
         self.states[begin] = self.generator.get_state()
-        return torch.randn((-(-(start + count - begin)//16)*16, self.block), generator=self.generator)[start - begin:start - begin + count]
+        return torch.randn((-(-(start + count - begin)//16)*16, self.block),
+                           generator=self.generator)[start - begin:start - begin + count]
 
 # %% ../../nbs/deploy/inference.ipynb #39e9cf49
 @patch
@@ -256,15 +281,20 @@ def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
     allocation, z = self.allocation, self._latents_of(pieces, latents)
     lengths, levels = _lengths(pieces, z), z.new_tensor([surveys[p.recording][0] for p in pieces])[:, None, None]
     values, keep, energies, real = allocation.read(z, lengths)
-    noise = torch.stack([surveys[p.recording][1](p.first//2, keep.shape[1]) for p in pieces]).to(z) if allocation.noise_fill else None
-    whole = allocation.fill(values, keep, real, levels, noise) + self.refiner(values, keep, energies, real, levels, 128 if z.device.type == 'cpu' else 2**16)
+    noise = torch.stack([surveys[p.recording][1](p.first//2, keep.shape[1])
+                         for p in pieces]).to(z) if allocation.noise_fill else None
+    whole = allocation.fill(values, keep, real, levels, noise) + self.refiner(values, keep, energies, real, levels,
+            128 if z.device.type == 'cpu' else 2**16)
     return unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
 
 # %% ../../nbs/deploy/inference.ipynb #56e463af
 def _settings(model, as_is=False):
     "How recordings are prepared for a model"
-    found = {} if as_is else check_fields(LoadedModel(model, '').preparation, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card", InferenceError)
-    return dict(sample_rate=model.config.sample_rate, denoise='none' if as_is else found.denoise, level=None if as_is else found.level)
+    found = {} if as_is else check_fields(LoadedModel(model, '').preparation, _Preparation,
+                                          dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card",
+                                          InferenceError)
+    return dict(sample_rate=model.config.sample_rate, denoise='none' if as_is else found.denoise,
+                level=None if as_is else found.level)
 
 @dataclass
 class _Prepared:
@@ -297,7 +327,8 @@ def save_latents(path, # File to write, .npz
 # %% ../../nbs/deploy/inference.ipynb #3bb0079d
 def _pack(model, latents, length, language, speaker, digest):
     "What a file of latents holds"
-    return dict(latents=latents, times=model.framing.times(len(latents)), length=length, sample_rate=model.config.sample_rate, language=language, speaker=speaker, model_sha256=digest)
+    return dict(latents=latents, times=model.framing.times(len(latents)), length=length,
+                sample_rate=model.config.sample_rate, language=language, speaker=speaker, model_sha256=digest)
 
 def encode_file(model:SpeechAE,
                 path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3, up to an hour
@@ -309,10 +340,13 @@ def encode_file(model:SpeechAE,
                ) -> dict: # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz), 'language', 'speaker', 'model_sha256'
     "Latents of a recording, prepared as those that the model was trained on; `AudioError` says what is wrong with it"
     with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
-    if prepared.values is None: raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
+    if prepared.values is None:
+        raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_source(Path(path).name, Path(path).resolve().parent.name), prepared.samples
     prepared.values = None
-    found = _pack(model, encode_recording(model, samples, **how), len(samples), named.language if language is None else language, named.speaker if speaker is None else speaker, weights_sha256(model))
+    found = _pack(model, encode_recording(model, samples, **how), len(samples),
+                  named.language if language is None else language, named.speaker if speaker is None else speaker,
+                  weights_sha256(model))
     if output is not None: save_latents(output, found)
     return found
 
@@ -321,10 +355,17 @@ def _check_fit(model, found, name, digest, any_model=False):
     "Raise `InferenceError` unless latents come from this model"
     latents, config = found['latents'], model.config
     def refuse(text): raise InferenceError(f'{name}: {text}')
-    if latents.shape[1] != config.latent_size: refuse(f'{latents.shape[1]} latents per frame, but this model has {config.latent_size}; give the model that encoded it')
-    if found['model_sha256'] != digest and not any_model: refuse(f'encoded by another model ({found["model_sha256"][:12] or "unnamed"}, this one is {digest[:12]}); use that model, or add --any_model to decode anyway')
-    if found['sample_rate'] != config.sample_rate: refuse(f'made at {found["sample_rate"]} Hz, but this model works at {config.sample_rate} Hz')
-    if int(model.framing.n_frames(found['length'])) != len(latents): refuse(f'{len(latents)} frames, but its {found["length"]} samples would have {int(model.framing.n_frames(found["length"]))}')
+    if latents.shape[1] != config.latent_size:
+        refuse(f'{latents.shape[1]} latents per frame, but this model has {config.latent_size}; give the '
+               'model that encoded it')
+    if found['model_sha256'] != digest and not any_model:
+        refuse(f'encoded by another model ({found["model_sha256"][:12] or "unnamed"}, this one is '
+               f'{digest[:12]}); use that model, or add --any_model to decode anyway')
+    if found['sample_rate'] != config.sample_rate:
+        refuse(f'made at {found["sample_rate"]} Hz, but this model works at {config.sample_rate} Hz')
+    if int(model.framing.n_frames(found['length'])) != len(latents):
+        refuse(f'{len(latents)} frames, but its {found["length"]} samples would have '
+               f'{int(model.framing.n_frames(found["length"]))}')
 
 def decode_file(model:SpeechAE,
                 latents, # .npz file of latents, or what `encode_file` gives
@@ -417,7 +458,9 @@ def _find_jobs(inputs, find):
     for given in map(Path, inputs):
         prefix = f'{given.resolve().name}/' if len(inputs) > 1 else ''
         if given.is_dir(): found += [_Job(given/s.file, prefix + s.file, s.language, s.speaker) for s in find(given)]
-        elif given.exists(): found += [_Job(given, s.file, s.language, s.speaker) for s in [_name_source(given.name, given.resolve().parent.name)]]
+        elif given.exists():
+            found += [_Job(given, s.file, s.language, s.speaker)
+                      for s in [_name_source(given.name, given.resolve().parent.name)]]
         else: raise InferenceError(f'{show_path(given)}: no such file or folder')
     return found
 
@@ -432,13 +475,17 @@ def _place(jobs, folder, suffix):
     shared = {name for group in placed(plain).values() if len(group) > 1 for _, name in group}
     names = [job.file + suffix if name in shared else name for job, name in zip(jobs, plain)]
     for (job, name), *others in placed(names).values():
-        if others: raise InferenceError(f'{show_path(others[0][0].path)}: {show_path(name)} is also for {show_path(job.path)}; give them in separate calls, with another --output_dir')
-        if not (folder/name).parent.resolve().is_relative_to(folder.resolve()): raise InferenceError(f'{show_path(folder/name)}: a link leads out of the output folder')
+        if others:
+            raise InferenceError(f'{show_path(others[0][0].path)}: {show_path(name)} is also for '
+                                 f'{show_path(job.path)}; give them in separate calls, with another --output_dir')
+        if not (folder/name).parent.resolve().is_relative_to(folder.resolve()):
+            raise InferenceError(f'{show_path(folder/name)}: a link leads out of the output folder')
     return [_Job(job.path, job.file, job.language, job.speaker, name) for job, name in zip(jobs, names)]
 
 # %% ../../nbs/deploy/inference.ipynb #3130252d
 def _ahead(function, items, workers):
-    "`function` of each item, in their order, computed by threads while the last results are used; at most `workers` are ahead"
+    """`function` of each item, in their order, computed by threads while the last results are used; at most `workers`
+    are ahead"""
     items, waiting = iter(items), deque()
     def start(item):
         def run(box):
@@ -468,25 +515,30 @@ def _groups(items, seconds):
 # %% ../../nbs/deploy/inference.ipynb #ac133b43
 def _encode_group(model, digest, made_with, group, folder, how):
     "Outcomes of (job, prepared) pairs"
-    yield from (FileResult(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with) for job, p in group if p.values is None)
+    yield from (FileResult(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with) for job,
+                p in group if p.values is None)
     group = [(job, p, p.samples) for job, p in group if p.values is not None]
     for _, p, _ in group: p.values = None
     for (job, p, samples), latents in zip(group, encode_recordings(model, [samples for *_, samples in group], **how)):
         save_latents(folder/job.target, _pack(model, latents, len(samples), job.language, job.speaker, digest))
-        yield FileResult(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail, p.sha256, made_with, _sha256(folder/job.target))
+        yield FileResult(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail,
+                         p.sha256, made_with, _sha256(folder/job.target))
 
 def _encode_jobs(model, digest, made_with, jobs, folder, settings, workers, how):
     "Outcomes of recordings, as they are written"
     with WorkerProcess(_READER) as read:
         prepared = zip(jobs, _ahead(lambda job: _prepare(job.path, settings, read), jobs, workers))
-        with_length = ((0. if p.values is None else len(p.values)/settings['sample_rate'], (job, p)) for job, p in prepared)
-        for group in _groups(with_length, _group_seconds(model, how)): yield from _encode_group(model, digest, made_with, group, folder, how)
+        with_length = ((0. if p.values is None else len(p.values)/settings['sample_rate'], (job, p)) for job,
+                       p in prepared)
+        for group in _groups(with_length, _group_seconds(model, how)):
+            yield from _encode_group(model, digest, made_with, group, folder, how)
 
 def _group_seconds(model, how): return 5*(how['batch_seconds'] or model._batch_seconds)
 
 # %% ../../nbs/deploy/inference.ipynb #b6651153
 def _left_out(job, problem, error, made_with, path=None):
-    return FileResult(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '), sha256=_sha256(job.path) or '', made_with=made_with)
+    return FileResult(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '),
+                      sha256=_sha256(job.path) or '', made_with=made_with)
 
 def _read_job(model, digest, made_with, job, any_model):
     "Seconds of a file of latents, and it with its job, or an outcome"
@@ -500,17 +552,22 @@ def _read_job(model, digest, made_with, job, any_model):
 def _decode_group(model, made_with, group, folder, how):
     "Outcomes of (job, latents or outcome) pairs"
     yield from (found for _, found in group if isinstance(found, FileResult))
-    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job, found in group if not isinstance(found, FileResult)]
+    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job,
+             found in group if not isinstance(found, FileResult)]
     decoded = decode_recordings(model, [z for _, z, _ in group], [n for *_, n in group], **how)
     group = [(job, n) for job, _, n in group]
     for (job, n), samples in zip(group, decoded):
         try: save_audio(folder/job.target, samples, model.config.sample_rate)
         except AudioError as e: yield _left_out(job, 'not written', e, made_with, folder/job.target)
-        else: yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path), made_with=made_with, output_sha256=_sha256(folder/job.target))
+        else:
+            yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path),
+                             made_with=made_with, output_sha256=_sha256(folder/job.target))
 
 def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
     "Outcomes of latents, as they are decoded"
-    for group in _groups((_read_job(model, digest, made_with, job, any_model) for job in jobs), _group_seconds(model, how)): yield from _decode_group(model, made_with, group, folder, how)
+    for group in _groups((_read_job(model, digest, made_with, job, any_model) for job in jobs),
+                         _group_seconds(model, how)):
+        yield from _decode_group(model, made_with, group, folder, how)
 
 # %% ../../nbs/deploy/inference.ipynb #03871f4f
 def _work(jobs, work, report, made_with, folder, verb, max_bad):
@@ -523,10 +580,14 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad):
     outcomes = [report.outcomes[job.file] for job in jobs]
     bad, new = [o for o in outcomes if not o.output], {job.file for job in todo}
     made = [o for o in outcomes if o.output and o.file in new]
-    print(f'{len(made)} recording{"s"*(len(made) != 1)} {verb}d, {show_duration(sum(o.seconds for o in made))} of sound; {len(jobs) - len(todo)} were there already, {len(bad)} left out; see {show_path(report.path)}; {show_duration(time.perf_counter() - start)}', flush=True)
+    print(f'{len(made)} recording{"s"*(len(made) != 1)} {verb}d, '
+          f'{show_duration(sum(o.seconds for o in made))} of sound; {len(jobs) - len(todo)} were there '
+          f'already, {len(bad)} left out; see {show_path(report.path)}; '
+          f'{show_duration(time.perf_counter() - start)}', flush=True)
     allowed = max(3, len(jobs)//20) if max_bad is None else max_bad
     if len(bad) > allowed or len(bad) == len(jobs):
-        raise InferenceError(f'{len(bad)} of {len(jobs)} recordings could not be {verb}d, all of them in {show_path(report.path)}; the first: {show_path(bad[0].file)}: {bad[0].detail}')
+        raise InferenceError(f'{len(bad)} of {len(jobs)} recordings could not be {verb}d, all of them in '
+                             f'{show_path(report.path)}; the first: {show_path(bad[0].file)}: {bad[0].detail}')
     return outcomes
 
 # %% ../../nbs/deploy/inference.ipynb #13b69fcf
@@ -542,22 +603,27 @@ def _output_folder(inputs, output_dir, default):
 
 def encode_files(inputs, # Folder of recordings, recording, or list of these
                  model, # Run folder, model folder, or `SpeechAE`
-                 output_dir=None, # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
+                 # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
+                 output_dir=None,
                  *, as_is=False, # Skip the denoising and level normalisation used in training
                  workers=1, # Number of processes that read recordings ahead of the model
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                  batch_seconds:float=None, # See `encode_recording`
-                 max_bad:int=None, # Recordings that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
+                 # Recordings that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
+                 max_bad:int=None,
                 ) -> list[FileResult]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
     inputs = _listed(inputs)
-    folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
+    folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds,
+                                                                      context_seconds=context_seconds,
+                                                                      batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, list_sources), folder, '.npz')
     model, digest = _open(model, device)
     settings = _settings(model, as_is)
-    made_with = f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} context={context_seconds:g}'
+    made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '
+                 f'context={context_seconds:g}')
     def work(todo): return _encode_jobs(model, digest, made_with, todo, folder, settings, workers, how)
     return _work(jobs, work, _Report(folder/'encode_report.csv'), made_with, folder, 'encode', max_bad)
 
@@ -566,19 +632,24 @@ _FORMATS = 'wav', 'flac', 'ogg', 'mp3'
 
 def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  model, # Run folder, model folder, or `SpeechAE`: the one that encoded them
-                 output_dir=None, # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
+                 # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
+                 output_dir=None,
                  *, format='wav', # Format of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
                  any_model=False, # Decode what another model has encoded, if it has as many numbers per frame
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                  batch_seconds:float=None, # See `encode_recording`
-                 max_bad:int=None, # Files that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
+                 # Files that may be left out without an error at the end; 3 or 5 %, whichever is more, if None
+                 max_bad:int=None,
                 ) -> list[FileResult]: # One for each file
-    "Recordings from files of latents, each as long as the one that was encoded; what has been done before is not done again"
+    """Recordings from files of latents, each as long as the one that was encoded; what has been done before is not done
+    again"""
     if format not in _FORMATS: raise InferenceError(f'format {format!r}: unknown; choose from {", ".join(_FORMATS)}')
     inputs = _listed(inputs)
-    folder, how = _output_folder(inputs, output_dir, 'decoded'), dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds)
+    folder, how = _output_folder(inputs, output_dir, 'decoded'), dict(chunk_seconds=chunk_seconds,
+                                                                      context_seconds=context_seconds,
+                                                                      batch_seconds=batch_seconds)
     jobs = _place(_find_jobs(inputs, _find_latents), folder, f'.{format}')
     model, digest = _open(model, device)
     made_with = f'{digest} chunk={chunk_seconds:g} context={context_seconds:g}'
@@ -598,7 +669,8 @@ def encode_cli(
     output_dir:str=None, # Output folder (default: latents/<name of the folder>)
     as_is:bool=False, # Skip the denoising and level normalisation used in training
     workers:int=1, # Number of processes that read recordings ahead of the model
-    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    device:Param('Device of the model; auto uses a GPU if there is one', str,
+                 choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     chunk_seconds:float=CHUNK_SECONDS, # Length of the chunks of a long recording in seconds
     context_seconds:float=CONTEXT_SECONDS, # Context on each side of a chunk in seconds
     batch_seconds:float=None, # Seconds of audio per batch (default: chosen for the device)
@@ -619,7 +691,8 @@ def decode_cli(
     output_dir:str=None, # Output folder (default: decoded/<name of the folder>)
     format:Param('Format of the recordings', str, choices=list(_FORMATS))='wav',
     any_model:bool=False, # Also decode latents of another model
-    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    device:Param('Device of the model; auto uses a GPU if there is one', str,
+                 choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     chunk_seconds:float=CHUNK_SECONDS, # Length of the chunks of a long recording in seconds
     context_seconds:float=CONTEXT_SECONDS, # Context on each side of a chunk in seconds
     batch_seconds:float=None, # Seconds of audio per batch (default: chosen for the device)

@@ -22,7 +22,8 @@ from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import open_regular, read_json
 from ..data.isolation import WorkerProcess
-from ..measure.evaluation import Evaluation, LoadedModel, _check_shape, _digits, _read_table, load_evaluation, open_model
+from ..measure.evaluation import (Evaluation, LoadedModel, _check_shape, _digits, _read_table, load_evaluation,
+                                          open_model)
 from ..measure.quality import METRICS, SI_SDR_CEILING
 from ..model import SpeechAE, count_parameters, weights_sha256
 from ..training import TrainConfig
@@ -36,7 +37,8 @@ def one_line(text, # Anything
              most=200, # Characters
             ) -> str: # Without control characters; long text is cut
     "Text as it can stand on a line"
-    plain = ' '.join(''.join(c for c in str(text) if c.isspace() or c in '\u200c\u200d' or unicodedata.category(c)[0] != 'C').split())
+    plain = ' '.join(''.join(c for c in str(text) if c.isspace() or c in '\u200c\u200d'
+                             or unicodedata.category(c)[0] != 'C').split())
     return plain if len(plain) <= most else plain[:most - 1] + '…'
 
 _MARKUP = re.compile(r'([\\`*_\[\]#|~$]|:(?=//)|(?<=www)\.)', re.IGNORECASE)
@@ -48,15 +50,32 @@ def card_text(text, # Anything
     return _MARKUP.sub(r'\\\1', html.escape(one_line(text, most), quote=False))
 
 # %% ../../nbs/deploy/sharing.ipynb #f2f4bd6c
-_LANGUAGES = ('assamese/as/asm bengali/bn/ben bangla/bn/ben bodo/brx/brx dogri/doi/doi gujarati/gu/guj hindi/hi/hin kannada/kn/kan kashmiri/ks/kas konkani/kok/kok maithili/mai/mai malayalam/ml/mal manipuri/mni/mni meitei/mni/mni '
-              'marathi/mr/mar nepali/ne/nep odia/or/ori oriya/or/ori punjabi/pa/pan panjabi/pa/pan sanskrit/sa/san santali/sat/sat sindhi/sd/snd tamil/ta/tam telugu/te/tel urdu/ur/urd bhojpuri/bho/bho magahi/mag/mag '
-              'chhattisgarhi/hne/hne rajasthani/raj/raj tulu/tcy/tcy sinhala/si/sin dzongkha/dz/dzo khasi/kha/kha garo/grt/grt mizo/lus/lus awadhi/awa/awa english/en/eng afrikaans/af/afr albanian/sq/sqi amharic/am/amh arabic/ar/ara '
-              'armenian/hy/hye azerbaijani/az/aze basque/eu/eus belarusian/be/bel bulgarian/bg/bul burmese/my/mya cantonese/yue/yue catalan/ca/cat chinese/zh/zho mandarin/zh/cmn croatian/hr/hrv czech/cs/ces danish/da/dan dutch/nl/nld '
-              'esperanto/eo/epo estonian/et/est finnish/fi/fin french/fr/fra galician/gl/glg georgian/ka/kat german/de/deu greek/el/ell hausa/ha/hau hebrew/he/heb hungarian/hu/hun icelandic/is/isl igbo/ig/ibo indonesian/id/ind '
-              'irish/ga/gle italian/it/ita japanese/ja/jpn javanese/jv/jav kazakh/kk/kaz khmer/km/khm korean/ko/kor kurdish/ku/kur kyrgyz/ky/kir lao/lo/lao latvian/lv/lav lithuanian/lt/lit macedonian/mk/mkd malagasy/mg/mlg malay/ms/msa '
-              'maltese/mt/mlt maori/mi/mri mongolian/mn/mon norwegian/no/nor oromo/om/orm pashto/ps/pus persian/fa/fas farsi/fa/fas polish/pl/pol portuguese/pt/por romanian/ro/ron russian/ru/rus serbian/sr/srp shona/sn/sna slovak/sk/slk '
-              'slovenian/sl/slv somali/so/som spanish/es/spa sundanese/su/sun swahili/sw/swa swedish/sv/swe tagalog/tl/tgl tajik/tg/tgk tatar/tt/tat thai/th/tha tibetan/bo/bod tigrinya/ti/tir turkish/tr/tur turkmen/tk/tuk ukrainian/uk/ukr '
-              'uyghur/ug/uig uzbek/uz/uzb vietnamese/vi/vie welsh/cy/cym wolof/wo/wol xhosa/xh/xho yoruba/yo/yor zulu/zu/zul')
+_LANGUAGES = ('assamese/as/asm bengali/bn/ben bangla/bn/ben bodo/brx/brx dogri/doi/doi gujarati/gu/guj '
+              'hindi/hi/hin kannada/kn/kan kashmiri/ks/kas konkani/kok/kok maithili/mai/mai malayalam/ml/mal '
+              'manipuri/mni/mni meitei/mni/mni '
+              'marathi/mr/mar nepali/ne/nep odia/or/ori oriya/or/ori punjabi/pa/pan panjabi/pa/pan '
+              'sanskrit/sa/san santali/sat/sat sindhi/sd/snd tamil/ta/tam telugu/te/tel urdu/ur/urd '
+              'bhojpuri/bho/bho magahi/mag/mag '
+              'chhattisgarhi/hne/hne rajasthani/raj/raj tulu/tcy/tcy sinhala/si/sin dzongkha/dz/dzo '
+              'khasi/kha/kha garo/grt/grt mizo/lus/lus awadhi/awa/awa english/en/eng afrikaans/af/afr '
+              'albanian/sq/sqi amharic/am/amh arabic/ar/ara '
+              'armenian/hy/hye azerbaijani/az/aze basque/eu/eus belarusian/be/bel bulgarian/bg/bul '
+              'burmese/my/mya cantonese/yue/yue catalan/ca/cat chinese/zh/zho mandarin/zh/cmn '
+              'croatian/hr/hrv czech/cs/ces danish/da/dan dutch/nl/nld '
+              'esperanto/eo/epo estonian/et/est finnish/fi/fin french/fr/fra galician/gl/glg '
+              'georgian/ka/kat german/de/deu greek/el/ell hausa/ha/hau hebrew/he/heb hungarian/hu/hun '
+              'icelandic/is/isl igbo/ig/ibo indonesian/id/ind '
+              'irish/ga/gle italian/it/ita japanese/ja/jpn javanese/jv/jav kazakh/kk/kaz khmer/km/khm '
+              'korean/ko/kor kurdish/ku/kur kyrgyz/ky/kir lao/lo/lao latvian/lv/lav lithuanian/lt/lit '
+              'macedonian/mk/mkd malagasy/mg/mlg malay/ms/msa '
+              'maltese/mt/mlt maori/mi/mri mongolian/mn/mon norwegian/no/nor oromo/om/orm pashto/ps/pus '
+              'persian/fa/fas farsi/fa/fas polish/pl/pol portuguese/pt/por romanian/ro/ron russian/ru/rus '
+              'serbian/sr/srp shona/sn/sna slovak/sk/slk '
+              'slovenian/sl/slv somali/so/som spanish/es/spa sundanese/su/sun swahili/sw/swa '
+              'swedish/sv/swe tagalog/tl/tgl tajik/tg/tgk tatar/tt/tat thai/th/tha tibetan/bo/bod '
+              'tigrinya/ti/tir turkish/tr/tur turkmen/tk/tuk ukrainian/uk/ukr '
+              'uyghur/ug/uig uzbek/uz/uzb vietnamese/vi/vie welsh/cy/cym wolof/wo/wol xhosa/xh/xho '
+              'yoruba/yo/yor zulu/zu/zul')
 LANGUAGE_CODES = {name: entry.split('/')[1] for entry in _LANGUAGES.split() for name in entry.split('/')}
 
 def language_code(name, # Name of a language or of a folder
@@ -81,11 +100,19 @@ class Licenses:
 
     def __post_init__(self):
         for flag, what in ('license', 'the weights'), ('data_license', 'the recordings'):
-            if not one_line(getattr(self, flag) or ''): raise ShareError(f'--{flag}: needed, the licence of {what}, such as cc-by-4.0; "unknown" makes the folder, but it cannot be uploaded')
-        if self.license not in LICENSES: raise ShareError(f'--license {one_line(self.license, 40)}: not a licence of the Hub, such as apache-2.0, mit, cc-by-4.0, cc-by-nc-4.0; for another, give other with --license_name and --license_link')
-        if self.license == 'other' and not (one_line(self.license_name or '') and re.fullmatch(r'https://[\w.-]+(/[\w./%~+-]*)?', self.license_link or '')):
+            if not one_line(getattr(self, flag) or ''):
+                raise ShareError(f'--{flag}: needed, the licence of {what}, such as cc-by-4.0; "unknown" makes the '
+                                 'folder, but it cannot be uploaded')
+        if self.license not in LICENSES:
+            raise ShareError(f'--license {one_line(self.license, 40)}: not a licence of the Hub, such as apache-2.0, '
+                             'mit, cc-by-4.0, cc-by-nc-4.0; for another, give other with --license_name and '
+                             '--license_link')
+        if self.license == 'other' and not (one_line(self.license_name or '')
+                                            and re.fullmatch(r'https://[\w.-]+(/[\w./%~+-]*)?',
+                                                             self.license_link or '')):
             raise ShareError('--license other: needs --license_name and a --license_link that begins with https://')
-        if self.license != 'other' and (self.license_name or self.license_link): raise ShareError(f'--license_name, --license_link: only with --license other, not with {self.license}')
+        if self.license != 'other' and (self.license_name or self.license_link):
+            raise ShareError(f'--license_name, --license_link: only with --license other, not with {self.license}')
 
     @property
     def unknown(self): # Names of the flags that are 'unknown'
@@ -114,7 +141,8 @@ def front_matter(values:dict, # What `to_yaml` takes
     return f'---\n{_MARK}\n{to_yaml(values)}---\n'
 
 # %% ../../nbs/deploy/sharing.ipynb #52403edf
-_REPORT = dict(quality=[dict(name=str)], verdict=str, best_epoch=int, seconds=float, stopped=str, environment=dict(speech_ae=str, python=str, torch=str))
+_REPORT = dict(quality=[dict(name=str)], verdict=str, best_epoch=int, seconds=float, stopped=str,
+               environment=dict(speech_ae=str, python=str, torch=str))
 _MOST_REPORT = 2**26  # bytes
 
 @dataclass
@@ -139,7 +167,9 @@ def _read_split(path):
     for i, row in enumerate(rows):
         try: row['seconds'] = float(row['seconds'])
         except ValueError: row['seconds'] = math.nan
-        if not 0 <= row['seconds'] < math.inf or row['split'] not in ('train', 'valid'): raise ShareError(f'{show_path(path)}: row {i + 1} is not of the split of a run; take the file that the training wrote')
+        if not 0 <= row['seconds'] < math.inf or row['split'] not in ('train', 'valid'):
+            raise ShareError(f'{show_path(path)}: row {i + 1} is not of the split of a run; take the file that the '
+                             'training wrote')
     return rows
 
 def _read_report(path):
@@ -151,12 +181,17 @@ def _read_report(path):
 
 # %% ../../nbs/deploy/sharing.ipynb #1ea8687f
 def _find_evaluation(folder, evaluation, sha256):
-    "The evaluation of a run, or None; `ShareError` if it is of other weights, or if there are several and none is named"
+    """The evaluation of a run, or None; `ShareError` if it is of other weights, or if there are several and none is
+    named"""
     found = [Path(evaluation)] if evaluation else sorted(p.parent for p in (folder/'evaluation').glob('*/report.json'))
-    if len(found) > 1: raise ShareError(f'{show_path(folder)}: holds {len(found)} evaluations; name one, such as --evaluation {show_path(found[0])}')
+    if len(found) > 1:
+        raise ShareError(f'{show_path(folder)}: holds {len(found)} evaluations; name one, such as --evaluation '
+                         f'{show_path(found[0])}')
     if not found: return None
     result = load_evaluation(found[0])
-    if result.about['model'].get('sha256_of_weights') != sha256[:16]: raise ShareError(f'{show_path(found[0])}: an evaluation of other weights; run speech_ae_evaluate --model {show_path(folder)} again')
+    if result.about['model'].get('sha256_of_weights') != sha256[:16]:
+        raise ShareError(f'{show_path(found[0])}: an evaluation of other weights; run speech_ae_evaluate --model '
+                         f'{show_path(folder)} again')
     return result
 
 # %% ../../nbs/deploy/sharing.ipynb #2f3c8337
@@ -164,10 +199,12 @@ def read_run(run, # Run folder or model folder
              evaluation=None, # Folder of the evaluation; that of the run, if it has just one, if None
             ) -> RunFacts:
     "Everything that a model card says of a run; `SpeechAEError` names the file that cannot be used"
-    if not Path(run).is_dir(): raise ShareError(f'--model {show_path(run)}: no such folder; give a run folder or a model folder')
+    if not Path(run).is_dir():
+        raise ShareError(f'--model {show_path(run)}: no such folder; give a run folder or a model folder')
     subject, folder = open_model(run, 'cpu'), Path(run)
     subject.model.card = {key: value for key, value in subject.model.card.items() if key in ('denoise', 'level')}
-    facts = RunFacts(subject.model, folder, weights_sha256(subject.model), subject.config, evaluation=_find_evaluation(folder, evaluation, subject.sha256))
+    facts = RunFacts(subject.model, folder, weights_sha256(subject.model), subject.config,
+                     evaluation=_find_evaluation(folder, evaluation, subject.sha256))
     if subject.config is None: return facts
     facts.report, facts.split = _read_report(folder/'report.json'), _read_split(folder/'split.csv')
     facts.files = frozenset(row['file'] for row in facts.split)
@@ -180,107 +217,166 @@ def _table(head, rows): return '\n'.join(f'| {" | ".join(cells)} |' for cells in
 
 def _what(facts):
     c = facts.model.config
-    return (f'An autoencoder of speech, trained with [speech_ae]({REPOSITORY}). Of a recording at {c.sample_rate:,} Hz it makes {c.framing.frame_rate:.1f} times a second {c.latent_size} numbers, the latents, and of these a recording of the same length. '
-            f'It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} trainable parameters.')
+    return (f'An autoencoder of speech, trained with [speech_ae]({REPOSITORY}). Of a recording at '
+            f'{c.sample_rate:,} Hz it makes {c.framing.frame_rate:.1f} times a second {c.latent_size} '
+            'numbers, the latents, and of these a recording of the same length. '
+            f'It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} '
+            'trainable parameters.')
 
 def _use(facts, place):
-    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\nfrom speech_ae.deploy.sharing import load_model\n\nmodel = load_model({place!r})\nfound = encode_file(model, 'recording.wav')\n"
-            "print(found['latents'].shape)  # frames, numbers per frame\nsamples = decode_file(model, found, 'again.wav')\n```\n\n"
-            'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a recording as those of the training were: ' + _prepared(facts) + '.')
+    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, "
+            "then:\n\n```python\nfrom speech_ae.deploy.sharing import load_model\n\nmodel = "
+            f"load_model({place!r})\nfound = encode_file(model, 'recording.wav')\n"
+            "print(found['latents'].shape)  # frames, numbers per frame\nsamples = decode_file(model, "
+            "found, 'again.wav')\n```\n\n"
+            'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a '
+            'recording as those of the training were: ' + _prepared(facts) + '.')
 
 def _prepared(facts):
     denoise, level = (LoadedModel(facts.model, '').preparation[name] for name in ('denoise', 'level'))
-    return f'noise suppression {"none" if denoise == "none" else f"`{denoise}`"}, level {"left alone" if level is None else f"set to {number_text(level, 0)} dBFS"}'
+    return (f'noise suppression {"none" if denoise == "none" else f"`{denoise}`"}, level '
+            f'{"left alone" if level is None else f"set to {number_text(level, 0)} dBFS"}')
 
 # %% ../../nbs/deploy/sharing.ipynb #371ef59e
 def _heard(rows, split):
     rows = [row for row in rows if row['split'] == split]
-    return f'{show_duration(sum(row["seconds"] for row in rows))}, {count_text(len({row["speaker"] for row in rows}), "speaker")}' if rows else '–'
+    return (f'{show_duration(sum(row["seconds"] for row in rows))}, '
+            f'{count_text(len({row["speaker"] for row in rows}), "speaker")}' if rows else '–')
 
 def _data(facts, datasets=()):
-    named = f'Data sets: {", ".join(f"[{name}](https://huggingface.co/datasets/{name})" for name in datasets)}.\n\n' if datasets else ''
+    named = (f'Data sets: {", ".join(f"[{name}](https://huggingface.co/datasets/{name})" for name in datasets)}.\n\n'
+             if datasets else '')
     if not facts.split: return named + 'What else it was trained on is not known: the model came without its run.'
-    groups = [(card_text(name), language_code(name) or '–', [row for row in facts.split if row['language'] == name]) for name in facts.languages] + [('all', '', facts.split)]
-    table = _table(['language', 'code', 'recordings', 'training', 'validation'], [[name, code, f'{len(rows):,}', _heard(rows, 'train'), _heard(rows, 'valid')] for name, code, rows in groups])
+    groups = [(card_text(name), language_code(name) or '–', [row for row in facts.split if row['language'] == name])
+              for name in facts.languages] + [('all', '', facts.split)]
+    table = _table(['language', 'code', 'recordings', 'training', 'validation'],
+                   [[name, code, f'{len(rows):,}', _heard(rows, 'train'), _heard(rows, 'valid')] for name, code,
+                    rows in groups])
     voices = [{row['speaker'] for row in facts.split if row['split'] == split} for split in ('train', 'valid')]
-    split = 'Some speakers are in both parts: validation shows other sentences, not only other voices.' if voices[0] & voices[1] else 'No speaker of the validation is in the training.'
+    split = ('Some speakers are in both parts: validation shows other sentences, not only other voices.'
+             if voices[0] & voices[1] else 'No speaker of the validation is in the training.')
     unnamed = [name for name in facts.languages if not language_code(name)]
-    return named + table + f'\n\n{split}' + (f' No code of a language is known here for: {", ".join(map(card_text, unnamed))}.' if unnamed else '')
+    return (named + table + f'\n\n{split}'
+            + (f' No code of a language is known here for: {", ".join(map(card_text, unnamed))}.' if unnamed else ''))
 
 # %% ../../nbs/deploy/sharing.ipynb #9b61a4e7
-_SETTINGS = ('preset', 'init', 'loss', 'latent_weight', 'epochs', 'batch_size', 'learning_rate', 'crop_frames', 'precision', 'patience', 'seed', 'denoise', 'level', 'max_files')
+_SETTINGS = ('preset', 'init', 'loss', 'latent_weight', 'epochs', 'batch_size', 'learning_rate', 'crop_frames',
+             'precision', 'patience', 'seed', 'denoise', 'level', 'max_files')
 
 def _training(facts):
     if facts.config is None: return 'Not known.'
-    table = _table(['setting', 'value'], [[name, card_text('–' if getattr(facts.config, name, None) is None else getattr(facts.config, name))] for name in _SETTINGS])
-    if facts.report is None: return table + '\n\nThe training has not come to its end: these are the best weights so far.'
-    return table + f'\n\nThe weights are those of epoch {facts.report["best_epoch"]}, after {show_duration(facts.report["seconds"])} of training, which ended because: {card_text(facts.report["stopped"])}.'
+    table = _table(['setting', 'value'], [[name,
+                                           card_text('–' if getattr(facts.config, name, None) is None
+                                                     else getattr(facts.config, name))] for name in _SETTINGS])
+    if facts.report is None:
+        return table + '\n\nThe training has not come to its end: these are the best weights so far.'
+    return (table + f'\n\nThe weights are those of epoch {facts.report["best_epoch"]}, after '
+            f'{show_duration(facts.report["seconds"])} of training, which ended because: '
+            f'{card_text(facts.report["stopped"])}.')
 
 # %% ../../nbs/deploy/sharing.ipynb #a88b2324
 _SHOWN = ('model', 'best_linear', 'switched', 'mdct', 'pca', 'silence')  # kinds of rows
 _MAIN = ('si_sdr', 'mel', 'pesq_wb', 'stoi', 'estoi', 'visqol', 'dnsmos')
 
-def _rows(evaluation): return [row['name'] for kind in _SHOWN for row in evaluation.about['rows'] if row['kind'] == kind and row['name'] in evaluation.values]
+def _rows(evaluation):
+    return [row['name'] for kind in _SHOWN for row in evaluation.about['rows'] if row['kind'] == kind
+            and row['name'] in evaluation.values]
 
 def _mean(interval, metric): # In a cell that is not broken
     if not interval.speakers: return '–'
     mean, low, high = (number_text(value, _digits(metric)) for value in (interval.mean, interval.low, interval.high))
     return f'{mean}\u00a0[{low},\u00a0{high}]' + (r'\*' if interval.kind == 'range' else '')
 
-def _metrics(evaluation): # That some row has, in two halves: of the whole recording, and of single bands and other things
-    found = [m for m in evaluation.metrics if m in METRICS and any(evaluation.interval(row, m).speakers for row in _rows(evaluation))]
+# That some row has, in two halves: of the whole recording, and of single bands and other things
+def _metrics(evaluation):
+    found = [m for m in evaluation.metrics if m in METRICS
+             and any(evaluation.interval(row, m).speakers for row in _rows(evaluation))]
     return [m for m in found if m in _MAIN], [m for m in found if m not in _MAIN]
 
 def _measured(evaluation, metrics, head):
-    names = [f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' for m in metrics]
-    return _table([head, *names], [[card_text(row), *(_mean(evaluation.interval(row, m), m) for m in metrics)] for row in _rows(evaluation)])
+    names = [f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} '
+             f'{"↑" if METRICS[m].higher_is_better else "↓"}' for m in metrics]
+    return _table([head, *names], [[card_text(row), *(_mean(evaluation.interval(row, m), m) for m in metrics)]
+                                   for row in _rows(evaluation)])
 
 def _by_group(evaluation):
-    groups = [(name, words) for name, words in (('wide', 'all with 8 kHz and more'), ('narrow', 'all below 8 kHz'), *((name, card_text(name)) for name in sorted(set(evaluation.language)))) if evaluation.members(name).any()]
+    groups = [(name, words) for name, words in (('wide', 'all with 8 kHz and more'), ('narrow', 'all below 8 kHz'),
+                                                *((name, card_text(name)) for name in sorted(set(evaluation.language))))
+              if evaluation.members(name).any()]
     rows = [row for row in ('model', evaluation.best_floor()) if row]
-    return _table(['SI-SDR, dB ↑', *map(card_text, rows)], [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)] for name, words in groups])
+    return _table(['SI-SDR, dB ↑', *map(card_text, rows)],
+                  [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)] for name,
+                   words in groups])
 
 # %% ../../nbs/deploy/sharing.ipynb #c318e507
-_MARGINS = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than eight speakers, their range stands instead, marked \\*. '
-            f'Ratios in dB end at {SI_SDR_CEILING:g} for each recording. A model below the rows of linear codes is worse than a matrix.')
+_MARGINS = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than '
+            'eight speakers, their range stands instead, marked \\*. '
+            f'Ratios in dB end at {SI_SDR_CEILING:g} for each recording. A model below the rows of linear '
+            'codes is worse than a matrix.')
 
 def _results(facts, title):
     e = facts.evaluation
     if e is None or 'model' not in e.values: return _results_of_training(facts)
-    named, (main, more) = Evaluation(e.recordings, e.values, e.about | dict(model=dict(name=title)), e.folder), _metrics(e)
-    about = '\n'.join(f'- {card_text(row["name"])}: {card_text(row["what"])}' for row in e.about['rows'] if row['name'] in _rows(e) and row['kind'] != 'model' and ' bit' not in row['name'])
+    named, (main, more) = Evaluation(e.recordings, e.values, e.about | dict(model=dict(name=title)),
+                                     e.folder), _metrics(e)
+    about = '\n'.join(f'- {card_text(row["name"])}: {card_text(row["what"])}' for row in e.about['rows']
+                      if row['name'] in _rows(e) and row['kind'] != 'model' and ' bit' not in row['name'])
     missing = [card_text(m['reason']) for m in e.about['missing'] if m['name'].startswith('metrics')]
-    parts = [card_text(named.verdict(), 600), *(f'**{card_text(w)}**' for w in e.about['data']['warnings'] if one_line(w)), _measured(e, main, e.headline_words()), _MARGINS, about,
-             _measured(e, more, 'bands and more') if more else '', _by_group(e), f'Not measured, for want of a package: {len(missing)} groups of metrics.' if missing else '']
+    parts = [card_text(named.verdict(), 600),
+             *(f'**{card_text(w)}**' for w in e.about['data']['warnings'] if one_line(w)),
+             _measured(e, main, e.headline_words()), _MARGINS, about,
+             _measured(e, more, 'bands and more') if more else '', _by_group(e),
+             f'Not measured, for want of a package: {len(missing)} groups of metrics.' if missing else '']
     return '\n\n'.join(filter(None, parts))
 
-def _number(value): return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+def _number(value):
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value,
+            bool) and math.isfinite(value) else None
 
 def _results_of_training(facts):
     if facts.report is None: return 'Not measured.'
-    def cells(row): return [card_text(row['name']), number_text(None if (v := _number(row.get('explained_variance'))) is None else 100*v, 2), *(number_text(_number(row.get(name))) for name in ('si_sdr_mean', 'si_sdr_median'))]
-    table = _table(['', 'explained variance, % ↑', 'SI-SDR, dB, mean ↑', 'SI-SDR, dB, median ↑'], map(cells, facts.report['quality']))
-    return f'At its end, the training reports of its validation recordings: {card_text(facts.report["verdict"], 600)}.\n\n{table}\n\nThese numbers come without margins; the model has not been evaluated further.'
+    def cells(row):
+        return [card_text(row['name']), number_text(None if (v := _number(row.get('explained_variance'))) is None
+                                                    else 100*v, 2), *(number_text(_number(row.get(name)))
+                                                                      for name in ('si_sdr_mean', 'si_sdr_median'))]
+    table = _table(['', 'explained variance, % ↑', 'SI-SDR, dB, mean ↑', 'SI-SDR, dB, median ↑'],
+                   map(cells, facts.report['quality']))
+    return ('At its end, the training reports of its validation recordings: '
+            f'{card_text(facts.report["verdict"], 600)}.\n\n{table}\n\nThese numbers come without margins; '
+            'the model has not been evaluated further.')
 
 # %% ../../nbs/deploy/sharing.ipynb #a6643784
 def _limits(facts):
     c = facts.model.config
-    untested = [name for name in facts.languages if not any(row['split'] == 'valid' for row in facts.split if row['language'] == name)]
-    lines = ['For the study of speech, and as a compact input to other models. Not for finding out who speaks, and not for imitating a voice without the consent of its owner.',
+    untested = [name for name in facts.languages
+                if not any(row['split'] == 'valid' for row in facts.split if row['language'] == name)]
+    lines = ['For the study of speech, and as a compact input to other models. Not for finding out who '
+             'speaks, and not for imitating a voice without the consent of its owner.',
              'Who has the latents has the voice: treat them as personal data, like the recordings.',
-             f'Nothing above {c.sample_rate/2000:g} kHz passes. Before anything else come: {_prepared(facts)}; what a noise suppression takes away is gone.',
-             f'Latents are {c.latent_size*c.framing.frame_rate*32/1000:.0f} kbit/s as they come, in 32-bit numbers; they are not a compressed recording until they are rounded and packed.',
-             'Other languages than those above, other microphones, children, singing, music and several voices at once were not measured.']
-    return '\n'.join(f'- {line}' for line in lines + ([f'No voice of the validation speaks: {", ".join(map(card_text, untested))}.'] if untested else []))
+             f'Nothing above {c.sample_rate/2000:g} kHz passes. Before anything else come: '
+             f'{_prepared(facts)}; what a noise suppression takes away is gone.',
+             f'Latents are {c.latent_size*c.framing.frame_rate*32/1000:.0f} kbit/s as they come, in 32-bit '
+             'numbers; they are not a compressed recording until they are rounded and packed.',
+             'Other languages than those above, other microphones, children, singing, music and several '
+             'voices at once were not measured.']
+    return '\n'.join(f'- {line}' for line in lines
+                     + ([f'No voice of the validation speaks: {", ".join(map(card_text, untested))}.'] if untested
+                        else []))
 
 def _licence(licences):
-    name = f'[{card_text(licences.license_name)}]({licences.license_link})' if licences.license == 'other' else licences.license
-    def line(what, flag, words): return f'- {what}: **not known. Ask before you use them.**' if flag in licences.unknown else f'- {what}: {words}'
-    return '\n'.join([line('Weights', 'license', name), line('Recordings it was trained on', 'data_license', card_text(licences.data_license))])
+    name = (f'[{card_text(licences.license_name)}]({licences.license_link})' if licences.license == 'other'
+            else licences.license)
+    def line(what, flag, words):
+        return (f'- {what}: **not known. Ask before you use them.**' if flag in licences.unknown
+                else f'- {what}: {words}')
+    return '\n'.join([line('Weights', 'license', name),
+                      line('Recordings it was trained on', 'data_license', card_text(licences.data_license))])
 
 def _making(facts):
     made = (facts.report or {}).get('environment', {})
-    rows = [[name, card_text(made.get(key, '–'), 60)] for name, key in (('speech_ae', 'speech_ae'), ('Python', 'python'), ('PyTorch', 'torch'), ('NumPy', 'numpy'), ('device', 'device'), ('threads', 'threads'))]
+    rows = [[name, card_text(made.get(key, '–'), 60)] for name,
+            key in (('speech_ae', 'speech_ae'), ('Python', 'python'), ('PyTorch', 'torch'), ('NumPy', 'numpy'),
+                    ('device', 'device'), ('threads', 'threads'))]
     rows.insert(4, ['system', card_text(str(made.get('system', '–')).split('-')[0], 60)])
     if facts.evaluation: rows.append(['evaluated on', card_text(facts.evaluation.about['settings']['date'], 20)])
     return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])
@@ -294,10 +390,15 @@ def model_index(facts:RunFacts, # From `read_run`
     e = facts.evaluation
     if e is None or 'model' not in e.values: return []
     means = {m: e.interval('model', m).mean for m in e.metrics if m in METRICS}
-    metrics = [dict(type=m, value=round(mean, 4), name=f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers') for m, mean in means.items() if math.isfinite(mean)]
+    metrics = [dict(type=m, value=round(mean, 4),
+                    name=f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers')
+               for m, mean in means.items() if math.isfinite(mean)]
     own = e.about['data']['unheard']
-    data = dict(name=('Validation recordings of the training data, ' if own else 'Other recordings, ') + e.headline_words(), type=one_line(datasets[0]) if own and datasets else 'own-recordings', **(dict(split='validation') if own else {}))
-    return [dict(name=one_line(title), results=[dict(task=dict(type='audio-to-audio', name='Speech reconstruction'), dataset=data, metrics=metrics)])] if metrics else []
+    data = dict(name=('Validation recordings of the training data, ' if own else 'Other recordings, ')
+                + e.headline_words(), type=one_line(datasets[0]) if own and datasets else 'own-recordings',
+                **(dict(split='validation') if own else {}))
+    return [dict(name=one_line(title), results=[dict(task=dict(type='audio-to-audio', name='Speech reconstruction'),
+                                                     dataset=data, metrics=metrics)])] if metrics else []
 
 def card_facts(facts:RunFacts, # From `read_run`
                title, # As for `model_index`
@@ -306,14 +407,19 @@ def card_facts(facts:RunFacts, # From `read_run`
               ) -> dict: # For `front_matter`
     "What the Hub can search for"
     codes = sorted({code for name in facts.languages if (code := language_code(name))})
-    found = dict(language=codes, license=licences.license, license_name=one_line(licences.license_name or ''), license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
-                 tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset], datasets=[*map(one_line, datasets)])
-    return {key: value for key, value in (found | {'model-index': model_index(facts, title, datasets)}).items() if value}
+    found = dict(language=codes, license=licences.license, license_name=one_line(licences.license_name or ''),
+                 license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
+                 tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset],
+                 datasets=[*map(one_line, datasets)])
+    return {key: value for key, value in (found | {'model-index': model_index(facts, title, datasets)}).items()
+            if value}
 
 # %% ../../nbs/deploy/sharing.ipynb #5133588b
 def _title(facts):
     names = [name for name in facts.languages if language_code(name)]
-    return f'Speech autoencoder {facts.model.config.preset}' + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names else '')
+    return (f'Speech autoencoder {facts.model.config.preset}'
+            + (f', {", ".join(map(str.capitalize, names)) if len(names) < 4 else f"{len(names)} languages"}' if names
+               else ''))
 
 def model_card(facts:RunFacts, # From `read_run`
                licences:Licenses, # Licenses of weights and recordings
@@ -325,12 +431,18 @@ def model_card(facts:RunFacts, # From `read_run`
               ) -> str: # README.md
     "The model card of a run"
     title = one_line(title or _title(facts), 120)
-    sections = {'How to use it': _use(facts, place), 'Training data': _data(facts, datasets), 'Results': _results(facts, title), 'Notes': notes.strip(), 'Intended use and limits': _limits(facts), 'Licence': _licence(licences),
-                'Training': _training(facts), 'How it was made': _making(facts), 'Other files': '\n'.join(f'- {EXTRAS[name]}' for name in EXTRAS if name in extras)}
+    sections = {'How to use it': _use(facts, place), 'Training data': _data(facts, datasets),
+                'Results': _results(facts, title), 'Notes': notes.strip(), 'Intended use and limits': _limits(facts),
+                'Licence': _licence(licences),
+                'Training': _training(facts), 'How it was made': _making(facts),
+                'Other files': '\n'.join(f'- {EXTRAS[name]}' for name in EXTRAS if name in extras)}
     text = '\n\n'.join(f'## {head}\n\n{body}' for head, body in sections.items() if body)
-    return f'{front_matter(card_facts(facts, title, licences, datasets))}\n# {card_text(title)}\n\n{_what(facts)}\n\n{text}\n'
+    return (f'{front_matter(card_facts(facts, title, licences, datasets))}\n# '
+            f'{card_text(title)}\n\n{_what(facts)}\n\n{text}\n')
 
-EXTRAS = dict(curves='`curves.png`: ![loss and explained variance during training](curves.png)', example='`example.wav`: a recording of the validation, through the model', onnx='`onnx/autoencoder.onnx`: the model for ONNX Runtime, which needs neither PyTorch nor this package')
+EXTRAS = dict(curves='`curves.png`: ![loss and explained variance during training](curves.png)',
+              example='`example.wav`: a recording of the validation, through the model',
+              onnx='`onnx/autoencoder.onnx`: the model for ONNX Runtime, which needs neither PyTorch nor this package')
 
 # %% ../../nbs/deploy/sharing.ipynb #bad9c908
 _PICTURE = (b'IHDR', b'PLTE', b'tRNS', b'pHYs', b'IDAT', b'IEND')  # parts of a PNG that are not remarks
@@ -344,7 +456,8 @@ def plain_png(content:bytes, # Content of the file
         end, kind = place + 12 + int.from_bytes(content[place:place + 4], 'big'), content[place + 4:place + 8]
         if kind in _PICTURE: kept.append(content[place:end])
         place = end
-    if content[:8] != b'\x89PNG\r\n\x1a\n' or kind != b'IEND' or place > len(content): raise ShareError(f'{name}: not a whole PNG; leave curves out of --extras')
+    if content[:8] != b'\x89PNG\r\n\x1a\n' or kind != b'IEND' or place > len(content):
+        raise ShareError(f'{name}: not a whole PNG; leave curves out of --extras')
     return b''.join(kept)
 
 def _read_file(path, most):
@@ -353,14 +466,20 @@ def _read_file(path, most):
         return f.read(most)
 
 # %% ../../nbs/deploy/sharing.ipynb #630aafb4
-def _add_curves(facts, folder): (folder/'curves.png').write_bytes(plain_png(_read_file(facts.folder/'curves.png', 2**24), show_path(facts.folder/'curves.png')))
+def _add_curves(facts, folder):
+    (folder/'curves.png').write_bytes(plain_png(_read_file(facts.folder/'curves.png', 2**24),
+                                                show_path(facts.folder/'curves.png')))
 
 def _add_example(facts, folder):
-    with WorkerProcess(load_audio) as read: save_audio(folder/'example.wav', read(facts.folder/'example.wav', facts.model.config.sample_rate), facts.model.config.sample_rate)
+    with WorkerProcess(load_audio) as read:
+        save_audio(folder/'example.wav', read(facts.folder/'example.wav', facts.model.config.sample_rate),
+                   facts.model.config.sample_rate)
 
 def _add_onnx(facts, folder):
     from speech_ae.deploy.exports import write_onnx
-    if facts.model.config.kind != 'network': raise ShareError(f'--extras onnx: a model of kind {facts.model.config.kind!r} has no export to ONNX; leave it out')
+    if facts.model.config.kind != 'network':
+        raise ShareError(f'--extras onnx: a model of kind {facts.model.config.kind!r} has no export to ONNX; leave it '
+                         'out')
     write_onnx(facts.model, folder/'onnx/autoencoder.onnx')
 
 _ADD = dict(curves=_add_curves, example=_add_example, onnx=_add_onnx)
@@ -368,23 +487,32 @@ _MADE = ('README.md', 'config.json', 'model.safetensors', 'curves.png', 'example
 
 # %% ../../nbs/deploy/sharing.ipynb #1de6edce
 def _homes(facts):
-    "Folders of this machine, and of the one that trained, that must not be named; not those near the root, which are everywhere"
+    """Folders of this machine, and of the one that trained, that must not be named; not those near the root, which are
+    everywhere"""
     named = [getattr(facts.config, name, None) for name in ('data_dir', 'output_dir', 'cache_dir')]
-    paths = {Path(os.path.abspath(p)) for p in (facts.folder, Path.home(), os.getcwd(), *filter(None, named))} | {Path(p) for p in filter(None, named) if os.path.isabs(p)}
-    return sorted({str(place) for p in paths for place in (p, *p.parents) if len(place.parts) > 2 or place == Path.home() != Path('/')})
+    paths = {Path(os.path.abspath(p)) for p in (facts.folder, Path.home(), os.getcwd(),
+                                                *filter(None, named))} | {Path(p) for p in filter(None, named)
+            if os.path.isabs(p)}
+    return sorted({str(place) for p in paths for place in (p, *p.parents) if len(place.parts) > 2
+                   or place == Path.home() != Path('/')})
 
 def _names(content, words): # Also where Markdown has put its backslashes
-    return [word for word in words if os.fsencode(word) in content or os.fsencode(word.replace('\\', '')) in content.replace(b'\\', b'')]
+    return [word for word in words if os.fsencode(word) in content
+            or os.fsencode(word.replace('\\', '')) in content.replace(b'\\', b'')]
 
 def check_private(folder, # Folder that is to be shared
                   facts:RunFacts, # Facts of the run it was made from
                  ):
     "Raise `ShareError` if a file names a folder of this machine, or a text names a recording"
-    recordings = [*facts.files, *{Path(file).name for file in facts.files} - {'recording.wav', 'again.wav', 'example.wav'}]
+    recordings = [*facts.files, *{Path(file).name for file in facts.files}
+                  - {'recording.wav', 'again.wav', 'example.wav'}]
     for path in sorted(p for p in Path(folder).rglob('*') if p.is_file()):
         content = path.read_bytes()
-        found = _names(content, [*_homes(facts), *recordings]) if path.suffix in ('.md', '.json') else [p for p in _homes(facts) if len(p) > 7 and os.fsencode(p) in content]
-        if found: raise ShareError(f'{path.name}: would publish {show_path(max(found, key=len))}; take it out of --title, --notes, or the name of the language that it comes from')
+        found = _names(content, [*_homes(facts), *recordings]) if path.suffix in ('.md',
+                '.json') else [p for p in _homes(facts) if len(p) > 7 and os.fsencode(p) in content]
+        if found:
+            raise ShareError(f'{path.name}: would publish {show_path(max(found, key=len))}; take it out of --title, '
+                             '--notes, or the name of the language that it comes from')
 
 # %% ../../nbs/deploy/sharing.ipynb #ebb6adbf
 @dataclass(frozen=True, repr=False)
@@ -404,10 +532,14 @@ def _size(n): return f'{n/1e6:.1f} MB' if n >= 1e6 else f'{n/1e3:.1f} kB'
 def _replace_folder(output, temporary, source):
     "Give a folder its name, in place of one that was made here before; `ShareError` if something else is there"
     if os.path.lexists(output):
-        there = [p.relative_to(output).as_posix() for p in output.rglob('*') if not p.is_dir() or p.is_symlink()] if output.is_dir() and not output.is_symlink() else ['']
+        there = [p.relative_to(output).as_posix() for p in output.rglob('*') if not p.is_dir()
+                 or p.is_symlink()] if output.is_dir() and not output.is_symlink() else ['']
         card = output/'README.md'
-        ours = set(there) <= set(_MADE) and (not there or card.is_file() and _MARK in card.read_text(encoding='utf-8', errors='replace')[:200])
-        if not ours or source.resolve().is_relative_to(output.resolve()): raise ShareError(f'{show_path(output)}: exists, and holds something else than a folder made here; choose another --output')
+        ours = set(there) <= set(_MADE) and (not there or card.is_file()
+                                             and _MARK in card.read_text(encoding='utf-8', errors='replace')[:200])
+        if not ours or source.resolve().is_relative_to(output.resolve()):
+            raise ShareError(f'{show_path(output)}: exists, and holds something else than a folder made here; choose '
+                             'another --output')
         shutil.rmtree(output)
     os.rename(temporary, output)
 
@@ -415,14 +547,16 @@ def _replace_folder(output, temporary, source):
 def model_folder(run, # Run folder or model folder
                  output=None, # Folder to make; one that was made here before is replaced; <run>/hub if None
                  license=None, # License of the weights, one of `LICENSES`; 'unknown' cannot be uploaded
-                 data_license=None, # License of the recordings: one of `LICENSES`, or other words; 'unknown' cannot be uploaded
+                 # License of the recordings: one of `LICENSES`, or other words; 'unknown' cannot be uploaded
+                 data_license=None,
                  *, license_name=None, # See `Licenses`
                  license_link=None, # See `Licenses`
                  title=None, # See `model_card`
                  datasets=(), # See `model_card`
                  notes=None, # Markdown file that becomes a section of the card
                  to=None, # Name on the Hub, for the code in the card
-                 extras=None, # Keys of `EXTRAS`; the curves, if there are any, if None. An 'example' is somebody's voice: ask first
+                 # Keys of `EXTRAS`; the curves, if there are any, if None. An 'example' is somebody's voice: ask first
+                 extras=None,
                  evaluation=None, # See `read_run`
                 ) -> SharedFolder:
     "Make a folder that is ready for the Hub from a run; `SpeechAEError` says what is missing"
@@ -437,28 +571,36 @@ def model_folder(run, # Run folder or model folder
     try:
         facts.model.save_pretrained(temporary)
         for name in extras: _ADD[name](facts, temporary)
-        (temporary/'README.md').write_text(model_card(facts, licences, title, to or 'path/to/this/folder', datasets, words, extras), encoding='utf-8')
+        (temporary/'README.md').write_text(model_card(facts, licences, title, to or 'path/to/this/folder', datasets,
+                                                      words, extras), encoding='utf-8')
         check_private(temporary, facts)
         _replace_folder(output, temporary, Path(run))
     finally: shutil.rmtree(temporary, ignore_errors=True)
-    return SharedFolder(output, {name: (output/name).stat().st_size for name in _MADE if (output/name).exists()}, licences)
+    return SharedFolder(output, {name: (output/name).stat().st_size for name in _MADE if (output/name).exists()},
+                        licences)
 
 # %% ../../nbs/deploy/sharing.ipynb #eb66343c
 def is_hub_name(name, # Anything
                ) -> bool:
     "Whether this has the form of a name on the Hub, `user/name`"
     parts = name.split('/') if isinstance(name, str) else []
-    return len(parts) == 2 and all(re.fullmatch(r'[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?', part, re.ASCII) for part in parts) and not re.search(r'--|\.\.|\.git$', name)
+    return len(parts) == 2 and all(re.fullmatch(r'[A-Za-z0-9_]([\w.-]{0,94}[A-Za-z0-9_])?', part, re.ASCII)
+                                   for part in parts) and not re.search(r'--|\.\.|\.git$', name)
 
 def check_names(to=None, # Name on the Hub
                 datasets=(), # Names on the Hub
                 extras=()): # Keys of `EXTRAS`
     "Raise `ShareError` unless these are names of the right form"
-    if to is not None and not is_hub_name(to): raise ShareError(f'--to {one_line(to, 60)}: not a name on the Hub, which is user/name with letters, digits, -, _ and . in both')
+    if to is not None and not is_hub_name(to):
+        raise ShareError(f'--to {one_line(to, 60)}: not a name on the Hub, which is user/name with letters, digits, -, '
+                         '_ and . in both')
     for name in datasets:
-        if not is_hub_name(name): raise ShareError(f'--datasets {one_line(name, 60)}: not a data set on the Hub, which is user/name; describe other data with --notes')
+        if not is_hub_name(name):
+            raise ShareError(f'--datasets {one_line(name, 60)}: not a data set on the Hub, which is user/name; '
+                             'describe other data with --notes')
     for name in extras:
-        if name not in EXTRAS: raise ShareError(f'--extras {one_line(name, 60)}: unknown; choose from {", ".join(EXTRAS)}')
+        if name not in EXTRAS:
+            raise ShareError(f'--extras {one_line(name, 60)}: unknown; choose from {", ".join(EXTRAS)}')
 
 # %% ../../nbs/deploy/sharing.ipynb #57c556e5
 _FILES = ('config.json', 'model.safetensors', 'README.md')
@@ -467,23 +609,30 @@ _MOST_DOWNLOAD = 2**30 + 2**21  # bytes: the most that `from_pretrained` takes
 def _hub():
     "The package huggingface_hub; `ShareError` if it is not there"
     try: return importlib.import_module('huggingface_hub')
-    except ImportError: raise ShareError("the Hub needs the package huggingface_hub: pip install 'speech_ae[hub]'; model folders on disk can be loaded without it") from None
+    except ImportError:
+        raise ShareError("the Hub needs the package huggingface_hub: pip install 'speech_ae[hub]'; model folders on "
+                         "disk can be loaded without it") from None
 
 def _reason(e, writing):
     "What went wrong with the Hub, in words"
     status, kind = getattr(getattr(e, 'response', None), 'status_code', None), type(e).__name__
     if kind == 'RevisionNotFoundError': return 'has no such revision'
     if kind == 'GatedRepoError': return 'is open to those only who have asked its owner; log in with: hf auth login'
-    if status == 401 and writing: return 'the Hub does not accept this login, or it may not write there; log in again with: hf auth login'
-    if status == 401 or kind == 'RepositoryNotFoundError': return 'not there, or not for this login; look at the name, or log in with: hf auth login'
+    if status == 401 and writing:
+        return 'the Hub does not accept this login, or it may not write there; log in again with: hf auth login'
+    if status == 401 or kind == 'RepositoryNotFoundError':
+        return 'not there, or not for this login; look at the name, or log in with: hf auth login'
     if status == 403: return 'this login may not do that; it needs a token that may write there: hf auth login'
     if status == 429: return 'the Hub has had too many requests from here; try again later'
     words = one_line(getattr(e, 'server_message', None) or e)
     if status: return f'the Hub answers {status}, {words}'
-    if kind in ('LocalEntryNotFoundError', 'IncompleteSnapshotError'): return 'not in the cache, or not whole, and the Hub was not asked or cannot be reached'
+    if kind in ('LocalEntryNotFoundError', 'IncompleteSnapshotError'):
+        return 'not in the cache, or not whole, and the Hub was not asked or cannot be reached'
     if isinstance(e, ValueError): return f'the Hub refuses: {words}'
-    if isinstance(e, OSError) and e.errno and not isinstance(e, ConnectionError): return f'{e.strerror} ({show_path(e.filename)})' if e.filename else e.strerror
-    network = isinstance(e, OSError) or type(e).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore', 'requests', 'urllib3')
+    if isinstance(e, OSError) and e.errno and not isinstance(e, ConnectionError):
+        return f'{e.strerror} ({show_path(e.filename)})' if e.filename else e.strerror
+    network = isinstance(e, OSError) or type(e).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore',
+            'requests', 'urllib3')
     return f'the Hub cannot be reached ({kind}: {words})' if network else f'{kind}: {words}'
 
 @contextmanager
@@ -491,15 +640,19 @@ def _asking(name, writing=False):
     "Turn whatever the Hub's package raises into a `ShareError` of one line"
     try: yield
     except SpeechAEError: raise
-    except Exception as e: raise ShareError(f'{name}: {_reason(e, writing)}') from None  # noqa: BLE001 httpx, requests, xet: each has its own
+    except Exception as e:  # noqa: BLE001 httpx, requests, xet: each has its own
+        raise ShareError(f'{name}: {_reason(e, writing)}') from None
 
 # %% ../../nbs/deploy/sharing.ipynb #c08448fa
 def _check_sizes(hub, name, revision):
-    "`ShareError` if what would be fetched is larger than any model; where the Hub cannot be asked, the cache has what there is"
+    """`ShareError` if what would be fetched is larger than any model; where the Hub cannot be asked, the cache has what
+    there is"""
     try: files = hub.HfApi().model_info(name, revision=revision, files_metadata=True).siblings or []
     except Exception: return  # noqa: BLE001 what is wrong is said when the files are asked for
     for f in files:
-        if f.rfilename in _FILES and (f.size or 0) > _MOST_DOWNLOAD: raise ShareError(f'{name}: {f.rfilename} has {f.size:,} bytes, no model of speech_ae has more than {_MOST_DOWNLOAD:,}')
+        if f.rfilename in _FILES and (f.size or 0) > _MOST_DOWNLOAD:
+            raise ShareError(f'{name}: {f.rfilename} has {f.size:,} bytes, no model of speech_ae has more than '
+                             f'{_MOST_DOWNLOAD:,}')
 
 def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`; if there is a folder of that name, it is taken
                revision=None, # Branch, tag or commit on the Hub; 'main' if None
@@ -507,12 +660,17 @@ def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`
               ) -> SpeechAE: # On the CPU, in evaluation mode
     "A model from disk or from the Hugging Face Hub; nothing that comes with it is executed"
     if Path(name).is_dir() or not isinstance(name, str):
-        if revision is not None: raise ShareError(f'{show_path(name)}: a folder, which has no revisions; leave revision out')
+        if revision is not None:
+            raise ShareError(f'{show_path(name)}: a folder, which has no revisions; leave revision out')
         return load_pretrained(name)
-    if not is_hub_name(name): raise ShareError(f'{one_line(name)}: neither a folder nor a name on the Hub, which is user/name')
+    if not is_hub_name(name):
+        raise ShareError(f'{one_line(name)}: neither a folder nor a name on the Hub, which is user/name')
     hub = _hub()
     if not local_files_only: _check_sizes(hub, name, revision)
-    with _asking(f'{name} (no folder here)'): folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*_FILES], local_files_only=local_files_only, library_name='speech_ae', library_version=__version__))
+    with _asking(f'{name} (no folder here)'):
+        folder = Path(hub.snapshot_download(name, revision=revision, allow_patterns=[*_FILES],
+                                            local_files_only=local_files_only, library_name='speech_ae',
+                                            library_version=__version__))
     for file in _FILES[:2]:
         if not (folder/file).exists(): raise ShareError(f'{name}: not a model of speech_ae ({file} is missing)')
     return load_pretrained(folder)
@@ -524,7 +682,10 @@ def check_upload(shared:SharedFolder, # From `model_folder`
     "Raise `ShareError` unless a folder may be uploaded"
     if to is None: raise ShareError('--to: needed, the name on the Hub, user/name')
     check_names(to)
-    if shared.licences.unknown: raise ShareError(f'--{shared.licences.unknown[0]} unknown: a model without a license must not be used and is not uploaded; ask the owner of {"the weights" if shared.licences.unknown[0] == "license" else "the recordings"}')
+    if shared.licences.unknown:
+        raise ShareError(f'--{shared.licences.unknown[0]} unknown: a model without a license must not be used and is '
+                         'not uploaded; ask the owner of '
+                         f'{"the weights" if shared.licences.unknown[0] == "license" else "the recordings"}')
 
 def upload_model(shared:SharedFolder, # From `model_folder`
                  to, # Name on the Hub, user/name; made if there is none
@@ -534,33 +695,42 @@ def upload_model(shared:SharedFolder, # From `model_folder`
     check_upload(shared, to)
     hub = _hub()
     with _asking(to, writing=True):
-        if not (token := hub.get_token()): raise ShareError(f'{to}: not logged in to the Hub; log in with: hf auth login')
+        if not (token := hub.get_token()):
+            raise ShareError(f'{to}: not logged in to the Hub; log in with: hf auth login')
         api = hub.HfApi(library_name='speech_ae', library_version=__version__, token=token)
         api.create_repo(to, private=private, exist_ok=True)
-        if private and not api.model_info(to).private: raise ShareError(f'{to}: is there already, and public; leave --private out, or change that on its page first')
-        operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=shared.folder/name) for name in shared.files]
-        return str(api.create_commit(to, operations, commit_message=f'Model folder made by speech_ae {__version__}').commit_url)
+        if private and not api.model_info(to).private:
+            raise ShareError(f'{to}: is there already, and public; leave --private out, or change that on its page '
+                             'first')
+        operations = [hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=shared.folder/name)
+                      for name in shared.files]
+        return str(api.create_commit(to, operations,
+                                     commit_message=f'Model folder made by speech_ae {__version__}').commit_url)
 
 # %% ../../nbs/deploy/sharing.ipynb #7c684589
 def _confirm(to, private, yes):
     "Ask; `ShareError` if the answer is no, or if there is nobody to ask"
     if yes: return
     if not sys.stdin.isatty(): raise ShareError('--upload: no terminal to confirm it on; add --yes')
-    if input(f'Upload to {to}, {"private" if private else "for everybody to see"}? [y/N] ').strip().casefold() not in ('y', 'yes'): raise ShareError('not uploaded')
+    if input(f'Upload to {to}, {"private" if private else "for everybody to see"}? '
+             '[y/N] ').strip().casefold() not in ('y', 'yes'):
+        raise ShareError('not uploaded')
 
 @call_parse
 def share_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     to:str=None, # Name on the Hub: user/name
     output:str=None, # Output folder (default: <run>/hub); replaced if this command made it
-    license:str=None, # License of the weights by its Hub identifier, such as cc-by-4.0; a folder with license unknown cannot be uploaded
+    # License of the weights by its Hub identifier, such as cc-by-4.0; a folder with license unknown cannot be uploaded
+    license:str=None,
     data_license:str=None, # License of the recordings, a Hub identifier or a description
     license_name:str=None, # Name of the license with --license other
     license_link:str=None, # Link to the license with --license other, https://...
     title:str=None, # Title of the card (default: made of preset and languages)
     datasets:Param('Hub names of the training datasets', str, nargs='+')=None,
     notes:str=None, # Markdown file that becomes a section of the card
-    extras:Param(f'Additional files: {", ".join(EXTRAS)} (default: curves); an example is a recording of a person: ask for consent first', str, nargs='*', choices=list(EXTRAS))=None,
+    extras:Param(f'Additional files: {", ".join(EXTRAS)} (default: curves); an example is a recording of a '
+                 'person: ask for consent first', str, nargs='*', choices=list(EXTRAS))=None,
     evaluation:str=None, # Folder of the evaluation (default: that of the run)
     private:bool=False, # Make the repository private
     upload:bool=False, # Upload the folder; without this flag nothing leaves the machine
@@ -568,13 +738,18 @@ def share_cli(
 ):
     "Make a model folder with a model card from a run, and optionally upload it to the Hugging Face Hub"
     with command(share_cli):
-        shared = model_folder(model, output, license, data_license, license_name=license_name, license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to, extras=extras, evaluation=evaluation)
+        shared = model_folder(model, output, license, data_license, license_name=license_name,
+                              license_link=license_link, title=title, datasets=datasets or (), notes=notes, to=to,
+                              extras=extras, evaluation=evaluation)
         print(f'{show_path(shared.folder)}:\n{shared}', flush=True)
         total = f'{count_text(len(shared.files), "file")}, {_size(sum(shared.files.values()))}'
-        for flag in shared.licences.unknown: print(f'--{flag} is unknown: this folder can be used here, and will not be uploaded')
+        for flag in shared.licences.unknown:
+            print(f'--{flag} is unknown: this folder can be used here, and will not be uploaded')
         if upload:
             check_upload(shared, to)
             _confirm(to, private, yes)
             print(f'uploaded {total}: {upload_model(shared, to, private)}')
-        elif not shared.licences.unknown: print(f'nothing was sent; {"" if to else "with --to user/name, "}--upload would send {total}{f" to {to}" if to else ""}, {"private" if private else "for everybody to see"}')
+        elif not shared.licences.unknown:
+            print(f'nothing was sent; {"" if to else "with --to user/name, "}--upload would send '
+                  f'{total}{f" to {to}" if to else ""}, {"private" if private else "for everybody to see"}')
     return None if is_cli(share_cli) else shared

@@ -46,7 +46,8 @@ def lstm_steps(lstm:nn.LSTM, # In one direction, in evaluation mode
                x, # Inputs, shape (T, n_in)
                state, # (hidden, cell), shape (layers, hidden_size) each
               ): # Outputs, shape (T, hidden_size), and the new state
-    "The same as `lstm(x, state)`, by the equations in the documentation of `torch.nn.LSTM`, sooner where frames are few"
+    """The same as `lstm(x, state)`, by the equations in the documentation of `torch.nn.LSTM`, sooner where frames are
+    few"""
     if len(x) > _FEW: return lstm(x, state)
     ends = []
     for hidden, cell, (w_input, w_hidden, b_input, b_hidden) in zip(*state, lstm.all_weights):
@@ -76,16 +77,25 @@ class StreamError(SpeechAEError):
 def _check_streams(model):
     "`StreamError` unless nothing in the model asks for the future"
     c = model.config
-    if c.kind != 'network': raise StreamError(f'preset {c.preset}: shares out its numbers over {c.group_frames} frames by the loudness of the whole recording; to stream, train a model with --preset streaming')
-    if c.bidirectional: raise StreamError(f'preset {c.preset}: its LSTMs also read backward, from an end that a stream does not have yet; to stream, train a model with --preset streaming')
+    if c.kind != 'network':
+        raise StreamError(f'preset {c.preset}: shares out its numbers over {c.group_frames} frames by the loudness of '
+                          'the whole recording; to stream, train a model with --preset streaming')
+    if c.bidirectional:
+        raise StreamError(f'preset {c.preset}: its LSTMs also read backward, from an end that a stream does not have '
+                          'yet; to stream, train a model with --preset streaming')
 
 def _chunk(values, like, width=None):
     "A chunk as a tensor; `StreamError` unless it holds finite floats, shape (n,), or (n, width)"
     values, what, wanted = np.asarray(values), *(('samples', '(n,)') if width is None else ('latents', f'(T, {width})'))
-    if values.dtype.kind != 'f': raise StreamError(f'{what} of type {values.dtype}; give floats' + (', full scale = 1: values of 16 bits are divided by 32768' if width is None else ''))
-    if values.ndim != (1 if width is None else 2) or width not in (None, values.shape[-1]): raise StreamError(f'{what} of shape {values.shape}; give one stream its own chunks of shape {wanted}')
+    if values.dtype.kind != 'f':
+        raise StreamError(f'{what} of type {values.dtype}; give floats'
+                          + (', full scale = 1: values of 16 bits are divided by 32768' if width is None else ''))
+    if values.ndim != (1 if width is None else 2) or width not in (None, values.shape[-1]):
+        raise StreamError(f'{what} of shape {values.shape}; give one stream its own chunks of shape {wanted}')
     with np.errstate(over='ignore'): values = np.array(values, np.float32)
-    if not np.isfinite(values).all(): raise StreamError(f'{what}: some are not finite, and the stream would never forget them; replace them, by 0 for example')
+    if not np.isfinite(values).all():
+        raise StreamError(f'{what}: some are not finite, and the stream would never forget them; replace them, by '
+                          '0 for example')
     return torch.from_numpy(values).to(like.device)
 
 def _live(method):
@@ -103,7 +113,8 @@ def _live(method):
 # %% ../../nbs/deploy/streaming.ipynb #5a7a240d
 class StreamEncoder:
     "Latents of sound that is still being heard"
-    def __init__(self, model:SpeechAE): # Model of the preset 'streaming', or another with `bidirectional=False`; any number of streams may share it
+    # Model of the preset 'streaming', or another with `bidirectional=False`; any number of streams may share it
+    def __init__(self, model:SpeechAE):
         _check_streams(model)
         self.model = model
         self.reset()
@@ -111,7 +122,8 @@ class StreamEncoder:
     def reset(self):
         "Forget everything"
         self.half, self.heard = _Half(self.model.encoder), 0
-        self.waiting = self.model.input_scale.new_zeros(self.model.framing.frame_length//2)  # samples from which the next frame begins
+        # samples from which the next frame begins
+        self.waiting = self.model.input_scale.new_zeros(self.model.framing.frame_length//2)
 
     @_live
     def push(self, samples, # Samples, any number, shape (n,), floats, full scale = 1, at the model's sample rate
@@ -126,7 +138,8 @@ class StreamEncoder:
         "Latents of the frames that are left when the recording ends here; the stream begins anew"
         framing = self.model.framing
         left = framing.n_frames(self.heard) - frames_ready(framing, self.heard)
-        self.waiting = nn.functional.pad(self.waiting, (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
+        self.waiting = nn.functional.pad(self.waiting,
+                                         (0, framing.frame_length + left*framing.hop_length - len(self.waiting)))
         latents = self._encode(left)
         self.reset()
         return latents
@@ -152,11 +165,14 @@ class StreamDecoder:
         framing = self.model.framing
         self.half, self.read, self.said = _Half(self.model.decoder), 0, 0
         overlap = -(-(framing.frame_length - _silent_start(framing))//framing.hop_length) - 1
-        self.tail = self.model.input_scale.new_zeros(2, overlap*framing.hop_length)  # sums of windowed frames and of squared windows, to which later frames add
+        # sums of windowed frames and of squared windows, to which later frames add
+        self.tail = self.model.input_scale.new_zeros(2, overlap*framing.hop_length)
 
     def _divided(self, total, end=None):
-        "Samples from sums that follow the frames read so far, without those before the recording, and up to sample `end`"
-        first = self.read*self.model.framing.hop_length - self.model.framing.frame_length//2 + _silent_start(self.model.framing)
+        """Samples from sums that follow the frames read so far, without those before the recording, and up to sample
+        `end`"""
+        first = (self.read*self.model.framing.hop_length - self.model.framing.frame_length//2
+                 + _silent_start(self.model.framing))
         sums, weights = total[:, max(0, -first):None if end is None else max(0, end - first)]
         return (sums/weights).cpu().numpy()
 
@@ -164,7 +180,8 @@ class StreamDecoder:
 @patch
 def _add(self:StreamDecoder, latents):
     "Samples that are certain after the next latents"
-    framing, start, ready = self.model.framing, _silent_start(self.model.framing), len(latents)*self.model.framing.hop_length
+    framing, start, ready = (self.model.framing, _silent_start(self.model.framing),
+                             len(latents)*self.model.framing.hop_length)
     if not ready: return np.zeros(0, np.float32)
     taper = framing._factor(self.tail)[start:]
     frames = (self.half(latents)*self.model.input_scale)[:, start:]
@@ -194,8 +211,11 @@ def flush(self:StreamDecoder,
     latents = _chunk(np.zeros((0, width), np.float32) if latents is None else latents, self.tail, width)
     count = self.read + len(latents)
     n_samples = max(0, (count - 1)*framing.hop_length + 1) if n_samples is None else n_samples
-    if framing.n_frames(n_samples) != count: raise StreamError(f'n_samples={n_samples}: has {framing.n_frames(n_samples)} frames, but {count} have come')
-    if n_samples < said: raise StreamError(f'n_samples={n_samples}: {said} samples are out already; give the last latents to flush, not to push')
+    if framing.n_frames(n_samples) != count:
+        raise StreamError(f'n_samples={n_samples}: has {framing.n_frames(n_samples)} frames, but {count} have come')
+    if n_samples < said:
+        raise StreamError(f'n_samples={n_samples}: {said} samples are out already; give the last latents to flush, not '
+                          'to push')
     samples = np.concatenate([self._add(latents), self._divided(self.tail, n_samples)])[:n_samples - said]
     self.reset()
     return samples
@@ -207,7 +227,8 @@ class Stream:
         self.model, self.encoder, self.decoder = model, StreamEncoder(model), StreamDecoder(model)
 
     @property
-    def latency(self) -> float: # In seconds: how far the output is behind the input, beside the length of a chunk and the time to compute
+    # In seconds: how far the output is behind the input, beside the length of a chunk and the time to compute
+    def latency(self) -> float:
         return look_ahead(self.model.framing)/self.model.config.sample_rate
 
     def reset(self):
@@ -225,4 +246,6 @@ class Stream:
         heard = self.encoder.heard
         return self.decoder.flush(self.encoder.flush(), heard)
 
-    def __repr__(self): return f'Stream, preset {self.model.config.preset}: {self.encoder.heard:,} samples in, {self.decoder.said:,} out, never more than {1000*self.latency:.1f} ms behind'
+    def __repr__(self):
+        return (f'Stream, preset {self.model.config.preset}: {self.encoder.heard:,} samples in, '
+                f'{self.decoder.said:,} out, never more than {1000*self.latency:.1f} ms behind')

@@ -39,12 +39,15 @@ def room_for(path, # File or folder that is written in the block
     except OSError as e:
         if e.errno not in _NO_ROOM: raise
         folder = next(p for p in Path(path).absolute().parents if p.exists())
-        raise TrainingError(f'{show_path(path)}: {e.strerror}; {show_bytes(need)} are needed, {show_bytes(shutil.disk_usage(folder).free)} are free. The last checkpoint is intact: free some space, then continue with --resume') from None
+        raise TrainingError(f'{show_path(path)}: {e.strerror}; {show_bytes(need)} are needed, '
+                            f'{show_bytes(shutil.disk_usage(folder).free)} are free. The last checkpoint is intact: '
+                            'free some space, then continue with --resume') from None
 
 def write_file(path, # File to write, atomically
                *parts): # Its content: bytes, one after the other
     "Write a file; `TrainingError` if the disk has no room for it"
-    with room_for(path, sum(map(len, parts))), atomic_path(path) as temporary, open(temporary, 'wb') as f: f.writelines(parts)
+    with room_for(path, sum(map(len, parts))), atomic_path(path) as temporary, open(temporary, 'wb') as f:
+        f.writelines(parts)
 
 # %% ../../nbs/learner/checkpoints.ipynb #06e3cfa6
 def plain_json(value, # Dicts, lists, numbers and strings
@@ -76,7 +79,10 @@ def link_file(source:Path, # File that is whole
              ):
     "Give a file of the run a second name; a copy where the disk has no links, or of a file that is somebody else's"
     with room_for(target, os.path.getsize(source)), atomic_path(target) as temporary:
-        try: os.link(source, temporary) if source.parent in (target.parent, target.parent.parent) else shutil.copyfile(source, temporary)
+        try:
+            os.link(source, temporary) if source.parent in (target.parent,
+                                                            target.parent.parent) else shutil.copyfile(source,
+                    temporary)
         except OSError: shutil.copyfile(source, temporary)
 
 # %% ../../nbs/learner/checkpoints.ipynb #dc49c356
@@ -97,7 +103,8 @@ def _check_seal(f, name):
     size = f.seek(0, os.SEEK_END) - _SEAL
     f.seek(max(0, size))
     seal, digest = f.read(_SEAL), hashlib.sha256()
-    if size < 0 or not seal.startswith(b'sha256:'): raise TrainingError(f'{name}: not a whole checkpoint of speech_ae (its checksum is missing)')
+    if size < 0 or not seal.startswith(b'sha256:'):
+        raise TrainingError(f'{name}: not a whole checkpoint of speech_ae (its checksum is missing)')
     f.seek(0)
     while size > 0 and (piece := f.read(min(size, 2**20))):
         digest.update(piece)
@@ -109,22 +116,28 @@ def _check_archive(f, name):
     "Raise `TrainingError` if the parts of the ZIP archive are larger than the file"
     size = f.seek(0, os.SEEK_END)
     members = zipfile.ZipFile(f).infolist()
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size: raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the file)')
+    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+        raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the '
+                            'file)')
 
 def _check_values(state, size, name):
-    "Raise `TrainingError` unless a state is made of numbers, strings, lists, dicts and tensors, which have together no more than `size` bytes"
+    """Raise `TrainingError` unless a state is made of numbers, strings, lists, dicts and tensors, which have together
+    no more than `size` bytes"""
     left, seen, total = [state], set(), 0
     while left:
         value = left.pop()
         if isinstance(value, (dict, list, tuple)):
             inside = list(value.values() if isinstance(value, dict) else value)
-            if id(value) in seen and any(isinstance(v, (dict, list, tuple)) for v in inside): raise TrainingError(f'{name}: not a checkpoint of speech_ae (a part of it occurs twice)')
+            if id(value) in seen and any(isinstance(v, (dict, list, tuple)) for v in inside):
+                raise TrainingError(f'{name}: not a checkpoint of speech_ae (a part of it occurs twice)')
             seen.add(id(value))
             left += inside
         elif type(value) is torch.Tensor and value.layout == torch.strided and value.device.type == 'cpu':
             total += value.numel()*value.itemsize
-            if value.numel()*value.itemsize > value.untyped_storage().nbytes() or total > size: raise TrainingError(f'{name}: not a checkpoint of speech_ae (a tensor is larger than the file)')
-        elif not (value is None or isinstance(value, (bool, int, float, str))): raise TrainingError(f'{name}: not a checkpoint of speech_ae (it holds a {type(value).__name__})')
+            if value.numel()*value.itemsize > value.untyped_storage().nbytes() or total > size:
+                raise TrainingError(f'{name}: not a checkpoint of speech_ae (a tensor is larger than the file)')
+        elif not (value is None or isinstance(value, (bool, int, float, str))):
+            raise TrainingError(f'{name}: not a checkpoint of speech_ae (it holds a {type(value).__name__})')
 
 # %% ../../nbs/learner/checkpoints.ipynb #a526b37c
 def _opened(path, name):
@@ -136,7 +149,9 @@ def _opened(path, name):
             f.seek(0)
             state = torch.load(f, map_location='cpu', weights_only=True)
         except (TrainingError, OSError): raise
-        except Exception as e: raise TrainingError(f'{name}: cannot be opened ({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__})') from None
+        except Exception as e:
+            raise TrainingError(f'{name}: cannot be opened '
+                                f'({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__})') from None
         _check_values(state, f.seek(0, os.SEEK_END), name)
     return state
 
@@ -144,13 +159,17 @@ def load_checkpoint(path, # File written by `save_checkpoint`
                    ) -> dict: # The state, on the CPU
     "Read a checkpoint back; `TrainingError` if it is damaged or none of ours. Nothing in it is executed."
     name = show_path(path)
-    if torch.torch_version.TorchVersion(torch.__version__) < '2.10': raise TrainingError(f'{name}: PyTorch {torch.__version__} cannot open checkpoints safely; install PyTorch 2.10 or newer')
+    if torch.torch_version.TorchVersion(torch.__version__) < '2.10':
+        raise TrainingError(f'{name}: PyTorch {torch.__version__} cannot open checkpoints safely; install PyTorch '
+                            '2.10 or newer')
     try:
         if not Path(path).is_file(): raise TrainingError(f'{name}: no such file')
         state = _opened(path, name)
     except OSError as e: raise TrainingError(f'{name}: {e.strerror or e}') from None
     version = state.get('format_version') if isinstance(state, dict) else None
-    if version not in (1, CHECKPOINT_FORMAT): raise TrainingError(f'{name}: format_version {version!r}, this one reads up to {CHECKPOINT_FORMAT}; install a newer speech_ae')
+    if version not in (1, CHECKPOINT_FORMAT):
+        raise TrainingError(f'{name}: format_version {version!r}, this one reads up to {CHECKPOINT_FORMAT}; install a '
+                            'newer speech_ae')
     return state
 
 # %% ../../nbs/learner/checkpoints.ipynb #7e120657
@@ -167,7 +186,8 @@ def show_difference(old:dict, # Values by name
                     most=4, # Names that are said
                    ) -> str: # '' if they are equal
     "What differs between two dicts, as text"
-    found = [f'{show_path(str(k))} was {old.get(k)!r}, is {new.get(k)!r}' for k in {**old, **new} if old.get(k) != new.get(k)]
+    found = [f'{show_path(str(k))} was {old.get(k)!r}, is {new.get(k)!r}' for k in {**old, **new}
+             if old.get(k) != new.get(k)]
     return ', '.join(found[:most]) + (f' and {len(found) - most} more' if len(found) > most else '')
 
 def check_tensors(found:dict, # {name: what was read}
@@ -175,7 +195,9 @@ def check_tensors(found:dict, # {name: what was read}
                   what, # What to call them in the message
                  ):
     "Raise `TrainingError` unless two dicts hold tensors of the same names, shapes and types"
-    def kinds(tensors): return {name: f'{tuple(t.shape)} {str(t.dtype).removeprefix("torch.")}' if isinstance(t, torch.Tensor) else type(t).__name__ for name, t in tensors.items()}
+    def kinds(tensors):
+        return {name: f'{tuple(t.shape)} {str(t.dtype).removeprefix("torch.")}' if isinstance(t, torch.Tensor)
+                else type(t).__name__ for name, t in tensors.items()}
     other = show_difference(kinds(found), kinds(expected))
     if other: raise TrainingError(f'{what} does not fit: {other}')
 
@@ -183,15 +205,21 @@ def check_tensors(found:dict, # {name: what was read}
 def check_optimizer(state:dict, # From `optimizer.state_dict()` of another process
                     optimizer, # Adam with groups of weights, which would go on from it
                    ):
-    "Raise `TrainingError` unless the state of an optimizer is of the same weights, with the same settings but for the learning rate"
+    """Raise `TrainingError` unless the state of an optimizer is of the same weights, with the same settings but for the
+    learning rate"""
     own = optimizer.state_dict()['param_groups']
-    if [group['params'] for group in state['param_groups']] != [group['params'] for group in own]: raise TrainingError('the optimizer does not fit: it has other groups of weights')
+    if [group['params'] for group in state['param_groups']] != [group['params'] for group in own]:
+        raise TrainingError('the optimizer does not fit: it has other groups of weights')
     for group, expected in zip(state['param_groups'], own):
-        other = show_difference(*({k: v for k, v in g.items() if k in group and k in expected and k not in ('params', 'lr')} for g in (group, expected)))
+        other = show_difference(*({k: v for k, v in g.items() if k in group and k in expected
+                                   and k not in ('params', 'lr')} for g in (group, expected)))
         if other: raise TrainingError(f'the optimizer does not fit: {other}')
-        if not (isinstance(group['lr'], float) and 0 <= group['lr'] < math.inf): raise TrainingError(f'the optimizer does not fit: lr is {group["lr"]!r}')
+        if not (isinstance(group['lr'], float) and 0 <= group['lr'] < math.inf):
+            raise TrainingError(f'the optimizer does not fit: lr is {group["lr"]!r}')
     weights = [p for group in optimizer.param_groups for p in group['params']]
-    for i, moments in state['state'].items(): check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]), f'the optimizer, at weight {i},')
+    for i, moments in state['state'].items():
+        check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]),
+                      f'the optimizer, at weight {i},')
 
 # %% ../../nbs/learner/checkpoints.ipynb #0df1fd19
 def seed_everything(seed): # 0 to 2**63 - 1
@@ -203,14 +231,16 @@ def seed_everything(seed): # 0 to 2**63 - 1
 # %% ../../nbs/learner/checkpoints.ipynb #eaead574
 def torch_random_state(device, # torch.device that is used
                       ) -> dict: # 'torch' and 'cuda', tensors and a list of them
-    "The states of PyTorch's random numbers: of the CPU and, where there is one, of the GPU that is used; nothing waits for it"
+    """The states of PyTorch's random numbers: of the CPU and, where there is one, of the GPU that is used; nothing
+    waits for it"""
     return dict(torch=torch.get_rng_state(), cuda=[torch.cuda.get_rng_state(device)] if device.type == 'cuda' else [])
 
 def random_state(device, # torch.device that is used
                 ) -> dict: # Tensors, numbers, strings and lists of them
     "The states of all random numbers of this process"
     python, (name, words, *rest) = random.getstate(), np.random.get_state()
-    return torch_random_state(device) | dict(python=[python[0], list(python[1]), python[2]], numpy=[name, words.tolist(), *rest])
+    return torch_random_state(device) | dict(python=[python[0], list(python[1]), python[2]],
+                                             numpy=[name, words.tolist(), *rest])
 
 def set_random_state(state, # From `random_state`, or a part of it
                      device): # torch.device that is used
@@ -218,7 +248,8 @@ def set_random_state(state, # From `random_state`, or a part of it
     torch.set_rng_state(state['torch'])
     if device.type == 'cuda' and state['cuda']: torch.cuda.set_rng_state(state['cuda'][0], device)
     if 'python' in state: random.setstate((state['python'][0], tuple(state['python'][1]), state['python'][2]))
-    if 'numpy' in state: np.random.set_state((state['numpy'][0], np.array(state['numpy'][1], dtype=np.uint32), *state['numpy'][2:]))
+    if 'numpy' in state:
+        np.random.set_state((state['numpy'][0], np.array(state['numpy'][1], dtype=np.uint32), *state['numpy'][2:]))
 
 # %% ../../nbs/learner/checkpoints.ipynb #8e81d8c2
 def is_count(value, # Anything
@@ -237,13 +268,19 @@ def is_random_state(value, # Anything
                    ) -> bool:
     "Whether `set_random_state` can go on from it"
     if not isinstance(value, dict): return False
-    try: return _is_torch_state(value['torch'], value['cuda']) and _is_python_state(*value.get('python', [3, [0]*625, None])) and _is_numpy_state(*value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.]))
+    try:
+        return _is_torch_state(value['torch'], value['cuda']) and _is_python_state(*value.get('python',
+                [3, [0]*625, None])) and _is_numpy_state(*value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.]))
     except (KeyError, RuntimeError, TypeError): return False
 
 def _is_torch_state(cpu, gpus):
     torch.Generator().set_state(cpu)  # raises unless it is one
     return all(isinstance(t, torch.Tensor) and t.dtype == torch.uint8 and t.dim() == 1 for t in gpus)
 
-def _is_words(numbers, n): return isinstance(numbers, list) and len(numbers) == n and all(is_count(v, 2**32 - 1) for v in numbers)
-def _is_python_state(version, words, gauss): return version == 3 and _is_words(words, 625) and words[-1] <= 624 and (gauss is None or is_number(gauss))
-def _is_numpy_state(name, words, place, has_gauss, gauss): return name == 'MT19937' and _is_words(words, 624) and is_count(place, 624) and is_count(has_gauss, 1) and is_number(gauss)
+def _is_words(numbers, n):
+    return isinstance(numbers, list) and len(numbers) == n and all(is_count(v, 2**32 - 1) for v in numbers)
+def _is_python_state(version, words, gauss):
+    return version == 3 and _is_words(words, 625) and words[-1] <= 624 and (gauss is None or is_number(gauss))
+def _is_numpy_state(name, words, place, has_gauss, gauss):
+    return name == 'MT19937' and _is_words(words, 624) and is_count(place, 624) and is_count(has_gauss,
+            1) and is_number(gauss)

@@ -35,7 +35,8 @@ class Ranks:
 @patch
 def share(self:Ranks,
           batch, # Indices of a whole batch, a list
-         ) -> tuple[list, bool]: # This process's indices, and whether they count; if not, they are a stand-in of one item
+         # This process's indices, and whether they count; if not, they are a stand-in of one item
+         ) -> tuple[list, bool]:
     "This process's part of a batch"
     mine = batch[self.rank::self.world]
     return (mine, True) if mine else (batch[:1], False)
@@ -48,7 +49,8 @@ def part(self:Ranks,
     return items[self.rank::self.world]
 
 # %% ../../nbs/learner/distributed.ipynb #e719d921
-_LOST, _VICTIM = 'another process of this run has ended or does not answer', 75  # message and exit status of those that remain
+# message and exit status of those that remain
+_LOST, _VICTIM = 'another process of this run has ended or does not answer', 75
 
 @contextmanager
 def _backend_errors():
@@ -57,7 +59,8 @@ def _backend_errors():
     try: yield
     except RuntimeError as e:
         if not (isinstance(e, dist.DistError) or 'gloo' in str(e)): raise
-        detail = re.sub(r'^\[\S+\] ', '', str(e).strip()).partition('\n')[0].partition('. ')[0]  # without file and line of the source
+        # without file and line of the source
+        detail = re.sub(r'^\[\S+\] ', '', str(e).strip()).partition('\n')[0].partition('. ')[0]
         raise DistributedError(f'{_LOST} ({detail})', _VICTIM) from e
 
 # %% ../../nbs/learner/distributed.ipynb #660ad4dc
@@ -76,15 +79,19 @@ def join(cls:Ranks,
          device_type='cpu', # Where the model is: 'cuda' or 'cpu'
         ) -> Ranks:
     "Connect with the other processes that torchrun started; alone if there are none"
-    if 'TORCHELASTIC_RUN_ID' not in os.environ or int(os.environ['WORLD_SIZE']) == 1: return cls()  # a RANK alone may be left over from another job
+    if 'TORCHELASTIC_RUN_ID' not in os.environ or int(os.environ['WORLD_SIZE']) == 1:
+        return cls()  # a RANK alone may be left over from another job
     import torch, torch.distributed as dist
     ranks = cls(*(int(os.environ[name]) for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')))
     _end_with_parent()
     if device_type == 'cuda':
-        if ranks.local_rank >= (n := torch.cuda.device_count()): raise DistributedError(f'this machine has {n} GPUs for {os.environ["LOCAL_WORLD_SIZE"]} processes; start one for each GPU')
+        if ranks.local_rank >= (n := torch.cuda.device_count()):
+            raise DistributedError(f'this machine has {n} GPUs for {os.environ["LOCAL_WORLD_SIZE"]} processes; '
+                                   'start one for each GPU')
         torch.cuda.set_device(ranks.local_rank)
     with _backend_errors():
-        dist.init_process_group('cpu:gloo,cuda:nccl' if device_type == 'cuda' else 'gloo', timeout=timedelta(seconds=TIMEOUT))
+        dist.init_process_group('cpu:gloo,cuda:nccl' if device_type == 'cuda' else 'gloo',
+                                timeout=timedelta(seconds=TIMEOUT))
         _patient[:] = [dist.new_group(backend='gloo', timeout=_PATIENCE)]
     return ranks
 
@@ -98,7 +105,8 @@ def leave(self:Ranks):
 @patch
 @contextmanager
 def working(self:Ranks):
-    "Around all that a process of a run does: only the first prints, a lost connection is a `DistributedError`, and in the end they `leave`"
+    """Around all that a process of a run does: only the first prints, a lost connection is a `DistributedError`, and in
+    the end they `leave`"""
     if self.world == 1:
         yield self
         return
@@ -149,12 +157,14 @@ def barrier(self:Ranks):
 
 @patch
 def from_first(self:Ranks,
-               value=None, # What JSON can hold, or a path, which the others get as text; only that of the first process counts
+               # What JSON can hold, or a path, which the others get as text; only that of the first process counts
+               value=None,
               ): # The same in all of them
     "What the first process has; the others wait for it, however long it takes"
     if self.world == 1: return value
     import torch, torch.distributed as dist
-    content = torch.tensor(list(json.dumps(value, default=os.fspath).encode() if self.first else b''), dtype=torch.uint8)
+    content = torch.tensor(list(json.dumps(value, default=os.fspath).encode() if self.first else b''),
+                           dtype=torch.uint8)
     size = torch.tensor(len(content))
     dist.broadcast(size, 0, group=_patient[0])
     if not self.first: content = torch.empty(size, dtype=torch.uint8)
@@ -172,13 +182,18 @@ def wrap(self:Ranks,
     from torch.nn.parallel import DistributedDataParallel
     for buffer in module.buffers(): dist.broadcast(buffer, 0)
     known = inspect.signature(DistributedDataParallel).parameters
-    once = next(name for name in ('forward_sync_buffers', 'broadcast_buffers') if name in known)  # the second is the name in PyTorch before 2.13
-    return DistributedDataParallel(module, device_ids=[self.local_rank] if next(module.parameters()).is_cuda else None, **{once: False})
+    # the second is the name in PyTorch before 2.13
+    once = next(name for name in ('forward_sync_buffers', 'broadcast_buffers') if name in known)
+    return DistributedDataParallel(module, device_ids=[self.local_rank] if next(module.parameters()).is_cuda else None,
+                                   **{once: False})
 
 # %% ../../nbs/learner/distributed.ipynb #388994a7
-_STOPS = {128 + getattr(signal, name): name for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)}  # by exit status
-_SETTINGS = dict(PET_SIGNALS_TO_HANDLE='SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1', # these torchrun passes on to its processes
-                 TORCH_ELASTIC_SHUTDOWN_TIMEOUT='45', # seconds they then have to save themselves, or to end after another's death
+# by exit status
+_STOPS = {128 + getattr(signal, name): name for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)}
+# these torchrun passes on to its processes
+_SETTINGS = dict(PET_SIGNALS_TO_HANDLE='SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1',
+                 # seconds they then have to save themselves, or to end after another's death
+                 TORCH_ELASTIC_SHUTDOWN_TIMEOUT='45',
                  TORCH_CPP_LOG_LEVEL='ERROR') # no pages about sockets that closed when a run ended
 
 def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -192,15 +207,18 @@ def _share_machine(processes, one_machine):
 def _first_failure(exits, # {rank: exit code}, negative for a signal, of those that ended first
                   ) -> tuple[int, str]: # Exit status of the run, and what to say
     "The process that a run failed of"
-    rank, code = next((pair for pair in exits.items() if pair[1] not in (_VICTIM, -signal.SIGTERM)), next(iter(exits.items())))
+    rank, code = next((pair for pair in exits.items() if pair[1] not in (_VICTIM, -signal.SIGTERM)),
+                      next(iter(exits.items())))
     if code == _VICTIM: return 1, f'error: {_LOST}'
     if code in _STOPS: return code, f'stopped by {_STOPS[code]}'
     if code >= 0: return code, f'error: process {rank} ended with status {code}'
-    return 128 - code, f'error: process {rank} was ended by {signal.Signals(-code).name}' + ', as when memory runs out'*(code == -9)
+    return (128 - code, f'error: process {rank} was ended by {signal.Signals(-code).name}'
+            + ', as when memory runs out'*(code == -9))
 
 # %% ../../nbs/learner/distributed.ipynb #69c65514
 def _heed_one_signal():
-    "Let torchrun ignore further signals while its processes save themselves, where this PyTorch has the place to say so"
+    """Let torchrun ignore further signals while its processes save themselves, where this PyTorch has the place to say
+    so"""
     import torch.distributed.elastic.multiprocessing.api as api
     first = getattr(api, '_terminate_process_handler', None)
     def receive(number, frame):
@@ -227,8 +245,11 @@ def torchrun(words=None, # Arguments of its command line; those of this process 
     except SignalException as e: status, text = 128 + e.sigval, f'stopped by {signal.Signals(e.sigval).name}'
     except ChildFailedError as e:
         begin = min(failure.timestamp for failure in e.failures.values())
-        status, text = _first_failure({rank: failure.exitcode for rank, failure in e.failures.items() if failure.timestamp <= begin + 1})
-    except RendezvousError as e: status, text = 1, f'error: the machines of this run cannot reach each other, or one of them stopped ({str(e).splitlines()[0]})'
+        status, text = _first_failure({rank: failure.exitcode for rank,
+                                       failure in e.failures.items() if failure.timestamp <= begin + 1})
+    except RendezvousError as e:
+        status, text = (1, 'error: the machines of this run cannot reach each other, or one of them stopped '
+                        f'({str(e).splitlines()[0]})')
     print(text, file=sys.stderr, flush=True)
     raise SystemExit(status)
 
@@ -258,11 +279,13 @@ def launch(arguments, # Words of the program's command line
            program, # What each of them runs: the path of a script as [path], or ['-m', module]
            *, machines=('--standalone',), # What torchrun must know to find the other machines, if there are any
           ):
-    "Run a program in several processes and show what it prints; `DistributedError` with the cause if it fails, `KeyboardInterrupt` once it has saved itself and stopped"
+    """Run a program in several processes and show what it prints; `DistributedError` with the cause if it fails,
+    `KeyboardInterrupt` once it has saved itself and stopped"""
     if processes < 1: raise DistributedError(f'{processes} processes: a run needs at least 1')
     start = 'from speech_ae.learner.distributed import torchrun; torchrun(tied=True)'
     words = [sys.executable, '-c', start, *machines, f'--nproc-per-node={processes}', *program, *arguments]
-    process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, start_new_session=True,
                                text=True, errors='replace', env=os.environ | dict(PYTHONUNBUFFERED='1'))
     errors = []
     with _passing_on(process) as received:

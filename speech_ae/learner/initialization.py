@@ -50,7 +50,8 @@ def _pass_through(lstm, first_layer=True):
     n, ways = lstm.hidden_size, 1 + lstm.bidirectional
     for layer in range(0 if first_layer else 1, lstm.num_layers):
         weight = _SMALL*torch.eye(n) if layer == 0 else torch.cat([torch.eye(n)]*ways, 1)/ways
-        for direction in ('', '_reverse')[:ways]: getattr(lstm, f'weight_ih_l{layer}{direction}')[2*n:3*n] = weight/_GAIN
+        for direction in ('', '_reverse')[:ways]:
+            getattr(lstm, f'weight_ih_l{layer}{direction}')[2*n:3*n] = weight/_GAIN
 
 @torch.no_grad()
 def start_linear(stack:RecurrentStack, # Encoder or decoder
@@ -84,13 +85,16 @@ def _start_pca(model, moments):
 # %% ../../nbs/learner/initialization.ipynb #ee1960e0
 def lapped_matrices(framing, # `Framing` whose frames are at least two hops long
                    ) -> tuple[np.ndarray, np.ndarray]: # Analysis, shape (frame_length, hop_length), and synthesis, shape (hop_length, frame_length), float64
-    "The MDCT of a recording as matrices for its windowed frames: frames @ analysis = coefficients, overlap_add(coefficients @ synthesis) = samples"
+    """The MDCT of a recording as matrices for its windowed frames: frames @ analysis = coefficients,
+    overlap_add(coefficients @ synthesis) = samples"""
     hop, length, window = framing.hop_length, framing.frame_length, framing._taper
     before = (length - 2*hop + 1)//2
     basis = np.zeros((length, hop))
     basis[before:before + 2*hop] = mdct_matrix(hop, ends=hop//16)
-    inverse = np.divide(1, window, where=window > 1e-3, out=np.zeros(length))  # the window's ends hold nothing that can be used
-    overlap = framing._weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]  # summed squared window, far from the ends
+    # the window's ends hold nothing that can be used
+    inverse = np.divide(1, window, where=window > 1e-3, out=np.zeros(length))
+    # summed squared window, far from the ends
+    overlap = framing._weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]
     return basis*inverse[:, None], (basis*(overlap*inverse)[:, None]).T
 
 # %% ../../nbs/learner/initialization.ipynb #9fceafea
@@ -124,7 +128,8 @@ def _two_sets(off, on, slots, most):
     "`CoefficientSets` for the summed energies of frames with the switch off and on, each shape (hop_length,)"
     in_low, in_high = _largest(off, slots), _largest(on, slots)
     low, high = np.flatnonzero(in_low & ~in_high), np.flatnonzero(in_high & ~in_low)
-    low, high = low[np.argsort(on[low] - off[low])][:most], high[np.argsort(off[high] - on[high])][:most]  # those that gain most
+    # those that gain most
+    low, high = low[np.argsort(on[low] - off[low])][:most], high[np.argsort(off[high] - on[high])][:most]
     return CoefficientSets(np.setdiff1d(np.flatnonzero(in_low), low), np.sort(low), np.sort(high))
 
 def choose_sets(coefficients, # MDCT coefficients of each recording, shapes (T, hop_length)
@@ -156,7 +161,8 @@ _ENCODER_GAIN, _DECODER_GAIN = 2000., 16.  # weights of the switch in the gates:
 _QUIET = 14.  # bias that keeps the switch off where there is little energy in either set
 
 def _energy_units(lstm, first, relative):
-    "Let units 2i and 2i + 1 of the backward direction of layer 0 add up to the energy of input `first + i`, times `relative[i]` squared"
+    """Let units 2i and 2i + 1 of the backward direction of layer 0 add up to the energy of input `first + i`, times
+    `relative[i]` squared"""
     n, i = lstm.hidden_size, torch.arange(len(relative))
     weight, bias, recurrent = lstm.weight_ih_l0_reverse, lstm.bias_ih_l0_reverse, lstm.weight_hh_l0_reverse
     recurrent.zero_()
@@ -167,12 +173,14 @@ def _energy_units(lstm, first, relative):
         weight[units, first + i] = weight[2*n + units, first + i] = sign*_SLOPE*relative
 
 # %% ../../nbs/learner/initialization.ipynb #9c897e49
-_LEVELS = [10.**d for d in range(-4, 3)]  # where the units that measure what is left out saturate, in energies of the average frame
+# where the units that measure what is left out saturate, in energies of the average frame
+_LEVELS = [10.**d for d in range(-4, 3)]
 _LEVEL_SHARE = 0.4  # part of the switch latent that is the level
 _OPENED = _sigmoid(_OPEN)*math.tanh(_sigmoid(_OPEN))  # output of an open unit whose candidate is 1
 
 def _gated(lstm, layer, units, gate, bias, source, scale):
-    "Let the input gates of forward `units` be driven by the weights `gate`, and their candidates by the input units `source` times `scale`"
+    """Let the input gates of forward `units` be driven by the weights `gate`, and their candidates by the input units
+    `source` times `scale`"""
     n = lstm.hidden_size
     weight, recurrent, biases = (getattr(lstm, f'{name}_l{layer}') for name in ('weight_ih', 'weight_hh', 'bias_ih'))
     weight[units], weight[2*n + units], recurrent[2*n + units] = gate, 0, 0
@@ -187,13 +195,15 @@ def _open_units(lstm, layer, units, candidate, bias=0):
     weight[2*n + units], biases[2*n + units], biases[3*n + units] = candidate, bias, _OPEN
 
 def _level_units(lstm, units, energies, relative):
-    "Let forward `units` of layer 1 measure the mean energy of the backward units `energies`, a pair for each coefficient, which have weighted it with `relative` squared"
+    """Let forward `units` of layer 1 measure the mean energy of the backward units `energies`, a pair for each
+    coefficient, which have weighted it with `relative` squared"""
     energy = torch.zeros(2*lstm.hidden_size)
     energy[lstm.hidden_size + energies] = 2/_SLOPE**2/len(relative)/relative.square().repeat_interleave(2)
     _open_units(lstm, 1, units, torch.stack([energy/level for level in _LEVELS]))
 
 def _switch_encoder(stack, analysis, relative, pairs):
-    "Encoder whose inputs are the common, low and high coefficients `analysis @ frame`, shape (m, frame_length); the last latent is the switch"
+    """Encoder whose inputs are the common, low and high coefficients `analysis @ frame`, shape (m, frame_length); the
+    last latent is the switch"""
     lstm, (head, _, _, out), n, m = stack.lstm, stack.head, stack.lstm.hidden_size, len(analysis)
     slots, common = m - pairs, m - 2*pairs
     _clear(stack)
@@ -222,11 +232,13 @@ _LARGEST = 100.  # amplitude of an open unit that fills or lifts, in standard de
 _FILL_GATE = 40.  # weight of the switch in the gates of the filling
 
 def _read_level(lstm, units, latent, lowest, share, fill):
-    "Let the outputs of forward `units` of layer 0 be `fill` times the amplitude whose level input `latent` carries, between `lowest` and `lowest + share`"
+    """Let the outputs of forward `units` of layer 0 be `fill` times the amplitude whose level input `latent` carries,
+    between `lowest` and `lowest + share`"""
     n, decades = lstm.hidden_size, len(_LEVELS)
     slope = math.log(10)/2*decades/share
     at_most = fill*math.sqrt(_LEVELS[-1])/_LARGEST/_OPENED  # where all level units are saturated
-    lstm.weight_ih_l0[3*n + units, latent], lstm.bias_ih_l0[3*n + units] = slope, math.log(at_most) - slope*(lowest + share)
+    lstm.weight_ih_l0[3*n + units, latent], lstm.bias_ih_l0[3*n + units] = slope, math.log(at_most) - slope*(lowest
+            + share)
     lstm.weight_ih_l1[2*n + units] *= _LARGEST*_SMALL
 
 def _switch_decoder(stack, synthesis, pairs):
@@ -240,8 +252,10 @@ def _switch_decoder(stack, synthesis, pairs):
     low, high, every = torch.arange(common, slots), torch.arange(slots, m), torch.arange(m)
     switch = torch.eye(n)[slots]
     for units, sign in (low, -1), (high, 1): _gated(lstm, 0, units, sign*_DECODER_GAIN*switch, 0, low, _SMALL)
-    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), torch.arange(max(0, common - _SOURCES), common or slots)
-    _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE), sources[torch.arange(pairs)%len(sources)], _SIGN)
+    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), torch.arange(max(0, common - _SOURCES),
+            common or slots)
+    _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE),
+           sources[torch.arange(pairs)%len(sources)], _SIGN)
     _open_units(lstm, 0, lift, 0, _SIGN)
     _read_level(lstm, torch.cat([fill, lift]), slots, -1, _LEVEL_SHARE, _FILL)
     double = min(m, n - m - 1)  # coefficients with a pair of units; those without are of the high set
@@ -257,7 +271,8 @@ _BANDS, _BAND_FILL = 6, 0.5  # latents that are levels, and the amplitude of the
 _BAND_SOURCES = 63  # coefficients whose signs are taken
 
 def _filled_encoder(stack, analysis, slots, edges):
-    "Encoder whose latents are the first `slots` coefficients `analysis @ frame` and the levels of bands of the others, which begin at `edges`"
+    """Encoder whose latents are the first `slots` coefficients `analysis @ frame` and the levels of bands of the
+    others, which begin at `edges`"""
     lstm, (head, _, _, out), n, slot = stack.lstm, stack.head, stack.lstm.hidden_size, torch.arange(slots)
     _clear(stack)
     stack.input.weight.copy_(torch.cat([analysis, _random(n - len(analysis), analysis.shape[1])]))
@@ -289,7 +304,10 @@ def _filled_decoder(stack, synthesis, slots, edges):
         rows = slot + slots*(sign < 0)
         head.weight[rows, slot], out.weight[:, rows] = sign/_SMALL, sign*synthesis[:, :slots]
     for band, (begin, end) in enumerate(zip(edges//2, edges[1:]//2)):
-        units, lift, rows, lower = torch.arange(begin, end), torch.tensor([slots + filled + band]), 2*slots + torch.arange(begin, end), 2*slots + filled + band
+        units, lift, rows, lower = torch.arange(begin,
+                                                end), torch.tensor([slots + filled
+                                                                    + band]), 2*slots + torch.arange(begin,
+                end), 2*slots + filled + band
         _gated(lstm, 0, slots + units, 0, _OPEN, slots - sources + units%sources, _SIGN)
         _open_units(lstm, 0, lift, 0, _SIGN)
         _read_level(lstm, torch.cat([slots + units, lift]), slots + band, 0, 1, _BAND_FILL)
@@ -312,13 +330,20 @@ def check_init(config, # `ModelConfig`
     "Raise `ModelError` if a model cannot be initialized like this"
     n, k = config.hidden_size, config.latent_size
     if init not in INITS + ('fitted',): raise ModelError(f'--init {init}: unknown; choose from {", ".join(INITS)}')
-    if config.kind != 'network' and init != 'fitted': raise ModelError(f'--init {init}: the codebooks of --preset {config.preset} are always fitted; leave --init out')
-    if config.kind == 'network' and init == 'fitted': raise ModelError(f'--init fitted: only for transform-coding presets; choose from {", ".join(INITS)}')
+    if config.kind != 'network' and init != 'fitted':
+        raise ModelError(f'--init {init}: the codebooks of --preset {config.preset} are always fitted; leave '
+                         '--init out')
+    if config.kind == 'network' and init == 'fitted':
+        raise ModelError(f'--init fitted: only for transform-coding presets; choose from {", ".join(INITS)}')
     if init in ('random', 'fitted'): return
-    if 2*k > n: raise ModelError(f'--init {init}: hidden_size {n} is too small for latent_size {k}, {2*k} are needed; use --init random')
+    if 2*k > n:
+        raise ModelError(f'--init {init}: hidden_size {n} is too small for latent_size {k}, {2*k} are needed; use '
+                         '--init random')
     if init != 'pca' and (2*config.hop_length > config.frame_length or k > config.hop_length):
-        raise ModelError(f'--init {init}: frames of {config.frame_length} samples every {config.hop_length} hold no MDCT of {k} coefficients; use --init pca')
-    if init in ('switched', 'filled') and not (config.bidirectional and config.n_layers == 2): raise ModelError(f'--init {init}: needs two LSTM layers in both directions; use --init mdct')
+        raise ModelError(f'--init {init}: frames of {config.frame_length} samples every {config.hop_length} hold no '
+                         f'MDCT of {k} coefficients; use --init pca')
+    if init in ('switched', 'filled') and not (config.bidirectional and config.n_layers == 2):
+        raise ModelError(f'--init {init}: needs two LSTM layers in both directions; use --init mdct')
     least = dict(switched=3, filled=_BANDS + 1).get(init, 1)
     if k < least: raise ModelError(f'--init {init}: needs a latent_size of {least} or more, not {k}; use --init mdct')
 
@@ -334,9 +359,11 @@ def _start_lapped(model, recordings, moments, init):
     c, (analysis, synthesis) = model.config, lapped_matrices(model.framing)
     n, slots = c.hidden_size, c.latent_size - dict(switched=1, filled=_BANDS).get(init, 0)
     coefficients = [full_mdct(c.hop_length).encode(x[:_MOST_SECONDS*c.sample_rate]) for x in _some(recordings)]
-    pairs = min(n//4, n - 2*slots - 1, n - slots - 1 - len(_LEVELS), slots)  # energies, rectifiers and units of the second layer
+    # energies, rectifiers and units of the second layer
+    pairs = min(n//4, n - 2*slots - 1, n - slots - 1 - len(_LEVELS), slots)
     sets = choose_sets(coefficients, slots, max(pairs, 0) if init == 'switched' else 0)
-    variance = np.einsum('ij,ik,kj->j', analysis, moments, analysis)/np.trace(moments)*c.frame_length  # of scaled frames
+    # of scaled frames
+    variance = np.einsum('ij,ik,kj->j', analysis, moments, analysis)/np.trace(moments)*c.frame_length
     deviation = np.sqrt(np.maximum(variance, 1e-5*variance.max()))
     order = sets.order
     if init == 'filled':
@@ -362,7 +389,8 @@ def initialize(model:SpeechAE, # Untrained, on the CPU; its `input_scale` is tha
                init=None, # One of `INITS`; `default_init` if None
                moments=None, # Their `frame_moments`, if they are known
               ) -> SpeechAE: # The same model
-    "Set the weights of a model so that it reconstructs speech before the first step; `ModelError` if its sizes do not allow it"
+    """Set the weights of a model so that it reconstructs speech before the first step; `ModelError` if its sizes do not
+    allow it"""
     init = init or default_init(model.config)
     check_init(model.config, init)
     if init == 'random': return model

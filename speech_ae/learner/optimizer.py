@@ -10,12 +10,14 @@ import math
 import torch
 
 # %% ../../nbs/learner/optimizer.ipynb #3300b8be
-_LEAST, _NONE = 1e-4, 1e-8  # parts of the mean: the least mean square of a weight, shared among its axes, and what counts as no influence at all
+# parts of the mean: the least mean square of a weight, shared among its axes, and what counts as no influence at all
+_LEAST, _NONE = 1e-4, 1e-8
 
 def _power_of_two(x): return torch.exp2(torch.round(torch.log2(x)))
 
 def factored_scale(squares, # Mean squared gradient of each weight of a tensor, any shape
-                  ) -> list[torch.Tensor]: # One factor for each axis, shapes (n, 1) and (1, m) for a matrix; their product is the scale
+                  # One factor for each axis, shapes (n, 1) and (1, m) for a matrix; their product is the scale
+                  ) -> list[torch.Tensor]:
     "Reciprocal root mean square of a tensor's gradients, as a product over its axes"
     squares = squares.double()
     mean, axes = squares.mean(), range(squares.dim())
@@ -23,7 +25,8 @@ def factored_scale(squares, # Mean squared gradient of each weight of a tensor, 
     factors = []
     for axis in axes:
         along = squares.mean([a for a in axes if a != axis], keepdim=True) if squares.dim() > 1 else squares
-        share = torch.where(along > _NONE*mean, along/mean, 1.)  # weights without influence yet: no farther than the others
+        # weights without influence yet: no farther than the others
+        share = torch.where(along > _NONE*mean, along/mean, 1.)
         factors.append(_power_of_two(share.clamp(min=_LEAST**(1/squares.dim())).rsqrt()).float())
     factors[0] = factors[0]*_power_of_two((mean*squares.numel()).rsqrt()).float()
     return factors
@@ -46,10 +49,12 @@ def step_scale(model:torch.nn.Module, # Model at the start of its training
         _probe(*run()).backward()
         for name, p in named.items(): squares[name] += p.grad.square()/batches
     model.zero_grad()
-    share = 2.**(-2 - round(math.log2(len(named))))  # steps of all tensors may add up; a quarter leaves most gradients at the limit where they are clipped
+    # steps of all tensors may add up; a quarter leaves most gradients at the limit where they are clipped
+    share = 2.**(-2 - round(math.log2(len(named))))
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
-    return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name, factors in scale.items()}
+    return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name,
+            factors in scale.items()}
 
 # %% ../../nbs/learner/optimizer.ipynb #48ea663d
 class ScaledAdam(torch.optim.Adam):
@@ -69,7 +74,8 @@ class ScaledAdam(torch.optim.Adam):
             ) -> torch.Tensor: # The norm before
         "Clip the gradients by their norm, in units of the scales"
         gradients = [p.grad for p in self.weights]
-        norm = torch.nn.utils.get_total_norm(gradients if self.scales is None else torch._foreach_mul(gradients, self.scales))
+        norm = torch.nn.utils.get_total_norm(gradients if self.scales is None
+                                             else torch._foreach_mul(gradients, self.scales))
         torch.nn.utils.clip_grads_with_norm_(self.weights, most, norm)
         return norm
 

@@ -37,7 +37,8 @@ def _draw_epochs(axes, history, curves, lines):
 def plot_curves(history, # Rows of a history, dicts with the columns of history.csv
                 pca=None, # Explained variance of the PCA baseline on the validation frames; None if it is not known
                 pca_name='PCA-100', # Its name
-                linear=None, # SNR of the best linear transform on the validation recordings in dB; None if it is not known
+                # SNR of the best linear transform on the validation recordings in dB; None if it is not known
+                linear=None,
                 linear_name='best linear', # Its name
                ): # Matplotlib figure
     "Reconstruction SNR and explained variance over epochs, with the baselines"
@@ -45,10 +46,12 @@ def plot_curves(history, # Rows of a history, dicts with the columns of history.
     figure = Figure(figsize=(9, 3.2), layout='constrained')
     left, right = figure.subplots(1, 2)
     explained = [100*row['explained_variance'] for row in history]
-    curves = [('training', [row['train_snr_db'] for row in history], 'C0'), ('validation', [row['valid_snr_db'] for row in history], 'C1')]
+    curves = [('training', [row['train_snr_db'] for row in history], 'C0'),
+              ('validation', [row['valid_snr_db'] for row in history], 'C1')]
     _draw_epochs(left, history, curves, [('silence', 0, 'k', ':'), (linear_name, linear, 'C2', '--')])
     left.set(xlabel='epoch', ylabel='dB', title='Reconstruction SNR')
-    _draw_epochs(right, history, [('validation', explained, 'C1')], [('silence', 0, 'k', ':'), (pca_name, pca if pca is None else 100*pca, 'C2', '--')])
+    _draw_epochs(right, history, [('validation', explained, 'C1')],
+                 [('silence', 0, 'k', ':'), (pca_name, pca if pca is None else 100*pca, 'C2', '--')])
     right.set(xlabel='epoch', ylabel='%', title='Explained variance', ylim=(min(-5, *explained), 102))
     shown = [v for _, values, _ in curves for v in values if math.isfinite(v)] + [v for v in (linear,) if v is not None]
     if shown and min(shown) > 6: left.set_ylim(min(shown) - 1, max(shown) + 1)  # without silence, which is far below
@@ -67,7 +70,8 @@ def small_png(content:bytes, # PNG of a line drawing
              ) -> bytes: # PNG
     "The same picture with few colours"
     from PIL import Image
-    Image.open(io.BytesIO(content)).convert('RGB').quantize(colors, dither=0).save(out := io.BytesIO(), 'PNG', optimize=True)
+    Image.open(io.BytesIO(content)).convert('RGB').quantize(colors, dither=0).save(out := io.BytesIO(), 'PNG',
+            optimize=True)
     return out.getvalue()
 
 # %% ../../nbs/learner/panel.ipynb #cd7875cd
@@ -109,7 +113,9 @@ class RunState:
 
 # %% ../../nbs/learner/panel.ipynb #852e0a2d
 def _tile(label, value, below=''):
-    return f'<div style="min-width:96px"><div style="opacity:.7;font-size:12px">{html_text(label)}</div><div style="font-size:18px;line-height:1.3;font-variant-numeric:tabular-nums">{html_text(value)}</div><div style="opacity:.7;font-size:12px">{html_text(below)}</div></div>'
+    return ('<div style="min-width:96px"><div ' f'style="opacity:.7;font-size:12px">{html_text(label)}</div><div '
+            f'style="font-size:18px;line-height:1.3;font-variant-numeric:tabular-nums">{html_text(value)}</div><div '
+            f'style="opacity:.7;font-size:12px">{html_text(below)}</div></div>')
 
 def _percent(share): return '–' if math.isnan(share) else f'{number_text(100*share)} %'
 
@@ -120,20 +126,28 @@ def state_html(state:RunState) -> str: # HTML
     s = state
     left = 'ended' if s.ended else '–' if s.seconds_left is None else show_duration(s.seconds_left)
     rate = '–' if math.isnan(s.learning_rate) else f'{s.learning_rate:.2g}'
-    tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'step {s.step:,} of {s.steps:,}'), _tile('time left', left, f'learning rate {rate}'), _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'),
-             _tile('training', _decibels(s.train_snr_db), f'best: epoch {s.best_epoch}'), _tile('validation', _decibels(s.valid_snr_db), '' if s.linear is None else f'{s.linear_name}: {_decibels(s.linear)}')]
+    tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'step {s.step:,} of {s.steps:,}'),
+             _tile('time left', left, f'learning rate {rate}'),
+             _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'),
+             _tile('training', _decibels(s.train_snr_db), f'best: epoch {s.best_epoch}'),
+             _tile('validation', _decibels(s.valid_snr_db),
+                   '' if s.linear is None else f'{s.linear_name}: {_decibels(s.linear)}')]
     if s.memory: tiles.append(_tile('GPU memory', f'{s.memory[0]/1e9:.1f} GB', f'of {s.memory[1]/1e9:.0f} GB'))
     if s.skipped: tiles.append(_tile('left out', count_text(s.skipped, 'step'), 'not finite'))
     done = min(100, 100*s.step/max(1, s.steps))
-    bar = f'<div style="height:4px;border-radius:2px;background:rgba(128,128,128,.25);margin:2px 0 8px"><div style="height:4px;border-radius:2px;background:#1f77b4;width:{done:.1f}%"></div></div>'
+    bar = ('<div style="height:4px;border-radius:2px;background:rgba(128,128,128,.25);margin:2px 0 ' '8px"><div '
+           f'style="height:4px;border-radius:2px;background:#1f77b4;width:{done:.1f}%"></div></div>')
     end = f'<div style="margin-top:6px">{html_text(s.ended)}</div>' if s.ended else ''
-    return f'<div style="line-height:1.35">{bar}<div style="display:flex;flex-wrap:wrap;gap:6px 18px">{"".join(tiles)}</div>{end}</div>'
+    return (f'<div style="line-height:1.35">{bar}<div style="display:flex;flex-wrap:wrap;gap:6px '
+            f'18px">{"".join(tiles)}</div>{end}</div>')
 
 # %% ../../nbs/learner/panel.ipynb #534ee843
 def sounds_html(sounds, # {name: FLAC}
                ) -> str: # HTML
     "Players, one for each sound"
-    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls controlslist="nodownload noplaybackrate" preload="metadata" style="width:200px;height:36px" src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
+    players = ''.join(f'<div><div style="opacity:.7;font-size:12px">{html_text(name)}</div><audio controls '
+                      'controlslist="nodownload noplaybackrate" preload="metadata" style="width:200px;height:36px" '
+                      f'src="{data_uri("audio/flac", sound)}"></audio></div>' for name, sound in sounds.items())
     return f'<div style="display:flex;flex-wrap:wrap;gap:6px;margin-top:6px">{players}</div>'
 
 # %% ../../nbs/learner/panel.ipynb #5e3af592
@@ -163,8 +177,10 @@ class BusyListener:
 
     def is_mine(self, message):
         "Whether it is for the widget; if so, it is handed over"
-        _, (_, header, _, _, content, *_) = self.session.feed_identities(message, copy=False)  # checked and unpacked only once, or the session would take it for a copy
-        if self.session.unpack(header.bytes).get('msg_type') != 'comm_msg' or self.session.unpack(content.bytes).get('comm_id') != self.comm_id: return False
+        # checked and unpacked only once, or the session would take it for a copy
+        _, (_, header, _, _, content, *_) = self.session.feed_identities(message, copy=False)
+        if self.session.unpack(header.bytes).get('msg_type') != 'comm_msg' or self.session.unpack(content.bytes).get('comm_id') != self.comm_id:
+            return False
         _, parts = self.session.feed_identities(message, copy=False)
         self.heard(self.session.deserialize(parts, copy=False)['content']['data'])
         return True
@@ -185,10 +201,14 @@ class TrainingPanel:
     def __init__(self, on_stop): # Function without arguments, called once when the button is clicked
         import ipywidgets as widgets
         self.on_stop, self.asked, self.players, self.listener, self.handles = on_stop, False, {}, None, []
-        self.text, self.picture, self.sounds = widgets.HTML(), widgets.Image(format='png', layout=dict(max_width='100%', display='none')), widgets.HBox(layout=dict(flex_flow='row wrap'))
-        self.button = widgets.Button(description='Stop', icon='stop', tooltip='Save the run at the next step and end it; it can be resumed', layout=dict(width='110px', flex='0 0 auto'))
+        self.text, self.picture, self.sounds = widgets.HTML(), widgets.Image(format='png',
+                layout=dict(max_width='100%', display='none')), widgets.HBox(layout=dict(flex_flow='row wrap'))
+        self.button = widgets.Button(description='Stop', icon='stop',
+                                     tooltip='Save the run at the next step and end it; it can be resumed',
+                                     layout=dict(width='110px', flex='0 0 auto'))
         self.text.layout.flex, self.text.layout.min_width = '1 1 auto', '0'
-        self.box = widgets.VBox([widgets.HBox([self.text, self.button], layout=dict(align_items='center')), self.picture, self.sounds], layout=dict(max_width='1000px'))
+        self.box = widgets.VBox([widgets.HBox([self.text, self.button], layout=dict(align_items='center')),
+                                 self.picture, self.sounds], layout=dict(max_width='1000px'))
         self.button.on_click(self.clicked)
 
     def clicked(self, button=None):
@@ -231,8 +251,11 @@ def update(self:TrainingPanel,
     if picture is not None: self.picture.value, self.picture.layout.display = picture, ''
     for name, sound in (sounds or {}).items():
         if name in self.players: self.players[name].value = sound
-        else: self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False, layout=dict(width='206px', height='36px'))
-    if sounds: self.sounds.children = [widgets.VBox([widgets.HTML(f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'), player]) for name, player in self.players.items()] if len(self.players) > len(self.sounds.children) else self.sounds.children
+        else:
+            self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False,
+                                               layout=dict(width='206px', height='36px'))
+    if sounds:
+        self.sounds.children = [widgets.VBox([widgets.HTML(f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'), player]) for name, player in self.players.items()] if len(self.players) > len(self.sounds.children) else self.sounds.children
 
 # %% ../../nbs/learner/panel.ipynb #9cd36ff8
 @patch
@@ -258,7 +281,9 @@ def _family(widget):
 class RunError(SpeechAEError):
     "A folder that is no run, or a file in it that cannot be what it should be"
 
-_COLUMNS = ('epoch', 'step', 'train_mse', 'valid_mse', 'valid_loss', 'explained_variance', 'learning_rate', 'train_snr_db', 'valid_snr_db')  # of a history, that are shown
+# of a history, that are shown
+_COLUMNS = ('epoch', 'step', 'train_mse', 'valid_mse', 'valid_loss', 'explained_variance', 'learning_rate',
+            'train_snr_db', 'valid_snr_db')
 
 def _number(text):
     "A number, nan if no run has such; ValueError if it is none"
@@ -277,10 +302,12 @@ def read_history(path, # history.csv of a run
     with open_regular(path, RunError) as (f, size):
         if size > most: raise RunError(f'{name}: {size:,} bytes; at most {most:,} are read')
         try:
-            rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(f.read(most).decode()))]
+            rows = [{key: _number(value) for key, value in row.items()}
+                    for row in csv.DictReader(io.StringIO(f.read(most).decode()))]
             rows = [row | dict(epoch=_count(row['epoch']), step=_count(row['step'])) for row in rows]
             missing = [column for column in _COLUMNS for row in rows[:1] if column not in row]
-        except (ValueError, TypeError, KeyError, csv.Error) as e: raise RunError(f'{name}: not the history of a run ({type(e).__name__}: {str(e)[:80]})') from None
+        except (ValueError, TypeError, KeyError, csv.Error) as e:
+            raise RunError(f'{name}: not the history of a run ({type(e).__name__}: {str(e)[:80]})') from None
     if missing: raise RunError(f'{name}: not the history of a run ({", ".join(missing)} is missing)')
     return rows
 
@@ -290,25 +317,35 @@ class Run:
     def __init__(self, folder): # Such as 'runs/Bengali'
         self.folder = Path(folder)
         if not self.folder.is_dir(): raise RunError(f'{show_path(folder)}: no such folder')
-        if not (self.folder/'config.json').exists(): raise RunError(f'{show_path(folder)}: no run here (config.json is missing)')
+        if not (self.folder/'config.json').exists():
+            raise RunError(f'{show_path(folder)}: no run here (config.json is missing)')
 
     @cached_property
     def config(self) -> dict: return read_json(self.folder/'config.json', error=RunError)  # settings as they were saved
 
     @cached_property
-    def history(self) -> list[dict]: return read_history(self.folder/'history.csv') if (self.folder/'history.csv').exists() else []  # a row for every epoch
+    def history(self) -> list[dict]:
+        # a row for every epoch
+        return read_history(self.folder/'history.csv') if (self.folder/'history.csv').exists() else []
 
     @cached_property
-    def report(self) -> dict: return read_json(self.folder/'report.json', 2**24, RunError) if (self.folder/'report.json').exists() else {}  # empty until the run has ended
+    def report(self) -> dict:
+        # empty until the run has ended
+        return read_json(self.folder/'report.json', 2**24, RunError) if (self.folder/'report.json').exists() else {}
 
     @cached_property
     def model(self) -> SpeechAE: return load_pretrained(self.folder)  # the best so far
 
     @property
-    def best(self) -> dict: return min((row for row in self.history if not math.isnan(row['valid_loss'])), key=lambda row: row['valid_loss'], default=None)  # row of the best epoch
+    def best(self) -> dict:
+        # row of the best epoch
+        return min((row for row in self.history if not math.isnan(row['valid_loss'])),
+                   key=lambda row: row['valid_loss'], default=None)
 
     def __repr__(self):
-        try: found = f'{count_text(len(self.history), "row")} of history, best epoch {self.best["epoch"]}: {_percent(self.best["explained_variance"])} explained' if self.best else 'no epoch yet'
+        try:
+            found = (f'{count_text(len(self.history), "row")} of history, best epoch {self.best["epoch"]}: '
+                     f'{_percent(self.best["explained_variance"])} explained' if self.best else 'no epoch yet')
         except RunError as e: return f'Run: {e}'
         return f'Run in {show_path(self.folder)}: {found}'
 
@@ -317,26 +354,32 @@ def _known(value): return isinstance(value, (int, float)) and not isinstance(val
 
 def _curves_html(run):
     "The picture of a history"
-    rows = [row for row in run.history if row['valid_mse'] > 1e-20 and -1e3 < row['explained_variance'] < 1 and abs(row['valid_snr_db']) < 1e3]
+    rows = [row for row in run.history if row['valid_mse'] > 1e-20 and -1e3 < row['explained_variance'] < 1
+            and abs(row['valid_snr_db']) < 1e3]
     if not rows: return '<p>No epoch is done yet.</p>'
     pca, linear = (run.report.get(name) for name in ('floor', 'linear'))
     pca, linear = pca if _known(pca) and 0 < pca < 1 else None, linear if _known(linear) and abs(linear) < 1e3 else None
     picture = small_png(png_bytes(plot_curves(rows, pca, 'PCA', linear)))
-    return f'<img alt="Reconstruction SNR and explained variance over {count_text(len(rows), "epoch")}" style="max-width:100%" src="{data_uri("image/png", picture)}">'
+    return (f'<img alt="Reconstruction SNR and explained variance over {count_text(len(rows), "epoch")}" '
+            f'style="max-width:100%" src="{data_uri("image/png", picture)}">')
 
 def _table_html(run):
     "The model and the floors, from report.json"
     rows = run.report.get('quality', [])
-    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)): raise RunError('report.json: its quality is no table')
+    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        raise RunError('report.json: its quality is no table')
     def show(value, factor, unit): return f'{number_text(factor*value)} {unit}' if _known(value) else '–'
-    cells = [(row.get('name', ''), show(row.get('explained_variance'), 100, '%'), show(row.get('si_sdr_mean'), 1, 'dB'), show(row.get('si_sdr_median'), 1, 'dB')) for row in rows]
+    cells = [(row.get('name', ''), show(row.get('explained_variance'), 100, '%'), show(row.get('si_sdr_mean'), 1, 'dB'),
+              show(row.get('si_sdr_median'), 1, 'dB')) for row in rows]
     head = ('unseen recordings', 'explained variance', 'SI-SDR, mean', 'SI-SDR, median')
-    lines = ''.join('<tr>' + ''.join(f'<{tag}>{html_text(str(cell)[:80])}</{tag}>' for cell in line) + '</tr>' for tag, line in [('th', head), *(('td', line) for line in cells[:20])])
+    lines = ''.join('<tr>' + ''.join(f'<{tag}>{html_text(str(cell)[:80])}</{tag}>' for cell in line) + '</tr>' for tag,
+                    line in [('th', head), *(('td', line) for line in cells[:20])])
     return f'<table>{lines}</table>' if rows else ''
 
 def _example_html(run, seconds=2.):
     "What went in, and what the best model made of it"
-    found = {name: run.folder/file for name, file in (('original', 'example_original.wav'), ('model', 'example.wav')) if (run.folder/file).is_file()}
+    found = {name: run.folder/file for name,
+             file in (('original', 'example_original.wav'), ('model', 'example.wav')) if (run.folder/file).is_file()}
     samples = {name: load_audio(path, max_seconds=600) for name, path in found.items()}
     if not samples: return ''
     stretch = loudest(next(iter(samples.values())), int(seconds*22_050))  # the same of both
@@ -346,11 +389,16 @@ def _example_html(run, seconds=2.):
 def _lead_html(run):
     "Best epoch, verdict, where the model is and how to go on, in words"
     best, verdict, folder = run.best, run.report.get('verdict'), os.fspath(run.folder)
-    said = f'{count_text(max(0, len(run.history) - (run.history[0]["epoch"] == 0)), "epoch")} done; the best is epoch {best["epoch"]}, which explains {_percent(best["explained_variance"])} of the energy of the validation recordings.' if best else 'No epoch is done yet.'
+    said = (f'{count_text(max(0, len(run.history) - (run.history[0]["epoch"] == 0)), "epoch")} done; the '
+            f'best is epoch {best["epoch"]}, which explains {_percent(best["explained_variance"])} of the '
+            'energy of the validation recordings.' if best else 'No epoch is done yet.')
     lines = [said] + ([f'It is {verdict}.'] if isinstance(verdict, str) else [])
     model = f'<p>Model: <code>{html_text(run.folder/"model")}</code></p>' if (run.folder/'model').is_dir() else ''
-    go_on = f'speech_ae_train --output_dir {shlex.quote(folder)} --resume', f'train(output_dir={folder!r}, resume=\'auto\')'
-    return f'<p>{html_text(" ".join(lines)[:600])}</p>{model}<p>Go on, with more <code>--epochs</code> if all are done: <code>{html_text(go_on[0])}</code>, or in Python <code>{html_text(go_on[1])}</code></p>'
+    go_on = (f'speech_ae_train --output_dir {shlex.quote(folder)} --resume',
+             f'train(output_dir={folder!r}, resume=\'auto\')')
+    return (f'<p>{html_text(" ".join(lines)[:600])}</p>{model}<p>Go on, with more <code>--epochs</code> if '
+            f'all are done: <code>{html_text(go_on[0])}</code>, or in Python '
+            f'<code>{html_text(go_on[1])}</code></p>')
 
 @patch
 def _repr_html_(self:Run):

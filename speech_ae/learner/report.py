@@ -36,9 +36,14 @@ def verdict(explained_variance, # Explained variance of the validation frames; 1
            ) -> str: # One sentence
     "What the numbers of an epoch mean"
     share = f'explains {round(100*explained_variance, 1) + 0:.1f} % of the energy of the validation recordings'
-    if is_collapsed(explained_variance, latent_std) and step < 200: return f'untrained: after {step} steps the model {share}, little more than silence would'
-    if not explained_variance >= 0.05: return f'collapsed: the model {share}; it has learned to output little more than silence. Try a smaller --learning_rate or --latent_weight'
-    if not latent_std >= 1e-3: return f'collapsed: the latents hardly vary, by {latent_std:.1g}, so they carry no information, though the model {share}. Try a smaller --latent_weight'
+    if is_collapsed(explained_variance, latent_std) and step < 200:
+        return f'untrained: after {step} steps the model {share}, little more than silence would'
+    if not explained_variance >= 0.05:
+        return (f'collapsed: the model {share}; it has learned to output little more than silence. Try a '
+                'smaller --learning_rate or --latent_weight')
+    if not latent_std >= 1e-3:
+        return (f'collapsed: the latents hardly vary, by {latent_std:.1g}, so they carry no information, '
+                f'though the model {share}. Try a smaller --latent_weight')
     side = 'below' if explained_variance < floor else 'above'
     return f'{side} the baseline {floor_name}: the model {share}, {floor_name} {100*floor:.1f} %'
 
@@ -71,29 +76,38 @@ def quality_table(model:SpeechAE, # Measured by its `reconstruct`
 def gains(rows, # Rows of `quality_table`
          ) -> str: # One sentence; '' if the model began with random weights
     "How much initialization and training add to the best baseline of the table"
-    found = {row['name']: row['si_sdr_mean'] for row in rows if isinstance(row['si_sdr_mean'], float) and math.isfinite(row['si_sdr_mean'])}
-    baselines = {name: value for name, value in found.items() if name not in ('silence', 'model before training', 'model')}
+    found = {row['name']: row['si_sdr_mean'] for row in rows if isinstance(row['si_sdr_mean'], float)
+             and math.isfinite(row['si_sdr_mean'])}
+    baselines = {name: value for name, value in found.items()
+                 if name not in ('silence', 'model before training', 'model')}
     if not baselines or not {'model before training', 'model'} <= set(found): return ''
     best, start, end = max(baselines, key=baselines.get), found['model before training'], found['model']
-    return f'SI-SDR: best baseline {best} {baselines[best]:.2f} dB; the initialization adds {start - baselines[best]:+.2f} dB, training {end - start:+.2f} dB.'
+    return (f'SI-SDR: best baseline {best} {baselines[best]:.2f} dB; the initialization adds '
+            f'{start - baselines[best]:+.2f} dB, training {end - start:+.2f} dB.')
 
 # %% ../../nbs/learner/report.ipynb #50f18b78
 def markdown_table(rows, # Rows of `quality_table`, also as they come back from JSON
                   ) -> str:
     "The quality table as Markdown"
     def db(value): return '-' if value is None or not math.isfinite(value) else f'{value:.1f} dB'
-    lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | {db(r["si_sdr_median"])} |' for r in rows]
-    return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|', *lines])
+    lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | '
+             f'{db(r["si_sdr_median"])} |' for r in rows]
+    return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|',
+                      *lines])
 
 # %% ../../nbs/learner/report.ipynb #8351902c
 def environment(device:torch.device, # Where the run computes
                ) -> dict: # Versions of speech_ae, Python, PyTorch and NumPy, system, number of cores, name of the device, threads, peak memory of this process in MB (None where it is not known)
     "What a run ran on"
     import speech_ae
-    try: import resource; peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**10 if sys.platform != 'darwin' else 2**20)
+    try:
+        import resource
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**10 if sys.platform != 'darwin' else 2**20)
     except ImportError: peak = None
-    return dict(speech_ae=speech_ae.__version__, python=platform.python_version(), torch=torch.__version__, numpy=np.__version__, system=platform.platform(), cpus=os.cpu_count(),
-                device=torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type, threads=torch.get_num_threads(), peak_memory_mb=peak and round(peak))
+    return dict(speech_ae=speech_ae.__version__, python=platform.python_version(), torch=torch.__version__,
+                numpy=np.__version__, system=platform.platform(), cpus=os.cpu_count(),
+                device=torch.cuda.get_device_name(device) if device.type == 'cuda' else device.type,
+                threads=torch.get_num_threads(), peak_memory_mb=peak and round(peak))
 
 # %% ../../nbs/learner/report.ipynb #4fb42254
 def middle_recording(dataset:AudioDataset, # Dataset of whole recordings
@@ -107,7 +121,8 @@ def save_examples(folder:Path, # Where example_original.wav and example.wav are 
                  ) -> str: # File of the recording
     "Write the recording of median length and what the model makes of it; `TrainingError` if the disk has no room"
     middle, rate = middle_recording(valid), model.config.sample_rate
-    for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])): _save_example(folder/name, x, rate)
+    for name, x in ('example_original.wav', valid[middle]), ('example.wav', model.reconstruct(valid[middle])):
+        _save_example(folder/name, x, rate)
     return valid.file(middle)
 
 # %% ../../nbs/learner/report.ipynb #ce5a90df
@@ -123,8 +138,11 @@ def _save_example(path, samples, sample_rate):
 def _history_table(rows):
     "The epochs of a run as Markdown"
     def known(value, form): return '-' if value is None or math.isnan(value) else format(value, form)
-    lines = [f'| {r["epoch"]} | {r["step"]} | {known(r["train_loss"], ".4f")} | {r["valid_loss"]:.4f} | {100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | {known(r["learning_rate"], ".3g")} |' for r in rows]
-    return '\n'.join(['| epoch | step | training loss | validation loss | explained variance | latent std | learning rate |', '|---|---|---|---|---|---|---|', *lines])
+    lines = [f'| {r["epoch"]} | {r["step"]} | {known(r["train_loss"], ".4f")} | {r["valid_loss"]:.4f} | '
+             f'{100*r["explained_variance"]:.2f} % | {r["latent_std"]:.3f} | '
+             f'{known(r["learning_rate"], ".3g")} |' for r in rows]
+    return '\n'.join(['| epoch | step | training loss | validation loss | explained variance | latent std | learning '
+                      'rate |', '|---|---|---|---|---|---|---|', *lines])
 
 def _settings_table(values):
     "Names and values as Markdown"
@@ -133,19 +151,28 @@ def _settings_table(values):
 
 def _show_left_out(n): # Steps
     "How many steps were left out, in words"
-    return f'{n} step{"s were" if n != 1 else " was"} left out because of a loss or gradient that was not finite; see nonfinite_step_*.json.'
+    return (f'{n} step{"s were" if n != 1 else " was"} left out because of a loss or gradient that was not '
+            'finite; see nonfinite_step_*.json.')
 
 # %% ../../nbs/learner/report.ipynb #0d42bf8f
 def report_text(report:dict, # What becomes report.json: best_epoch, verdict, quality, split, findings, parameters, history, seconds, stopped, example, left_out, config, environment
                ) -> str: # Markdown
     "The report for people"
     epochs, findings, left_out = report['history'][-1]['epoch'], report['findings'], report.get('left_out')
-    trained = f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, {show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}.'
-    example = f'`example.wav` is {show_path(report["example"])} through the best model, `example_original.wav` what went in.'
-    parts = ['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}. {gains(report["quality"])}'.rstrip(), markdown_table(report['quality']),
-             'Explained variance here is of overlap-added samples, in the history below of single frames. A few hundred recordings of few speakers leave a margin of error: compare rows of one table, not of two runs on different corpora.',
-             '![curves](curves.png)', '## Corpus', f'{report["split"]} {findings} finding{"s"*(findings != 1)} in corpus_check.csv. The split is in split.csv.',
-             '## Training', f'{trained} {example}{" " + _show_left_out(left_out) if left_out else ""}', _history_table(report['history']),
+    trained = (f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, '
+               f'{show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}.')
+    example = (f'`example.wav` is {show_path(report["example"])} through the best model, '
+               '`example_original.wav` what went in.')
+    parts = ['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}. '
+             f'{gains(report["quality"])}'.rstrip(), markdown_table(report['quality']),
+             'Explained variance here is of overlap-added samples, in the history below of single frames. '
+             'A few hundred recordings of few speakers leave a margin of error: compare rows of one table, '
+             'not of two runs on different corpora.',
+             '![curves](curves.png)', '## Corpus',
+             f'{report["split"]} {findings} finding{"s"*(findings != 1)} in corpus_check.csv. The split is '
+             'in split.csv.',
+             '## Training', f'{trained} {example}{" " + _show_left_out(left_out) if left_out else ""}',
+             _history_table(report['history']),
              '## Settings', _settings_table(report['config']), '## Environment', _settings_table(report['environment'])]
     return '\n\n'.join(parts) + '\n'
 

@@ -25,8 +25,10 @@ from ..audio import read_audio
 from ..baselines import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
 from ..common.commands import command, progress
 from ..common.files import SpeechAEError, show_path
-from ..common.page import bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table, html_text
-from ..common.page import line_chart, loudest, mark_table, mean_cell, navigation, number_text, player, scatter_chart, settings_list, tile_list, write_text
+from ..common.page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table,
+                                   html_text)
+from ..common.page import (line_chart, loudest, mark_table, mean_cell, navigation, number_text, player,
+                                   scatter_chart, settings_list, tile_list, write_text)
 from ..common.untrusted import check_fields, open_regular, read_json, show_value
 from ..data.batches import AudioDataset
 from ..data.corpus import Recording, bandwidth, describe_split, read_rows, take_files, write_rows
@@ -49,13 +51,16 @@ class EvaluationError(SpeechAEError):
 # %% ../../nbs/measure/evaluation.ipynb #4cb8fb74
 def choose_recordings(recordings, # List of `Recording`
                       max_minutes_per_speaker=2., # At most so much of one voice
-                      max_files:int=None, # At most so many, in turn from languages and in them from speakers; all if None
+                      # At most so many, in turn from languages and in them from speakers; all if None
+                      max_files:int=None,
                       seed=0, # Decides which recordings of a speaker
                      ) -> list[Recording]: # Sorted by file, with `n_samples` cut to the limit
     "The recordings to measure"
-    if not max_minutes_per_speaker > 0: raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
+    if not max_minutes_per_speaker > 0:
+        raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
     limit, used, chosen = 60*max_minutes_per_speaker, {}, []
-    for r in sorted(recordings, key=lambda r: hashlib.sha256(f'{seed} {r.file}'.encode('utf-8', 'surrogateescape')).digest()):
+    for r in sorted(recordings, key=lambda r: hashlib.sha256(f'{seed} {r.file}'.encode('utf-8',
+            'surrogateescape')).digest()):
         seconds = min(r.seconds, limit)
         if used.get(r.speaker, 0) + seconds > limit: continue
         used[r.speaker] = used.get(r.speaker, 0) + seconds
@@ -80,7 +85,8 @@ class LoadedModel:
 
     @property
     def preparation(self): # How its training recordings were prepared, or how a run does it by default
-        return {name: getattr(self.model, 'card', {}).get(name, getattr(TrainConfig(), name)) for name in ('denoise', 'level')}
+        return {name: getattr(self.model, 'card', {}).get(name, getattr(TrainConfig(), name))
+                for name in ('denoise', 'level')}
 
 # %% ../../nbs/measure/evaluation.ipynb #edee53bf
 @dataclass
@@ -105,9 +111,11 @@ def _read_table(path, columns):
         if size > _MOST_TABLE: raise EvaluationError(f'{name}: {size:,} bytes; at most {_MOST_TABLE:,} are read')
     try: rows = read_rows(path)
     except csv.Error as e: raise EvaluationError(f'{name}: cannot be read as CSV ({e})') from None
-    if not rows or not set(columns) <= rows[0].keys(): raise EvaluationError(f'{name}: needs the columns {",".join(columns)}')
+    if not rows or not set(columns) <= rows[0].keys():
+        raise EvaluationError(f'{name}: needs the columns {",".join(columns)}')
     for i, row in enumerate(rows):
-        if None in row or None in row.values(): raise EvaluationError(f'{name}: row {i + 1} has more or fewer fields than there are columns')
+        if None in row or None in row.values():
+            raise EvaluationError(f'{name}: row {i + 1} has more or fewer fields than there are columns')
     return rows
 
 # %% ../../nbs/measure/evaluation.ipynb #f1a93199
@@ -115,12 +123,16 @@ def open_model(model, # Run folder, model folder, or an object with `reconstruct
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                 ) -> LoadedModel:
     "A model with what its folder says about it; `ModelError` or `EvaluationError` says what is wrong"
-    if not isinstance(model, (str, os.PathLike)): return LoadedModel(model, getattr(model, 'name', type(model).__name__))
+    if not isinstance(model, (str, os.PathLike)):
+        return LoadedModel(model, getattr(model, 'name', type(model).__name__))
     folder = Path(model)
-    if not folder.is_dir(): raise EvaluationError(f'--model {show_path(folder)}: no such folder; give a run folder or a model folder')
+    if not folder.is_dir():
+        raise EvaluationError(f'--model {show_path(folder)}: no such folder; give a run folder or a model folder')
     loaded, is_run = load_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
     source = folder/'model' if is_run else folder
-    check_fields({k: loaded.card[k] for k in ('denoise', 'level') if k in loaded.card}, _Preparation, dict(denoise=DENOISE_METHODS, level=(-60., 0.)), f'{show_path(source/"config.json")}: card', EvaluationError)
+    check_fields({k: loaded.card[k] for k in ('denoise', 'level') if k in loaded.card}, _Preparation,
+                 dict(denoise=DENOISE_METHODS, level=(-60., 0.)), f'{show_path(source/"config.json")}: card',
+                 EvaluationError)
     digest, config = hashlib.sha256((source/'model.safetensors').read_bytes()).hexdigest(), None
     if is_run and os.path.lexists(folder/'config.json'): config = _run_config(folder/'config.json')
     return LoadedModel(loaded, folder.resolve().name, digest, folder if config else None, config)
@@ -141,14 +153,19 @@ class EvaluationData:
 
 # %% ../../nbs/measure/evaluation.ipynb #ebbf92d3
 def _read_split(path, corpus):
-    "The corpus's recordings that a split names, with their `split`; `EvaluationError` if they are not the same recordings"
+    """The corpus's recordings that a split names, with their `split`; `EvaluationError` if they are not the same
+    recordings"""
     path, known = Path(path), {r.file: r for r in corpus.recordings}
     if not os.path.lexists(path): raise EvaluationError(f'--split {show_path(path)}: no such file')
     found = []
     for row in _read_table(path, ('file', 'split')):
         r = known.get(row['file'])
-        if r is None: raise EvaluationError(f'--split {show_path(path)}: {show_path(row["file"])} is no usable recording of the data folder')
-        if row.get('sha256', r.sha256) != r.sha256: raise EvaluationError(f'--split {show_path(path)}: {show_path(r.file)} has changed since the split was made')
+        if r is None:
+            raise EvaluationError(f'--split {show_path(path)}: {show_path(row["file"])} is no usable recording of '
+                                  'the data folder')
+        if row.get('sha256', r.sha256) != r.sha256:
+            raise EvaluationError(f'--split {show_path(path)}: {show_path(r.file)} has changed since the split was '
+                                  'made')
         found.append(replace(r, split=row['split']))
     return found
 
@@ -156,14 +173,16 @@ def _prepare(subject, data_dir, cache_dir, max_files=None):
     "A corpus as the model's training recordings were prepared"
     named = subject.config and subject.config.cache_dir
     cache_dir = cache_dir or (named if named and Path(named).is_dir() else None)
-    return prepare_corpus(data_dir, **subject.preparation, sample_rate=subject.sample_rate, max_files=max_files, cache_dir=cache_dir)
+    return prepare_corpus(data_dir, **subject.preparation, sample_rate=subject.sample_rate, max_files=max_files,
+                          cache_dir=cache_dir)
 
 # %% ../../nbs/measure/evaluation.ipynb #9c6aab92
 def _own_training(subject, cache_dir, without):
     "Corpus and training recordings of the run, if they are at hand, but none `without`"
     if subject.config is None or not Path(subject.config.data_dir).is_dir(): return None, []
     corpus = _prepare(subject, subject.config.data_dir, cache_dir, subject.config.max_files)
-    return corpus, [r for r in _read_split(subject.folder/'split.csv', corpus) if r.split == 'train' and r.sha256 not in without]
+    return corpus, [r for r in _read_split(subject.folder/'split.csv', corpus) if r.split == 'train'
+                    and r.sha256 not in without]
 
 def _marked(corpus, recordings):
     "All recordings of a corpus, those given with their split and the others with none of ours"
@@ -179,15 +198,19 @@ def _leaks(subject, recordings, own):
     "What of the recordings the model has heard in training, in words"
     train = [row for row in _split_rows(subject, 'sha256', 'speaker', 'split') if row['split'] == 'train']
     heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
-    files, speakers = sum(r.sha256 in heard for r in recordings), {r.speaker for r in recordings} & voices if own else ()
-    return ([f'{files} of these recordings were in the training of the model: their scores say nothing about new recordings.'] if files else
-            [f'{len(speakers)} of these speakers were in the training of the model: their scores say nothing about new speakers.'] if speakers else [])
+    files, speakers = sum(r.sha256 in heard for r in recordings), {r.speaker
+                                                                   for r in recordings} & voices if own else ()
+    return ([f'{files} of these recordings were in the training of the model: their scores say nothing '
+             'about new recordings.'] if files else
+            [f'{len(speakers)} of these speakers were in the training of the model: their scores say '
+             'nothing about new speakers.'] if speakers else [])
 
 # %% ../../nbs/measure/evaluation.ipynb #9f09d06e
 def _prepare_own(subject, root, cache_dir):
     "The corpus of `root` if it holds the recordings of the run under the same names, otherwise None"
     if subject.config is None: return None
-    if Path(subject.config.data_dir).resolve() == root.resolve(): return _prepare(subject, root, cache_dir, subject.config.max_files)
+    if Path(subject.config.data_dir).resolve() == root.resolve():
+        return _prepare(subject, root, cache_dir, subject.config.max_files)
     rows = _split_rows(subject, 'file', 'sha256')
     if not rows or not all((root/row['file']).is_file() for row in rows): return None
     corpus = _prepare(subject, root, cache_dir, subject.config.max_files)
@@ -197,7 +220,8 @@ def _prepare_own(subject, root, cache_dir):
 # %% ../../nbs/measure/evaluation.ipynb #402093bc
 def find_material(subject:LoadedModel, # What is evaluated
                   data_dir=None, # Folder of recordings; that of the run if None
-                  split=None, # CSV with the columns file,split; that of the run, if data_dir holds its recordings, or none
+                  # CSV with the columns file,split; that of the run, if data_dir holds its recordings, or none
+                  split=None,
                   cache_dir=None, # For prepared corpora; that of the run, or ~/.cache/speech_ae if None
                   max_minutes_per_speaker=2., # See `choose_recordings`
                   max_files=None, # See `choose_recordings`
@@ -205,9 +229,13 @@ def find_material(subject:LoadedModel, # What is evaluated
                  ) -> EvaluationData:
     "Prepare the recordings and decide which to measure"
     config = subject.config
-    if data_dir is None and config is None: raise EvaluationError('--data_dir: needed, since the model does not come with a run; give a folder of recordings')
+    if data_dir is None and config is None:
+        raise EvaluationError('--data_dir: needed, since the model does not come with a run; give a folder of '
+                              'recordings')
     root = Path(config.data_dir if data_dir is None else data_dir)
-    if data_dir is None and not root.is_dir(): raise EvaluationError(f'--data_dir: needed, since the run was trained on {show_path(root)}, which is not here; give the folder where its recordings are now')
+    if data_dir is None and not root.is_dir():
+        raise EvaluationError(f'--data_dir: needed, since the run was trained on {show_path(root)}, which is not here; '
+                              'give the folder where its recordings are now')
     corpus = _prepare_own(subject, root, cache_dir)
     own = corpus is not None
     if not own: corpus = _prepare(subject, root, cache_dir, None if split else max_files)
@@ -215,12 +243,16 @@ def find_material(subject:LoadedModel, # What is evaluated
     listed = _read_split(given, corpus) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
     if not candidates: raise EvaluationError(f'--split {show_path(given)}: no recording has split valid')
-    words = describe_split(listed) if given else f'No split: all {len(listed)} recordings of the folder may be measured.'
+    words = (describe_split(listed) if given
+             else f'No split: all {len(listed)} recordings of the folder may be measured.')
     train_corpus, train = (corpus, [r for r in listed if r.split == 'train']) if given else (None, [])
     if not train: train_corpus, train = _own_training(subject, cache_dir, {r.sha256 for r in candidates})
     samples = AudioDataset(train_corpus, _marked(train_corpus, train), 'train') if train else []
-    digest = hashlib.sha256(repr([(r.file, r.sha256) for r in train]).encode('utf-8', 'surrogateescape')).hexdigest() if train else ''
-    return EvaluationData(root, corpus, choose_recordings(candidates, max_minutes_per_speaker, max_files, seed), samples, [r.speaker for r in train], digest, words, own and not split, _leaks(subject, candidates, own))
+    digest = hashlib.sha256(repr([(r.file, r.sha256) for r in train]).encode('utf-8',
+            'surrogateescape')).hexdigest() if train else ''
+    return EvaluationData(root, corpus, choose_recordings(candidates, max_minutes_per_speaker, max_files, seed),
+                          samples, [r.speaker for r in train], digest, words, own and not split,
+                          _leaks(subject, candidates, own))
 
 # %% ../../nbs/measure/evaluation.ipynb #421df93e
 WIDE_BAND = 8000  # Hz
@@ -235,7 +267,8 @@ def read_recorded(path, # Recording
     import soxr
     samples, rate = read(path)
     rms, peak = float(np.sqrt(np.mean(samples.astype(np.float64)**2))), float(np.abs(samples).max())
-    facts = dict(bandwidth=round(bandwidth(samples, rate), -2), own_sample_rate=rate, level=round(20*math.log10(max(rms, 1e-10)), 2), peak=round(20*math.log10(max(peak, 1e-10)), 2))
+    facts = dict(bandwidth=round(bandwidth(samples, rate), -2), own_sample_rate=rate,
+                 level=round(20*math.log10(max(rms, 1e-10)), 2), peak=round(20*math.log10(max(peak, 1e-10)), 2))
     if rate != sample_rate: samples = soxr.resample(samples, rate, sample_rate, quality='HQ')
     return (samples if level is None else normalize_level(samples, level=level))[:n_samples], facts
 
@@ -245,12 +278,14 @@ class Row:
     def __init__(self, name, # In tables, such as 'PCA-100'
                  what, # For the reader of the report, in a sentence
                  make, # Function without arguments that returns the reconstruction: samples (n,) -> samples (n,), or -> (samples, dict of more columns)
-                 key='', # Changes when results would; '' if nothing is known of them, then they are measured anew each time
+                 # Changes when results would; '' if nothing is known of them, then they are measured anew each time
+                 key='',
                  kind='', # Key of `ROWS`, or '' for a row of your own
                  reference='prepared', # What it is compared with: the 'prepared' recording, or the one as 'recorded'
                  only=(), # Groups of metrics that make sense for it; all if empty
                  numbers=None): # Per frame, if it codes frames
-        self.name, self.what, self.make, self.key, self.kind, self.reference, self.only, self.numbers = name, what, make, key, kind, reference, only, numbers
+        self.name, self.what, self.make, self.key, self.kind, self.reference, self.only, self.numbers = (name, what,
+                make, key, kind, reference, only, numbers)
 
     @cached_property
     def reconstruct(self): return self.make()
@@ -280,7 +315,8 @@ ROWS = dict(original='The recording itself: the best that a metric can give here
 class ModelCoder:
     "A model as a coder of NumPy arrays: `encode`, `decode`, and both by calling it"
     model: object # A `SpeechAE`
-    bits: int = 0 # For each latent, if the model has its own `quantize_latents(latents, bits)`; 0 leaves them as they are
+    # For each latent, if the model has its own `quantize_latents(latents, bits)`; 0 leaves them as they are
+    bits: int = 0
     name: str = 'model'
 
     @property
@@ -290,7 +326,8 @@ class ModelCoder:
         import torch
         was_training = self.model.training
         with torch.no_grad():
-            try: return function(self.model.eval(), torch.as_tensor(values, dtype=torch.float32, device=self.model.input_scale.device)[None])[0].cpu().numpy()
+            try:
+                return function(self.model.eval(), torch.as_tensor(values, dtype=torch.float32, device=self.model.input_scale.device)[None])[0].cpu().numpy()
             finally: self.model.train(was_training)
 
     def encode(self, samples):
@@ -302,7 +339,8 @@ class ModelCoder:
 
     def decode(self, codes, length):
         "Latents (T, k) to samples (length,), float32"
-        return self._run(lambda model, z: model.framing.overlap_add(model.decode(z), length), codes) if length else np.zeros(0, np.float32)
+        return self._run(lambda model, z: model.framing.overlap_add(model.decode(z), length),
+                         codes) if length else np.zeros(0, np.float32)
 
     def __call__(self, samples): return self.decode(self.encode(samples), len(samples))
 
@@ -346,12 +384,19 @@ def make_rows(subject:LoadedModel, # What is evaluated
         if kind not in ROWS: raise EvaluationError(f'--rows {show_path(kind)}: unknown; choose from {", ".join(ROWS)}')
     rows, missing, k = [], [], subject.latent_size
     for kind in [kind for kind in ROWS if kinds is None or kind in kinds]:
-        if kind == 'original': rows.append(Row('original', ROWS[kind], lambda: lambda x: x, row_key(kind), kind, only=('visqol', 'dnsmos')))
-        elif kind == 'silence': rows.append(Row('silence', ROWS[kind], lambda: lambda x: 0*x, row_key(kind), kind, only=('waveform', 'spectrum')))
-        elif kind == 'denoised': rows += [] if subject.preparation['denoise'] == 'none' else [Row('denoised input', ROWS[kind], lambda: lambda x: x, row_key(kind), kind, 'recorded')]
+        if kind == 'original':
+            rows.append(Row('original', ROWS[kind], lambda: lambda x: x, row_key(kind), kind,
+                            only=('visqol', 'dnsmos')))
+        elif kind == 'silence':
+            rows.append(Row('silence', ROWS[kind], lambda: lambda x: 0*x, row_key(kind), kind,
+                            only=('waveform', 'spectrum')))
+        elif kind == 'denoised':
+            rows += [] if subject.preparation['denoise'] == 'none' else [Row('denoised input', ROWS[kind],
+                    lambda: lambda x: x, row_key(kind), kind, 'recorded')]
         elif kind == 'model': rows += _model_rows(subject, material, bits, missing)
         elif kind == 'outside': rows += _outside_rows(subject, missing)
-        elif why := _why_not(kind, k, subject, material): missing.append(dict(name=_FLOORS[kind][0].format(k or 'k'), reason=why))
+        elif why := _why_not(kind, k, subject, material):
+            missing.append(dict(name=_FLOORS[kind][0].format(k or 'k'), reason=why))
         else: rows += _floor_rows(kind, subject, material, bits)
     return rows, missing
 
@@ -359,23 +404,32 @@ def make_rows(subject:LoadedModel, # What is evaluated
 _FLOORS = {'pca': ('PCA-{}', lambda m, model, k: pca_floor(m.train, k, model.framing)),
            'mdct': ('MDCT-{}', lambda m, model, k: mdct_floor(m.train, k, model.config.hop_length)),
            'best_linear': ('best linear-{}', lambda m, model, k: best_linear_floor(m.train, k, m.train_speakers)),
-           'switched': ('64 KLTs + index, {}', lambda m, model, k: switched_klt_floor(m.train, k, hop_length=model.config.hop_length)),
+           'switched': ('64 KLTs + index, {}', lambda m, model,
+                        k: switched_klt_floor(m.train, k, hop_length=model.config.hop_length)),
            'low_pass': ('low-pass-{}', lambda m, model, k: low_pass_floor(k, model.config.hop_length)),
-           'noise_filled': ('noise-filled-{}', lambda m, model, k: noise_filled_floor(m.train, k, hop_length=model.config.hop_length))}
+           'noise_filled': ('noise-filled-{}', lambda m, model,
+                            k: noise_filled_floor(m.train, k, hop_length=model.config.hop_length))}
 
 def _why_not(kind, k, subject, material):
     "Why a floor cannot be had; '' if it can"
     if k is None: return 'the model does not say how many numbers per frame it has'
-    if not len(material.train): return 'it has to be fitted on the training recordings, and they are not known here; give a run folder, or a --split that lists them'
-    if kind in ('low_pass', 'noise_filled') and k > 50: return f'shown for models with at most 50 numbers per frame; this one has {k}'
-    if kind == 'best_linear' and subject.model.config.hop_length != 220: return f'made for a hop of 220 samples; this model has {subject.model.config.hop_length}'
+    if not len(material.train):
+        return ('it has to be fitted on the training recordings, and they are not known here; give a run '
+                'folder, or a --split that lists them')
+    if kind in ('low_pass', 'noise_filled') and k > 50:
+        return f'shown for models with at most 50 numbers per frame; this one has {k}'
+    if kind == 'best_linear' and subject.model.config.hop_length != 220:
+        return f'made for a hop of 220 samples; this model has {subject.model.config.hop_length}'
     return ''
 
 # %% ../../nbs/measure/evaluation.ipynb #82527fdd
 def _with_rounded(name, what, coder, key, kind, material, bits, sample_rate, numbers):
     "A row for a coder, and one with rounded codes"
     rows = [Row(name, what, coder, key, kind, numbers=numbers)]
-    if bits: rows.append(Row(f'{name}, {bits} bit', f'The same with every number rounded to {bits} bits.', lambda: rounded_codes(rows[0].reconstruct, few_minutes(material.train), bits, sample_rate), key and row_key(key, bits, material.train_digest), kind, numbers=numbers))
+    if bits:
+        rows.append(Row(f'{name}, {bits} bit', f'The same with every number rounded to {bits} bits.',
+                        lambda: rounded_codes(rows[0].reconstruct, few_minutes(material.train), bits, sample_rate),
+                        key and row_key(key, bits, material.train_digest), kind, numbers=numbers))
     return rows
 
 def _floor_rows(kind, subject, material, bits):
@@ -384,18 +438,23 @@ def _floor_rows(kind, subject, material, bits):
     def make():
         print(f'fitting {name.format(k)} on {count_text(len(material.train), "training recording")}', flush=True)
         return fit(material, subject.model, k)
-    return _with_rounded(name.format(k), ROWS[kind], make, row_key(kind, k, repr(subject.model.framing), material.train_digest, subject.preparation), kind, material, bits, subject.sample_rate, k)
+    return _with_rounded(name.format(k), ROWS[kind], make,
+                         row_key(kind, k, repr(subject.model.framing), material.train_digest, subject.preparation),
+                         kind, material, bits, subject.sample_rate, k)
 
 # %% ../../nbs/measure/evaluation.ipynb #be1ae4c6
 def _model_rows(subject, material, bits, missing):
     "The model, and the model with rounded latents"
     key = subject.sha256 and row_key('model', subject.sha256)
-    if not hasattr(subject.model, 'encode'): return [Row('model', ROWS['model'], lambda: subject.model.reconstruct, key, 'model')]
+    if not hasattr(subject.model, 'encode'):
+        return [Row('model', ROWS['model'], lambda: subject.model.reconstruct, key, 'model')]
     own = hasattr(subject.model, 'quantize_latents')
     if bits and not own and not len(material.train):
-        missing.append(dict(name=f'model, {bits} bit', reason=_why_not('model', subject.latent_size, subject, material)))
+        missing.append(dict(name=f'model, {bits} bit',
+                            reason=_why_not('model', subject.latent_size, subject, material)))
         bits = 0
-    return _with_rounded('model', ROWS['model'], lambda: ModelCoder(subject.model), key, 'model', material, bits, subject.sample_rate, subject.latent_size)
+    return _with_rounded('model', ROWS['model'], lambda: ModelCoder(subject.model), key, 'model', material, bits,
+                         subject.sample_rate, subject.latent_size)
 
 def _outside_rows(subject, missing):
     "Codecs of others that are installed here"
@@ -403,9 +462,11 @@ def _outside_rows(subject, missing):
     def make(codec):
         def reconstruct(samples):
             coded, seconds = codec.code(samples, subject.sample_rate), len(samples)/subject.sample_rate
-            return coded.samples, dict(payload_kbps=coded.bits_per_second/1000, file_kbps=8*coded.file_bytes/seconds/1000)
+            return coded.samples, dict(payload_kbps=coded.bits_per_second/1000,
+                                       file_kbps=8*coded.file_bytes/seconds/1000)
         return reconstruct
-    return [Row(codec.name, ROWS['outside'], partial(make, codec), row_key('outside', codec), 'outside') for codec in outside_codecs()]
+    return [Row(codec.name, ROWS['outside'], partial(make, codec), row_key('outside', codec), 'outside')
+            for codec in outside_codecs()]
 
 # %% ../../nbs/measure/evaluation.ipynb #9817cdf0
 _MOST_LEDGER = 2**30  # bytes
@@ -423,12 +484,15 @@ def _ledger_line(line):
 
 # %% ../../nbs/measure/evaluation.ipynb #c634b45e
 class ResultCache:
-    "Results by key, one JSON line each in a file that only grows; a line that holds something else, as after a crash, is passed over"
+    """Results by key, one JSON line each in a file that only grows; a line that holds something else, as after a crash,
+    is passed over"""
     def __init__(self, path): # File; made when the first result comes
         self.path, self.results = Path(path), {}
         if not os.path.lexists(self.path): return
         with open_regular(self.path, EvaluationError) as (f, size):
-            if size > _MOST_LEDGER: raise EvaluationError(f'{show_path(path)}: {size:,} bytes; at most {_MOST_LEDGER:,} are read; remove it, then everything is measured anew')
+            if size > _MOST_LEDGER:
+                raise EvaluationError(f'{show_path(path)}: {size:,} bytes; at most {_MOST_LEDGER:,} are read; remove '
+                                      'it, then everything is measured anew')
             for key, found in filter(None, map(_ledger_line, f)): self.results[key] = self.results.get(key, {}) | found
 
     def get(self, key) -> dict: # Empty if nothing is known
@@ -447,11 +511,15 @@ class ResultCache:
 def _reconstruct(row, samples, file):
     "The row's reconstruction of a recording, and more columns"
     try: result = row.reconstruct(samples)
-    except (SpeechAEError, OSError, RuntimeError, ValueError) as e: raise EvaluationError(f'{show_path(file)}: row {row.name!r} cannot reconstruct it: {e}') from e
+    except (SpeechAEError, OSError, RuntimeError, ValueError) as e:
+        raise EvaluationError(f'{show_path(file)}: row {row.name!r} cannot reconstruct it: {e}') from e
     estimate, more = result if isinstance(result, tuple) else (result, {})
     estimate = np.asarray(estimate, dtype=np.float32)
-    if estimate.shape != samples.shape: raise EvaluationError(f'{show_path(file)}: row {row.name!r} returned shape {estimate.shape} for samples of shape {samples.shape}')
-    if not np.isfinite(estimate).all(): raise EvaluationError(f'{show_path(file)}: row {row.name!r} returned values that are not finite')
+    if estimate.shape != samples.shape:
+        raise EvaluationError(f'{show_path(file)}: row {row.name!r} returned shape {estimate.shape} for samples of '
+                              f'shape {samples.shape}')
+    if not np.isfinite(estimate).all():
+        raise EvaluationError(f'{show_path(file)}: row {row.name!r} returned values that are not finite')
     return estimate, more
 
 def _measure(jobs, sample_rate):
@@ -459,7 +527,8 @@ def _measure(jobs, sample_rate):
     def one(group, reference, estimate):
         try: return measure_recording(reference, estimate, sample_rate, metrics=[group])
         except MetricError as e: return str(e)
-    return [(key, {'more': more} | {group: one(group, reference, estimate) for group in groups}) for key, groups, reference, estimate, more in jobs]
+    return [(key, {'more': more} | {group: one(group, reference, estimate) for group in groups}) for key, groups,
+            reference, estimate, more in jobs]
 
 # %% ../../nbs/measure/evaluation.ipynb #8aa069a7
 def _in_processes(function, items, workers):
@@ -477,8 +546,10 @@ def metric_groups(metrics=None, # Groups, keys of `available_metrics`; all that 
     if metrics is None: return [group for group, missing in available.items() if not missing]
     metrics = [metrics] if isinstance(metrics, str) else metrics
     for group in metrics:
-        if group not in available: raise EvaluationError(f'--metrics {show_path(group)}: unknown; choose from {", ".join(available)}')
-        if available[group]: raise EvaluationError(f'--metrics {group}: needs a package that is not installed here: {available[group]}')
+        if group not in available:
+            raise EvaluationError(f'--metrics {show_path(group)}: unknown; choose from {", ".join(available)}')
+        if available[group]:
+            raise EvaluationError(f'--metrics {group}: needs a package that is not installed here: {available[group]}')
     return list(dict.fromkeys(['waveform', *metrics]))
 
 # %% ../../nbs/measure/evaluation.ipynb #34ed1d1e
@@ -489,20 +560,25 @@ class Benchmark:
                  ledger:ResultCache, # What is known, and where results go
                  metrics=None): # Groups, keys of `available_metrics`; all that can be computed here if None
         self.material, self.rows, self.ledger, self.groups = material, rows, ledger, metric_groups(metrics)
-        self.places, self.sample_rate = {r.file: i for i, r in enumerate(material.corpus.recordings)}, material.corpus.settings['sample_rate']
+        self.places, self.sample_rate = ({r.file: i for i, r in enumerate(material.corpus.recordings)},
+                                         material.corpus.settings['sample_rate'])
 
     def key(self, row, r):
         "Under what the results of a row for a recording are kept"
         settings = self.material.corpus.settings
-        return row_key(row.key or row.name, r.sha256, r.n_samples, settings['denoise'], settings['level'], self.sample_rate)
+        return row_key(row.key or row.name, r.sha256, r.n_samples, settings['denoise'], settings['level'],
+                       self.sample_rate)
 
     def prepared(self, r): return self.material.corpus.slice(self.places[r.file], 0, r.n_samples)
-    def recorded(self, r, read=read_audio): return read_recorded(self.material.root/r.file, self.sample_rate, self.material.corpus.settings['level'], r.n_samples, read)
+    def recorded(self, r, read=read_audio):
+        return read_recorded(self.material.root/r.file, self.sample_rate, self.material.corpus.settings['level'],
+                             r.n_samples, read)
 
     def missing(self, r):
         "Rows with the groups of metrics that are still to be measured on a recording"
         wanted = [(row, [group for group in row.only or self.groups if group in self.groups]) for row in self.rows]
-        left = [(row, [group for group in groups if not row.key or group not in self.ledger.get(self.key(row, r))]) for row, groups in wanted]
+        left = [(row, [group for group in groups if not row.key or group not in self.ledger.get(self.key(row, r))])
+                for row, groups in wanted]
         return [(row, groups) for row, groups in left if groups]
 
 # %% ../../nbs/measure/evaluation.ipynb #c7f90d2e
@@ -513,7 +589,8 @@ def run(self:Benchmark,
     "Measure everything that is missing"
     todo = [r for r in self.material.recordings if self.missing(r) or not self.ledger.get('facts ' + r.sha256)]
     with WorkerProcess(read_audio) as read:
-        results = _in_processes(partial(_measure, sample_rate=self.sample_rate), (self.jobs(r, read) for r in todo), workers)
+        results = _in_processes(partial(_measure, sample_rate=self.sample_rate), (self.jobs(r, read) for r in todo),
+                                workers)
         for found in progress(results, 'measuring', len(todo), 'recording'):
             for key, values in found: self.ledger.add(key, values)
 
@@ -527,21 +604,27 @@ def jobs(self:Benchmark,
     self.ledger.add('facts ' + r.sha256, facts)
     prepared = self.prepared(r)
     made = [(row, groups, *_reconstruct(row, prepared, r.file)) for row, groups in self.missing(r)]
-    return [(self.key(row, r), groups, recorded if row.reference == 'recorded' else prepared, estimate, more) for row, groups, estimate, more in made]
+    return [(self.key(row, r), groups, recorded if row.reference == 'recorded' else prepared, estimate, more) for row,
+            groups, estimate, more in made]
 
 # %% ../../nbs/measure/evaluation.ipynb #bbab2815
 @patch
-def table(self:Benchmark) -> tuple[dict, list[dict]]: # {row name: [{metric: value} for each recording]}, and failures: dicts of row, metrics, file, reason
+# {row name: [{metric: value} for each recording]}, and failures: dicts of row, metrics, file, reason
+def table(self:Benchmark) -> tuple[dict, list[dict]]:
     "Values of every row on every recording, and what could not be measured"
     found = {row.name: [self.ledger.get(self.key(row, r)) for r in self.material.recordings] for row in self.rows}
-    failures = [dict(row=row, metrics=group, file=r.file, reason=entry[group]) for row, entries in found.items() for r, entry in zip(self.material.recordings, entries) for group in self.groups if isinstance(entry.get(group), str)]
+    failures = [dict(row=row, metrics=group, file=r.file, reason=entry[group]) for row, entries in found.items() for r,
+                entry in zip(self.material.recordings, entries) for group in self.groups
+                if isinstance(entry.get(group), str)]
     count = Counter((f['row'], f['metrics']) for f in failures)
     hopeless = {pair for pair, n in count.items() if n > max(1, len(self.material.recordings)/20)}
     spoiled = {(f['file'], f['metrics']) for f in failures if (f['row'], f['metrics']) not in hopeless}
     def values(row, r, entry):
-        kept = [group for group in self.groups if isinstance(entry.get(group), dict) and (row, group) not in hopeless and (r.file, group) not in spoiled]
+        kept = [group for group in self.groups if isinstance(entry.get(group), dict) and (row, group) not in hopeless
+                and (r.file, group) not in spoiled]
         return {m: math.nan if v is None else v for group in (*kept, 'more') for m, v in entry.get(group, {}).items()}
-    return {row: [values(row, r, entry) for r, entry in zip(self.material.recordings, entries)] for row, entries in found.items()}, failures
+    return {row: [values(row, r, entry) for r, entry in zip(self.material.recordings, entries)] for row,
+            entries in found.items()}, failures
 
 # %% ../../nbs/measure/evaluation.ipynb #3d2e2aea
 class Evaluation:
@@ -583,7 +666,8 @@ def interval(self:Evaluation,
     "Mean over speakers of a row, or of its difference to another, with its margin"
     chosen = np.nonzero(self.members(group or self.headline))[0]
     values = self.column(row, metric) - (self.column(other, metric) if other else 0)
-    return speaker_interval(values[chosen], [self.speaker[i] for i in chosen], [self.language[i] for i in chosen], seed=self.about['settings']['seed'])
+    return speaker_interval(values[chosen], [self.speaker[i] for i in chosen], [self.language[i] for i in chosen],
+                            seed=self.about['settings']['seed'])
 
 @patch
 def median(self:Evaluation,
@@ -612,12 +696,15 @@ def best_floor(self:Evaluation) -> str: # Name of a row; None if there is none
 # %% ../../nbs/measure/evaluation.ipynb #8508e1e3
 @patch
 def pairs(self:Evaluation) -> list[tuple]: # (label, row of the model, other row)
-    "The comparisons worth making: the model with each other row of the same reference, rounded rows with the rounded model"
+    """The comparisons worth making: the model with each other row of the same reference, rounded rows with the rounded
+    model"""
     if 'model' not in self.values: return []
     end = f', {self.about["settings"].get("bits")} bit'
     rounded = 'model' + end if 'model' + end in self.values else 'model'
-    others = [row['name'] for row in self.about['rows'] if row['reference'] == 'prepared' and row['kind'] not in ('original', 'silence') and row['name'] in self.values and row['name'] != 'model']
-    return [(f'{name.removesuffix(end)}, both{end[1:]}', rounded, name) if name.endswith(end) and name != rounded else (name, 'model', name) for name in others]
+    others = [row['name'] for row in self.about['rows'] if row['reference'] == 'prepared'
+              and row['kind'] not in ('original', 'silence') and row['name'] in self.values and row['name'] != 'model']
+    return [(f'{name.removesuffix(end)}, both{end[1:]}', rounded, name) if name.endswith(end) and name != rounded
+            else (name, 'model', name) for name in others]
 
 # %% ../../nbs/measure/evaluation.ipynb #eb2fb4de
 @patch
@@ -626,14 +713,17 @@ def verdict(self:Evaluation) -> str: # One to three sentences
     if 'model' not in self.values: return 'The model itself was not measured.'
     model, floor, group = self.about['model']['name'], self.best_floor(), self.headline
     found, n = self.interval('model', 'si_sdr'), int(self.members(group).sum())
-    band = f'with a bandwidth of {WIDE_BAND//1000} kHz or more' if group == 'wide' else f'all of them with less than {WIDE_BAND//1000} kHz of bandwidth'
+    band = (f'with a bandwidth of {WIDE_BAND//1000} kHz or more' if group == 'wide'
+            else f'all of them with less than {WIDE_BAND//1000} kHz of bandwidth')
     heard = ' unseen in training' if self.about['data']['unheard'] else ''
-    text = f'On {count_text(n, "recording")} of {count_text(found.speakers, "speaker")}{heard}, {band}, the model “{model}” reaches an SI-SDR of {number_text(found.mean)} dB{_margin(found, 1)}.'
+    text = (f'On {count_text(n, "recording")} of {count_text(found.speakers, "speaker")}{heard}, {band}, '
+            f'the model “{model}” reaches an SI-SDR of {number_text(found.mean)} dB{_margin(found, 1)}.')
     if floor is None: return text
     gap, there = self.interval('model', 'si_sdr', other=floor), self.interval(floor, 'si_sdr')
     size = f'{abs(gap.mean):.{1 if abs(gap.mean) >= 1 else 2}f} dB'
     doubt = ', but that may be chance' if gap.kind == 'interval' and not gap.sign else ''
-    return text + f' The best matrix with as many numbers per frame, {floor}, reaches {number_text(there.mean)} dB: the model is {size} {"above" if gap.mean > 0 else "below"} it{_margin(_upright(gap), 1)}{doubt}.'
+    return (text + f' The best matrix with as many numbers per frame, {floor}, reaches {number_text(there.mean)} '
+            f'dB: the model is {size} {"above" if gap.mean > 0 else "below"} ' f'it{_margin(_upright(gap), 1)}{doubt}.')
 
 # %% ../../nbs/measure/evaluation.ipynb #34506ce8
 def _upright(gap):
@@ -647,12 +737,14 @@ def _margin(interval, digits):
     return f' ({"95 % interval" if interval.kind == "interval" else f"range of {interval.speakers} speakers"} {ends})'
 
 # %% ../../nbs/measure/evaluation.ipynb #b6b13522
-_FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, bandwidth=float, own_sample_rate=int, level=float, peak=float)
+_FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, bandwidth=float, own_sample_rate=int,
+              level=float, peak=float)
 
 @patch
 def save_tables(self:Evaluation):
     "Write files.csv and report.json into the evaluation's folder"
-    lines = [SimpleNamespace(**{name: r[name] for name in _FACTS}, row=row, **{m: '' if math.isnan(v := values.get(m, math.nan)) else v for m in self.metrics})
+    lines = [SimpleNamespace(**{name: r[name] for name in _FACTS}, row=row,
+                             **{m: '' if math.isnan(v := values.get(m, math.nan)) else v for m in self.metrics})
              for row, columns in self.values.items() for r, values in zip(self.recordings, columns)]
     write_rows(self.folder/'files.csv', lines, [*_FACTS, 'row', *self.metrics])
     write_json(self.folder/'report.json', self.summary())
@@ -662,21 +754,31 @@ def save_tables(self:Evaluation):
 def summary(self:Evaluation) -> dict:
     "What report.json holds"
     groups = [name for name in ('wide', 'narrow', *sorted(set(self.language))) if self.members(name).any()]
-    def cell(row, metric, group): return asdict(self.interval(row, metric, group)) | dict(median=self.median(row, metric, group))
-    results = {group: {row: {m: cell(row, m, group) for m in self.metrics if (group in ('wide', 'narrow') or m in ('si_sdr', 'pesq_wb', 'estoi')) and np.isfinite(self.column(row, m)).any()} for row in self.values} for group in groups}
-    ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS} for label, left, right in self.pairs()}
-    return dict(format_version=1, verdict=self.verdict(), best_floor=self.best_floor(), headline=self.headline) | self.about | dict(results=results, model_minus=ahead)
+    def cell(row, metric, group):
+        return asdict(self.interval(row, metric, group)) | dict(median=self.median(row, metric, group))
+    results = {group: {row: {m: cell(row, m, group) for m in self.metrics
+                             if (group in ('wide', 'narrow') or m in ('si_sdr', 'pesq_wb', 'estoi'))
+                             and np.isfinite(self.column(row, m)).any()} for row in self.values} for group in groups}
+    ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS} for label,
+             left, right in self.pairs()}
+    return dict(format_version=1, verdict=self.verdict(), best_floor=self.best_floor(),
+                headline=self.headline) | self.about | dict(results=results, model_minus=ahead)
 
 # %% ../../nbs/measure/evaluation.ipynb #11865fc0
-_REPORT = dict(model=dict(name=str), data=dict(name=str, split=str, chosen=str, preparation=str, denoise=str, unheard=bool, warnings=[str], sample_rate=int), rows=[dict(name=str, kind=str, what=str, reference=str)],
-               missing=[dict(name=str, reason=str)], failures=[dict(row=str, metrics=str, file=str, reason=str)], settings=dict(seed=int, date=str), environment=dict(speech_ae=str))
+_REPORT = dict(model=dict(name=str), data=dict(name=str, split=str, chosen=str, preparation=str, denoise=str,
+                                               unheard=bool, warnings=[str], sample_rate=int),
+               rows=[dict(name=str, kind=str, what=str, reference=str)],
+               missing=[dict(name=str, reason=str)], failures=[dict(row=str, metrics=str, file=str, reason=str)],
+               settings=dict(seed=int, date=str), environment=dict(speech_ae=str))
 _MAY_REPORT = dict(run={}, history=[dict(epoch=float)], training_floor=float, training_linear=float)
 
 def _check_shape(value, shape, name):
     "Raise `EvaluationError` unless a value of JSON has the parts and types of `shape`"
     kind = shape if isinstance(shape, type) else type(shape)
-    fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool)) and not (kind is int and value < 0)
-    if not fits: raise EvaluationError(f'{name} is {show_value(value)}, not {dict(dict="an object", list="a list", str="text", bool="true or false").get(kind.__name__, "a number")}')
+    fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool
+            or not isinstance(value, bool)) and not (kind is int and value < 0)
+    if not fits:
+        raise EvaluationError(f'{name} is {show_value(value)}, not {dict(dict="an object", list="a list", str="text", bool="true or false").get(kind.__name__, "a number")}')
     if isinstance(shape, list):
         for i, item in enumerate(value): _check_shape(item, shape[0], f'{name}[{i}]')
     elif isinstance(shape, dict):
@@ -686,7 +788,9 @@ def _check_shape(value, shape, name):
 
 def _check_report(about, name):
     "Raise `EvaluationError` unless this is what a report.json holds"
-    if about.get('format_version') != 1: raise EvaluationError(f'{name}: format_version {show_value(about.get("format_version"))}, this one reads 1; install a newer speech_ae')
+    if about.get('format_version') != 1:
+        raise EvaluationError(f'{name}: format_version {show_value(about.get("format_version"))}, this one reads 1; '
+                              'install a newer speech_ae')
     _check_shape(about, _REPORT | {k: v for k, v in _MAY_REPORT.items() if about.get(k) is not None}, name)
     if about['data'].get('level') is not None: _check_shape(about['data']['level'], float, f'{name}.data.level')
 
@@ -699,16 +803,20 @@ def load_evaluation(folder, # Folder that `evaluate` wrote
     "Read an evaluation back"
     folder = Path(folder)
     for name in 'report.json', 'files.csv':
-        if not os.path.lexists(folder/name): raise EvaluationError(f'{show_path(folder)}: no evaluation here ({name} is missing)')
+        if not os.path.lexists(folder/name):
+            raise EvaluationError(f'{show_path(folder)}: no evaluation here ({name} is missing)')
     about, facts, values = read_json(folder/'report.json', _MOST_REPORT, EvaluationError), {}, {}
     _check_report(about, show_path(folder/'report.json'))
     try:
         for line in _read_table(folder/'files.csv', [*_FACTS, 'row']):
             facts.setdefault(line['file'], {name: kind(line[name]) for name, kind in _FACTS.items()})
-            values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m, v in line.items() if m not in _FACTS and m != 'row'})
+            values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m,
+                                                       v in line.items() if m not in _FACTS and m != 'row'})
     except ValueError as e: raise EvaluationError(f'{show_path(folder/"files.csv")}: {e}') from None
     for row, column in values.items():
-        if len(column) != len(facts): raise EvaluationError(f'{show_path(folder/"files.csv")}: row {show_value(row)} has {len(column)} of {len(facts)} recordings')
+        if len(column) != len(facts):
+            raise EvaluationError(f'{show_path(folder/"files.csv")}: row {show_value(row)} has {len(column)} of '
+                                  f'{len(facts)} recordings')
     return Evaluation(list(facts.values()), values, {k: v for k, v in about.items() if k not in _SUMMED}, folder)
 
 # %% ../../nbs/measure/evaluation.ipynb #ffdd0286
@@ -719,9 +827,12 @@ def _digits(metric):
 
 def _heading(metric):
     "Label, unit and direction of a metric for the head of a table"
-    if metric not in METRICS: return html_text({'payload_kbps': 'kbit/s', 'file_kbps': 'file, kbit/s'}.get(metric, metric))
+    if metric not in METRICS:
+        return html_text({'payload_kbps': 'kbit/s', 'file_kbps': 'file, kbit/s'}.get(metric, metric))
     m = METRICS[metric]
-    return f'{html_text(m.label.removeprefix("SNR "))}<small>{html_text(m.unit)} <span title="{"higher" if m.higher_is_better else "lower"} is better">{"↑" if m.higher_is_better else "↓"}</span></small>'
+    return (f'{html_text(m.label.removeprefix("SNR "))}<small>{html_text(m.unit)} <span '
+            f'title="{"higher" if m.higher_is_better else "lower"} is '
+            f'better">{"↑" if m.higher_is_better else "↓"}</span></small>')
 
 def _mark(interval): return interval.mean, interval.low, interval.high
 
@@ -733,57 +844,80 @@ _MORE = ('explained_db', *(m for m in METRICS if m.startswith('snr_')), 'lsd', '
 
 def _columns(evaluation, metrics):
     "Those of `metrics` that some row has"
-    return [m for m in metrics if m in evaluation.metrics and any(np.isfinite(evaluation.column(row, m)).any() for row in evaluation.values)]
+    return [m for m in metrics if m in evaluation.metrics
+            and any(np.isfinite(evaluation.column(row, m)).any() for row in evaluation.values)]
 
 def _results(evaluation, group, metrics, caption):
     "Table of all rows over a group of recordings; the median stands beside the mean of SI-SDR"
     def cells(name, m):
         if m not in METRICS: return f'<td>{number_text(evaluation.median(name, m, group))}</td>'
-        return _cell(evaluation.interval(name, m, group), _digits(m)) + (f'<td>{number_text(evaluation.median(name, m, group))}</td>' if m == 'si_sdr' else '')
-    head = [h for m in metrics for h in (_heading(m), *(['SI-SDR, median<small>dB ↑</small>'] if m == 'si_sdr' else []))]
+        return _cell(evaluation.interval(name, m, group),
+                     _digits(m)) + (f'<td>{number_text(evaluation.median(name, m, group))}</td>' if m == 'si_sdr'
+                                    else '')
+    head = [h for m in metrics for h in (_heading(m),
+                                         *(['SI-SDR, median<small>dB ↑</small>'] if m == 'si_sdr' else []))]
     names = [name for name in evaluation.values if any(np.isfinite(evaluation.column(name, m)).any() for m in metrics)]
     mine = [i for i, name in enumerate(names) if name in evaluation.kind('model')]
-    return html_table(['', *head], [[html_text(name), *(cells(name, m) for m in metrics)] for name in names], caption, marked=mine)
+    return html_table(['', *head], [[html_text(name), *(cells(name, m) for m in metrics)] for name in names], caption,
+                      marked=mine)
 
 # %% ../../nbs/measure/evaluation.ipynb #be0dde2a
-_MORE_WORDS = 'The same recordings. Columns of a band are signal-to-noise ratios there, over the recordings that reach it.'
+_MORE_WORDS = ('The same recordings. Columns of a band are signal-to-noise ratios there, over the recordings '
+               'that reach it.')
 
 def _section_results(evaluation):
     "The tables, and what their rows are"
     group, shown, more = evaluation.headline, _columns(evaluation, _MAIN), _columns(evaluation, _MORE)
     n, n_narrow = evaluation.members(group).sum(), evaluation.members('narrow').sum()
-    band = f'at least {WIDE_BAND//1000} kHz of bandwidth' if group == 'wide' else f'less than {WIDE_BAND//1000} kHz of bandwidth'
-    parts = ['<h2 id=results>Results</h2>', _results(evaluation, group, shown, f'{count_text(n, "recording")} with {band}. Means over speakers, below them {_margin_words(evaluation, group)}; the median is over recordings.')]
+    band = (f'at least {WIDE_BAND//1000} kHz of bandwidth' if group == 'wide'
+            else f'less than {WIDE_BAND//1000} kHz of bandwidth')
+    parts = (['<h2 id=results>Results</h2>',
+              _results(evaluation, group, shown,
+                       f'{count_text(n, "recording")} with {band}. Means over speakers, below them '
+                       f'{_margin_words(evaluation, group)}; the median is over recordings.')])
     if more: parts += ['<h3>Error, spectrum and pitch</h3>', _results(evaluation, group, more, _MORE_WORDS)]
     if group == 'wide' and n_narrow:
-        words = f'{count_text(n_narrow, "recording")} that end below {WIDE_BAND//1000} kHz, telephone speech among them: easier, since the upper bands are empty. Below the means {_margin_words(evaluation, "narrow")}.'
+        words = (f'{count_text(n_narrow, "recording")} that end below {WIDE_BAND//1000} kHz, telephone speech '
+                 'among them: easier, since the upper bands are empty. Below the means '
+                 f'{_margin_words(evaluation, "narrow")}.')
         parts += ['<h3>Recordings with less bandwidth</h3>', _results(evaluation, 'narrow', shown, words)]
     return ''.join(parts) + _rows_explained(evaluation) + _failures_explained(evaluation)
 
 def _margin_words(evaluation, group):
     "What stands below the means"
     n = len({evaluation.speaker[i] for i in np.nonzero(evaluation.members(group))[0]})
-    return '95 % intervals from resampled speakers' if n >= 8 else f'the range of the {n} speaker means, too few for an interval'
+    return ('95 % intervals from resampled speakers' if n >= 8
+            else f'the range of the {n} speaker means, too few for an interval')
 
 # %% ../../nbs/measure/evaluation.ipynb #1f8eebfa
 def _rows_explained(evaluation):
     "What the rows are, and which were left out"
-    rows, missing = [row for row in evaluation.about['rows'] if row['name'] in evaluation.values], evaluation.about['missing']
-    def what(row): return row['what'] + (' Reference: the recording as recorded, at the same level.' if row['reference'] != 'prepared' else '')
+    rows, missing = [row for row in evaluation.about['rows']
+                     if row['name'] in evaluation.values], evaluation.about['missing']
+    def what(row):
+        return row['what'] + (' Reference: the recording as recorded, at the same level.'
+                              if row['reference'] != 'prepared' else '')
     absent = '<h3>Not measured</h3>' + definitions((row['name'], f'left out: {row["reason"]}') for row in missing)
-    return folded('What the rows are', definitions((row['name'], what(row)) for row in rows)) + (absent if missing else '')
+    return folded('What the rows are', definitions((row['name'], what(row)) for row in rows)) + (absent if missing
+            else '')
 
 def _failures_explained(evaluation):
     "Which metrics failed, and on which recordings"
     found = {}
-    for f in evaluation.about['failures']: found.setdefault((f['metrics'], f['row']), []).append(f'{f["file"]} ({f["reason"]})')
+    for f in evaluation.about['failures']:
+        found.setdefault((f['metrics'], f['row']), []).append(f'{f["file"]} ({f["reason"]})')
     if not found: return ''
-    listed = [(f'{metric}, {row}: {count_text(len(files), "recording")}', '; '.join(files[:5]) + (' and others' if len(files) > 5 else '')) for (metric, row), files in found.items()]
-    return f'<h3>Metrics that failed</h3><p>A recording on which a metric fails is left out of that metric for every row; a row that fails on more than one recording in twenty has no mean of it.</p>{definitions(listed)}'
+    listed = [(f'{metric}, {row}: {count_text(len(files), "recording")}',
+               '; '.join(files[:5]) + (' and others' if len(files) > 5 else '')) for (metric, row),
+              files in found.items()]
+    return ('<h3>Metrics that failed</h3><p>A recording on which a metric fails is left out of that '
+            'metric for every row; a row that fails on more than one recording in twenty has no mean of '
+            f'it.</p>{definitions(listed)}')
 
 # %% ../../nbs/measure/evaluation.ipynb #91d3614a
 def _marks(found, metric, head, ends=()):
-    "Means and margins of a metric as marks on a line, one for each name, on an axis that holds zero if `ends` names its two directions"
+    """Means and margins of a metric as marks on a line, one for each name, on an axis that holds zero if `ends` names
+    its two directions"""
     ends = ends if METRICS[metric].higher_is_better else ends[::-1]
     return mark_table({name: _mark(i) for name, i in found.items()}, _digits(metric), (head, _heading(metric)), ends)
 
@@ -791,31 +925,44 @@ def _section_differences(evaluation):
     "How much the model is ahead of each other row, as marks on a line"
     pairs, metrics = evaluation.pairs(), _columns(evaluation, ('si_sdr', 'pesq_wb', 'estoi'))
     if not pairs: return ''
-    words = 'Model minus the other, recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.'
-    def ahead(metric): return _marks({label: evaluation.interval(left, metric, other=right) for label, left, right in pairs}, metric, 'against', ('behind', 'ahead'))
+    words = ('Model minus the other, recording by recording on the same recordings, then the mean over '
+             'speakers. Where the bar leaves out the line at zero, the difference is not an accident of '
+             'which speakers happened to be heard.')
+    def ahead(metric):
+        return _marks({label: evaluation.interval(left, metric, other=right) for label, left, right in pairs}, metric,
+                      'against', ('behind', 'ahead'))
     return f'<h2 id=differences>The model against each of them</h2><p>{words}</p>{grid(map(ahead, metrics))}'
 
 def _section_languages(evaluation):
     "SI-SDR of model and best floor, one pair of bars for each language"
     shown = [name for name in ('model', evaluation.best_floor()) if name in evaluation.values]
     if not shown: return ''
-    found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown] for language in sorted(set(evaluation.language))}
-    bars = {f'{html_text(language)}<small class=soft> {count_text(both[0].speakers, "speaker")}</small>': list(map(_mark, both)) for language, both in found.items()}
-    words = 'SI-SDR in dB over all recordings of a language, whatever their bandwidth; mean over speakers and its margin, which under eight speakers is the range of the speakers.'
+    found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown]
+             for language in sorted(set(evaluation.language))}
+    bars = {f'{html_text(language)}<small class=soft> '
+            f'{count_text(both[0].speakers, "speaker")}</small>': list(map(_mark, both)) for language,
+            both in found.items()}
+    words = ('SI-SDR in dB over all recordings of a language, whatever their bandwidth; mean over speakers '
+             'and its margin, which under eight speakers is the range of the speakers.')
     return f'<h2 id=languages>Languages</h2><p>{words}</p>{bar_table(bars, shown)}'
 
 # %% ../../nbs/measure/evaluation.ipynb #fd070d6d
 def _section_rate(evaluation):
     "Quality against bit rate, where codecs of others were measured"
-    rows = [row for kind in ('model', 'outside', *ROWS) for row in evaluation.about['rows'] if row['kind'] == kind and row['name'] in evaluation.values]
-    rate, colors = {row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows}, dict(model='m', outside='s')
+    rows = [row for kind in ('model', 'outside', *ROWS) for row in evaluation.about['rows'] if row['kind'] == kind
+            and row['name'] in evaluation.values]
+    rate, colors = {row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows}, dict(model='m',
+            outside='s')
     rows = [row for i, row in enumerate(rows) if math.isfinite(rate[row['name']]) and row not in rows[:i]]
     if not any(row['kind'] == 'outside' for row in rows): return ''
     def chart(metric):
         found = [(row, evaluation.interval(row['name'], metric)) for row in rows]
-        return scatter_chart([(row['name'], rate[row['name']], i.mean, colors.get(row['kind'], 'f')) for row, i in found if i.speakers], METRICS[metric].label, 'kbit/s of payload')
-    words = 'Only what has a bit rate can be compared with a codec. Codes rounded to eight bits are a crude code: a real one would send the same in fewer bits.'
-    return (f'<h2 id=rate>Against bits</h2><p>{words}</p><p>{color_key("model")} {color_key("floors", "f")} {color_key("codecs of others", "s")}</p>'
+        return scatter_chart([(row['name'], rate[row['name']], i.mean, colors.get(row['kind'], 'f')) for row,
+                              i in found if i.speakers], METRICS[metric].label, 'kbit/s of payload')
+    words = ('Only what has a bit rate can be compared with a codec. Codes rounded to eight bits are a '
+             'crude code: a real one would send the same in fewer bits.')
+    return (f'<h2 id=rate>Against bits</h2><p>{words}</p><p>{color_key("model")} '
+            f'{color_key("floors", "f")} {color_key("codecs of others", "s")}</p>'
             + grid(map(chart, _columns(evaluation, ('pesq_wb', 'estoi', 'mel'))[:2])))
 
 # %% ../../nbs/measure/evaluation.ipynb #bf916b58
@@ -823,23 +970,29 @@ def _section_training(evaluation):
     "Training curves, if the run has a history"
     history = evaluation.about.get('history')
     if not history: return ''
-    epochs, floor, linear = [int(row['epoch']) for row in history], evaluation.about.get('training_floor'), evaluation.about.get('training_linear')
+    epochs, floor, linear = ([int(row['epoch']) for row in history], evaluation.about.get('training_floor'),
+                             evaluation.about.get('training_linear'))
     def decibels(name): return [v if math.isfinite(v := row.get(name, math.nan)) else math.nan for row in history]
-    curves = [('training', decibels('train_snr_db'), 'm'), ('validation', decibels('valid_snr_db'), 'f'), *([('best linear transform', linear, 's d')] if linear is not None else [])]
+    curves = [('training', decibels('train_snr_db'), 'm'), ('validation', decibels('valid_snr_db'), 'f'),
+              *([('best linear transform', linear, 's d')] if linear is not None else [])]
     snr = line_chart('Reconstruction SNR', epochs, curves, unit=' dB')
     level = [('PCA floor', 100*floor, 's d')] if floor else []
-    share = line_chart('Explained variance of validation frames', epochs, [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
-    return f'<h2 id=training>Training</h2><p>{count_text(epochs[-1], "epoch")}; the horizontal axis counts them. Explained variance here is of single frames, before overlap-add.</p>{grid([snr, share])}'
+    share = line_chart('Explained variance of validation frames', epochs,
+                       [('model', [100*row['explained_variance'] for row in history], 'm'), *level], unit=' %')
+    return (f'<h2 id=training>Training</h2><p>{count_text(epochs[-1], "epoch")}; the horizontal axis '
+            'counts them. Explained variance here is of single frames, before ' f'overlap-add.</p>{grid([snr, share])}')
 
 # %% ../../nbs/measure/evaluation.ipynb #139fa742
 def _example(title, r, signals, sample_rate):
     "Spectrograms and players of one recording; `signals` is {name: samples}, the original first"
     original = next(iter(signals.values()))
     part = loudest(original, 4*sample_rate)
-    cut = {name: original[part] if x is original else level_match(x[part], original[part]) for name, x in signals.items()}
+    cut = {name: original[part] if x is original else level_match(x[part], original[part]) for name,
+           x in signals.items()}
     gain, peak = min(1, .99/max(np.abs(x).max() for x in cut.values())), float(np.abs(original[part]).max())*.2 or 1.
     players = [player(name, x, sample_rate, r['file'], peak, gain) for name, x in cut.items()]
-    return f'<h3>{title}</h3><p class=soft>{html_text(r["file"])}, {html_text(r["language"])}, speaker {html_text(r["speaker"])}</p>{grid(players)}'
+    return (f'<h3>{title}</h3><p class=soft>{html_text(r["file"])}, {html_text(r["language"])}, speaker '
+            f'{html_text(r["speaker"])}</p>{grid(players)}')
 
 # %% ../../nbs/measure/evaluation.ipynb #8f2babe1
 def _section_examples(evaluation, hear):
@@ -849,8 +1002,11 @@ def _section_examples(evaluation, hear):
     score = evaluation.column('model', 'si_sdr')
     order = chosen[np.argsort(-score[chosen])]
     picked = {'Best': order[0], 'Median': order[len(order)//2], 'Worst': order[-1]}
-    parts = [_example(f'{title}: {number_text(score[i])} dB', evaluation.recordings[i], hear(int(i)), evaluation.about['data']['sample_rate']) for title, i in picked.items()]
-    return '<h2 id=listen>Listen and look</h2><p>The recordings with the best, the median and the worst SI-SDR of the model; all players are at the same level. In the pictures time runs to the right and frequency upwards, bright is loud.</p>' + ''.join(parts)
+    parts = [_example(f'{title}: {number_text(score[i])} dB', evaluation.recordings[i], hear(int(i)),
+                      evaluation.about['data']['sample_rate']) for title, i in picked.items()]
+    return ('<h2 id=listen>Listen and look</h2><p>The recordings with the best, the median and the worst '
+            'SI-SDR of the model; all players are at the same level. In the pictures time runs to the '
+            'right and frequency upwards, bright is loud.</p>' + ''.join(parts))
 
 # %% ../../nbs/measure/evaluation.ipynb #ee54ce67
 def _section_corpus(evaluation):
@@ -859,35 +1015,59 @@ def _section_corpus(evaluation):
     def card(name, members):
         if not members: return None
         def middle(fact): return np.median([r[fact] for r in members])
-        return [name, *(f'<td>{v}</td>' for v in (len({r['speaker'] for r in members}), len(members), f'{sum(r["seconds"] for r in members)/60:.1f}', f'{middle("bandwidth")/1000:.1f}', number_text(middle('level')), number_text(max(r['peak'] for r in members))))]
-    head = ['', 'speakers', 'recordings', 'minutes', 'bandwidth<small>kHz, median</small>', 'level<small>dBFS, median</small>', 'highest peak<small>dBFS</small>']
-    by_language = [card(html_text(l), [r for r in everything if r['language'] == l]) for l in sorted(set(evaluation.language))]
-    by_speaker = [card(f'{html_text(s)}<small class=soft> {html_text(l)}</small>', [r for r in everything if r['speaker'] == s and r['language'] == l]) for l, s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
+        return [name, *(f'<td>{v}</td>' for v in (len({r['speaker'] for r in members}), len(members),
+                                                  f'{sum(r["seconds"] for r in members)/60:.1f}',
+                                                  f'{middle("bandwidth")/1000:.1f}', number_text(middle('level')),
+                                                  number_text(max(r['peak'] for r in members))))]
+    head = ['', 'speakers', 'recordings', 'minutes', 'bandwidth<small>kHz, median</small>',
+            'level<small>dBFS, median</small>', 'highest peak<small>dBFS</small>']
+    by_language = [card(html_text(l), [r for r in everything if r['language'] == l])
+                   for l in sorted(set(evaluation.language))]
+    by_speaker = [card(f'{html_text(s)}<small class=soft> {html_text(l)}</small>',
+                       [r for r in everything if r['speaker'] == s and r['language'] == l]) for l,
+                  s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
     bands = [(0, 4), (4, 6), (6, 8), (8, 12), (12, 200)]
-    shares = [[f'{a} to {b} kHz' if b < 200 else f'{a} kHz and more', f'<td>{sum(1000*a <= r["bandwidth"] < 1000*b for r in everything)}</td>'] for a, b in bands]
-    return (f'<h2 id=corpus>The recordings</h2><p>{html_text(data["split"])}</p><p>{html_text(data["chosen"])} {html_text(data["preparation"])}</p>' + html_table(head, [*by_language, card('all', everything)], 'What was measured; bandwidth, level and peak are those of the files, before preparation.')
-            + f'<div class=narrow>{html_table(["bandwidth", "recordings"], shares)}</div>' + folded('Speaker by speaker', html_table(head, by_speaker)))
+    shares = [[f'{a} to {b} kHz' if b < 200 else f'{a} kHz and more',
+               f'<td>{sum(1000*a <= r["bandwidth"] < 1000*b for r in everything)}</td>'] for a, b in bands]
+    return ('<h2 id=corpus>The ' f'recordings</h2><p>{html_text(data["split"])}</p><p>{html_text(data["chosen"])} '
+            f'{html_text(data["preparation"])}</p>'
+            + html_table(head, [*by_language, card('all', everything)],
+                         'What was measured; bandwidth, level and peak are those of the files, before preparation.')
+            + f'<div class=narrow>{html_table(["bandwidth", "recordings"], shares)}</div>'
+            + folded('Speaker by speaker', html_table(head, by_speaker)))
 
 # %% ../../nbs/measure/evaluation.ipynb #5d5bfeb7
 def _section_how(evaluation):
     "Metrics, settings and environment"
     about, metrics = evaluation.about, {m: METRICS[m] for m in evaluation.metrics if m in METRICS}
-    words = definitions((f'{m.label}, {m.unit}' if m.unit else m.label, f'{"Higher" if m.higher_is_better else "Lower"} is better. {_MEANING.get(name, "")}') for name, m in metrics.items())
+    words = definitions((f'{m.label}, {m.unit}' if m.unit else m.label,
+                         f'{"Higher" if m.higher_is_better else "Lower"} is better. {_MEANING.get(name, "")}') for name,
+                        m in metrics.items())
     return (f'<h2 id=how>How this was measured</h2><p>{_MARGINS}</p>{folded("The metrics", words)}'
             f'<h3>Model</h3>{settings_list(about["model"])}<h3>Settings</h3>{settings_list(about["settings"])}<h3>Environment</h3>{settings_list(about["environment"])}')
 
 # %% ../../nbs/measure/evaluation.ipynb #0a6bcf78
 _MEANING = dict(
-    si_sdr='Scale-invariant signal-to-distortion ratio: the part of the result that is a multiple of the reference, over everything else; values are cut at ±45 dB. Blind to volume; nearly all of it is decided below 2.5 kHz.',
+    si_sdr='Scale-invariant signal-to-distortion ratio: the part of the result that is a multiple of the '
+    'reference, over everything else; values are cut at ±45 dB. Blind to volume; nearly all of it '
+    'is decided below 2.5 kHz.',
     explained_db='Energy of the reference over energy of the error; 10 dB are 90 % explained variance, 20 dB are 99 %.',
-    lsd='Root mean square difference of the short-time spectra in decibels, over frames in which the reference is active.', mel='Mean difference of mel spectra in decibels, over six window lengths.',
-    pesq_wb='Predicted opinion of listeners, 1 (bad) to 4.64 (no difference heard), ITU-T P.862.2.', stoi='Predicted intelligibility, up to 1.', estoi='Predicted intelligibility, up to 1; stricter than STOI.',
-    f0_cents='Median difference of the pitch where both are voiced; 100 cents are a semitone.', voicing_error='Share of frames that are voiced in one and not in the other.',
-    visqol='Predicted opinion of listeners, 1 to 5, from patches of the spectrogram.', dnsmos='Predicted opinion of listeners, 1 to 5, without looking at the reference.',
+    lsd='Root mean square difference of the short-time spectra in decibels, over frames in which the '
+    'reference is active.', mel='Mean difference of mel spectra in decibels, over six window lengths.',
+    pesq_wb='Predicted opinion of listeners, 1 (bad) to 4.64 (no difference heard), ITU-T P.862.2.',
+    stoi='Predicted intelligibility, up to 1.', estoi='Predicted intelligibility, up to 1; stricter than STOI.',
+    f0_cents='Median difference of the pitch where both are voiced; 100 cents are a semitone.',
+    voicing_error='Share of frames that are voiced in one and not in the other.',
+    visqol='Predicted opinion of listeners, 1 to 5, from patches of the spectrogram.',
+    dnsmos='Predicted opinion of listeners, 1 to 5, without looking at the reference.',
     **{m: 'Signal-to-noise ratio in this band alone.' for m in METRICS if m.startswith('snr_')})
 
-_MARGINS = ('Each speaker counts alike: a mean is taken over the recordings of each speaker, then over speakers. The margins are 95 % intervals from 2,000 draws of speakers within their language; they say how far the mean may be from that of all speakers of these languages who are recorded like these, and nothing about other '
-            'languages or other microphones. With fewer than eight speakers the range of the speakers is given instead.')
+_MARGINS = ('Each speaker counts alike: a mean is taken over the recordings of each speaker, then over '
+            'speakers. The margins are 95 % intervals from 2,000 draws of speakers within their language; '
+            'they say how far the mean may be from that of all speakers of these languages who are '
+            'recorded like these, and nothing about other '
+            'languages or other microphones. With fewer than eight speakers the range of the speakers is '
+            'given instead.')
 
 # %% ../../nbs/measure/evaluation.ipynb #20fb762b
 def report_page(evaluation:Evaluation, # What was measured
@@ -895,22 +1075,37 @@ def report_page(evaluation:Evaluation, # What was measured
                ) -> str: # HTML, self-contained
     "The page for people"
     about = evaluation.about
-    sections = dict(results=_section_results(evaluation), differences=_section_differences(evaluation), rate=_section_rate(evaluation), listen=_section_examples(evaluation, hear) if hear else '', languages=_section_languages(evaluation),
-                    training=_section_training(evaluation), corpus=_section_corpus(evaluation), how=_section_how(evaluation))
-    names = dict(results='Results', differences='Differences', rate='Bits', listen='Listen', languages='Languages', training='Training', corpus='Recordings', how='Method')
+    sections = dict(results=_section_results(evaluation), differences=_section_differences(evaluation),
+                    rate=_section_rate(evaluation), listen=_section_examples(evaluation, hear) if hear else '',
+                    languages=_section_languages(evaluation),
+                    training=_section_training(evaluation), corpus=_section_corpus(evaluation),
+                    how=_section_how(evaluation))
+    names = dict(results='Results', differences='Differences', rate='Bits', listen='Listen', languages='Languages',
+                 training='Training', corpus='Recordings', how='Method')
     top = _tiles(evaluation) + navigation({key: names[key] for key, section in sections.items() if section})
-    return html_page(f'{about["model"]["name"]} on {about["data"]["name"]}', f'Evaluation of a speech autoencoder, {about["settings"]["date"]}', evaluation.verdict(), ''.join(sections.values()), _foot(about, 'report.json'), top, about['data']['warnings'])
+    return html_page(f'{about["model"]["name"]} on {about["data"]["name"]}',
+                     f'Evaluation of a speech autoencoder, {about["settings"]["date"]}', evaluation.verdict(),
+                     ''.join(sections.values()), _foot(about, 'report.json'), top, about['data']['warnings'])
 
-def _foot(about, numbers): return f'Made by speech_ae {about["environment"]["speech_ae"]}. The same numbers with all digits are in {numbers}.'
+def _foot(about, numbers):
+    return f'Made by speech_ae {about["environment"]["speech_ae"]}. The same numbers with all digits are in {numbers}.'
 
 def _tiles(evaluation):
     "The few numbers one remembers"
     if 'model' not in evaluation.values: return ''
     floor, low_bits, found = evaluation.best_floor(), [n for n in evaluation.kind('model') if n != 'model'], []
-    if floor: found.append((f'SI-SDR against {floor}, dB', evaluation.interval('model', 'si_sdr', other=floor), 'si_sdr', True))
-    found += [(f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}', evaluation.interval('model', m), m, False) for m in ('si_sdr', 'pesq_wb', 'estoi') if m in evaluation.metrics]
-    if low_bits: found.append((f'SI-SDR lost by rounding to {low_bits[0].removeprefix("model, ")}, dB', evaluation.interval('model', 'si_sdr', other=low_bits[0]), 'si_sdr', False))
-    def tile(label, i, m, signed): return label, ('+' if signed and i.mean > 0 else '') + number_text(i.mean, _digits(m)), f'{number_text(i.low, _digits(m))} to {number_text(i.high, _digits(m))}'
+    if floor:
+        found.append((f'SI-SDR against {floor}, dB', evaluation.interval('model', 'si_sdr', other=floor), 'si_sdr',
+                      True))
+    found += [(f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}',
+               evaluation.interval('model', m), m, False) for m in ('si_sdr', 'pesq_wb', 'estoi')
+              if m in evaluation.metrics]
+    if low_bits:
+        found.append((f'SI-SDR lost by rounding to {low_bits[0].removeprefix("model, ")}, dB',
+                      evaluation.interval('model', 'si_sdr', other=low_bits[0]), 'si_sdr', False))
+    def tile(label, i, m, signed):
+        return label, ('+' if signed and i.mean > 0 else '') + number_text(i.mean,
+                _digits(m)), f'{number_text(i.low, _digits(m))} to {number_text(i.high, _digits(m))}'
     return tile_list(tile(*t) for t in found if t[1].speakers)
 
 # %% ../../nbs/measure/evaluation.ipynb #aba2f38d
@@ -930,21 +1125,25 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              more_rows=(), # `Row` objects of your own
             ) -> Evaluation: # Also in files: files.csv, report.json, report.html
     "Measure a model beside its floors and other codecs, and write the report; results found before are used again"
-    settings = dict(date=time.strftime('%Y-%m-%d'), seed=seed, metrics=metric_groups(metrics), max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
+    settings = dict(date=time.strftime('%Y-%m-%d'), seed=seed, metrics=metric_groups(metrics),
+                    max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
     subject = open_model(model, device)
     material = find_material(subject, data_dir, split, cache_dir, max_minutes_per_speaker, max_files, seed)
     chosen, missing = make_rows(subject, material, rows, bits)
     folder = _output_folder(subject, material, output_dir)
     chosen = [row for row in [*chosen, *more_rows] if not row.only or set(row.only) & set(settings['metrics'])]
     bench = Benchmark(material, chosen, ResultCache(folder/'results.jsonl'), metrics)
-    print(f'{count_text(len(material.recordings), "recording")}, {count_text(len(bench.rows), "row")}, metrics: {", ".join(bench.groups)}', flush=True)
+    print(f'{count_text(len(material.recordings), "recording")}, {count_text(len(bench.rows), "row")}, '
+          f'metrics: {", ".join(bench.groups)}', flush=True)
     try: bench.run(workers)
     except KeyboardInterrupt:
         print('stopped; what has been measured is kept, the same call continues from there', flush=True)
         raise
     values, failures = bench.table()
     recordings = [asdict(r) | bench.ledger.get('facts ' + r.sha256) for r in material.recordings]
-    evaluation = Evaluation(recordings, values, _about(subject, material, bench.rows, missing + _missing_metrics(metrics), failures, settings), folder)
+    evaluation = Evaluation(recordings, values,
+                            _about(subject, material, bench.rows, missing + _missing_metrics(metrics), failures,
+                                   settings), folder)
     evaluation.save_tables()
     write_text(folder/'report.html', report_page(evaluation, partial(_signals, evaluation, bench)))
     _say(evaluation)
@@ -954,21 +1153,27 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
 def _output_folder(subject, material, output_dir):
     "Where the report goes; `EvaluationError` if that is inside the recordings"
     name = material.root.resolve().name
-    folder = Path(output_dir) if output_dir else subject.folder/'evaluation'/name if subject.folder else Path('evaluation')/subject.name/name
-    if folder.resolve().is_relative_to(material.root.resolve()): raise EvaluationError(f'{show_path(folder)}: the report cannot lie inside the recordings; choose another --output_dir')
-    if (folder/'config.json').exists(): raise EvaluationError(f'{show_path(folder)}: holds a run or a model; choose another --output_dir')
+    folder = (Path(output_dir) if output_dir else subject.folder/'evaluation'/name if subject.folder
+              else Path('evaluation')/subject.name/name)
+    if folder.resolve().is_relative_to(material.root.resolve()):
+        raise EvaluationError(f'{show_path(folder)}: the report cannot lie inside the recordings; choose another '
+                              '--output_dir')
+    if (folder/'config.json').exists():
+        raise EvaluationError(f'{show_path(folder)}: holds a run or a model; choose another --output_dir')
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 # %% ../../nbs/measure/evaluation.ipynb #970cb88b
 def _missing_metrics(metrics):
-    return [dict(name=f'metrics: {group}', reason=f'needs a package that is not installed here: {how}') for group, how in available_metrics().items() if how and metrics is None]
+    return [dict(name=f'metrics: {group}', reason=f'needs a package that is not installed here: {how}') for group,
+            how in available_metrics().items() if how and metrics is None]
 
 def _signals(evaluation, bench, i):
     "What the page plays of recording i: {name: samples}, the original first"
     r = bench.material.recordings[i]
     prepared, rows = bench.prepared(r), {row.name: row for row in bench.rows}
-    return {'original': prepared} | {name: _reconstruct(rows[name], prepared, r.file)[0] for name in ('model', evaluation.best_floor()) if name in rows}
+    return {'original': prepared} | {name: _reconstruct(rows[name], prepared, r.file)[0]
+                                     for name in ('model', evaluation.best_floor()) if name in rows}
 
 def _say(evaluation):
     "What the command prints at the end"
@@ -977,40 +1182,56 @@ def _say(evaluation):
     if failures[5:]: print(f'warning: and {len(failures) - 5} more failures of metrics, listed in the report')
     for warning in evaluation.about['data']['warnings']: print(f'warning: {warning}')
     print(f'\n{evaluation.verdict()}')
-    for what, name in ('report', 'report.html'), ('numbers', 'report.json'), ('recording by recording', 'files.csv'): print(f'{what}: {show_path(evaluation.folder/name)}', flush=True)
+    for what, name in ('report', 'report.html'), ('numbers', 'report.json'), ('recording by recording', 'files.csv'):
+        print(f'{what}: {show_path(evaluation.folder/name)}', flush=True)
 
 # %% ../../nbs/measure/evaluation.ipynb #1d14a381
 def _about(subject, material, rows, missing, failures, settings):
     "What a report says beside the numbers"
     device = getattr(getattr(subject.model, 'input_scale', None), 'device', None)
-    return dict(model=_about_model(subject), data=_about_data(material, rows, settings), rows=[dict(name=row.name, kind=row.kind, what=row.what, reference=row.reference, numbers=row.numbers) for row in rows], missing=missing, failures=failures, settings=settings,
-                environment=environment(device or pick_device('cpu')), run={k: v for k, v in asdict(subject.config).items() if not k.endswith('_dir')} if subject.config else {}) | _training(subject)
+    return dict(model=_about_model(subject), data=_about_data(material, rows, settings),
+                rows=[dict(name=row.name, kind=row.kind, what=row.what, reference=row.reference, numbers=row.numbers)
+                      for row in rows], missing=missing, failures=failures, settings=settings,
+                environment=environment(device or pick_device('cpu')),
+                run={k: v for k, v in asdict(subject.config).items() if not k.endswith('_dir')} if subject.config
+                else {}) | _training(subject)
 
 def _about_model(subject):
     "What the model is"
     config = getattr(subject.model, 'config', None)
     if config is None: return dict(name=subject.name)
-    return dict(name=subject.name, preset=config.preset, parameters=f'{count_parameters(subject.model):,}', numbers_per_frame=config.latent_size, frames_per_second=round(config.framing.frame_rate, 1), sample_rate=config.sample_rate, sha256_of_weights=subject.sha256[:16])
+    return dict(name=subject.name, preset=config.preset, parameters=f'{count_parameters(subject.model):,}',
+                numbers_per_frame=config.latent_size, frames_per_second=round(config.framing.frame_rate, 1),
+                sample_rate=config.sample_rate, sha256_of_weights=subject.sha256[:16])
 
 def _about_data(material, rows, settings):
     "What the recordings are, how they were chosen and prepared"
     data, most = material.corpus.settings, settings['max_files']
-    chosen = (f'Measured: {count_text(len(material.recordings), "recording")}, at most {settings["max_minutes_per_speaker"]:g} minutes of each speaker, chosen at random with seed {settings["seed"]}'
+    chosen = (f'Measured: {count_text(len(material.recordings), "recording")}, at most '
+              f'{settings["max_minutes_per_speaker"]:g} minutes of each speaker, chosen at random with seed '
+              f'{settings["seed"]}'
               + (f', and at most {most} in all, taken in turn from languages and speakers' if most else '') + '.')
     level = 'left alone' if data['level'] is None else f'set to {data["level"]:g} dBFS'
-    prepared = f'Preparation as in training: noise suppression {data["denoise"]}, level {level}. What comes out of it is the reference of every row' + (', except "denoised input".' if any(row.reference == 'recorded' for row in rows) else '.')
-    return dict(name=material.root.resolve().name, sample_rate=data['sample_rate'], split=material.split, chosen=chosen, preparation=prepared, denoise=data['denoise'], level=data['level'], unheard=material.unheard, warnings=list(material.warnings))
+    prepared = (f'Preparation as in training: noise suppression {data["denoise"]}, level {level}. What comes '
+                'out of it is the reference of every row'
+                + (', except "denoised input".' if any(row.reference == 'recorded' for row in rows) else '.'))
+    return dict(name=material.root.resolve().name, sample_rate=data['sample_rate'], split=material.split, chosen=chosen,
+                preparation=prepared, denoise=data['denoise'], level=data['level'], unheard=material.unheard,
+                warnings=list(material.warnings))
 
 # %% ../../nbs/measure/evaluation.ipynb #d13ec0f1
 def _training(subject):
     "History and baselines of the run, for the curves; nothing where there is none"
     if subject.folder is None: return {}
-    try: history = [{k: float(v) for k, v in row.items()} for row in _read_table(subject.folder/'history.csv', HISTORY_COLUMNS)]
+    try:
+        history = [{k: float(v) for k, v in row.items()}
+                   for row in _read_table(subject.folder/'history.csv', HISTORY_COLUMNS)]
     except (EvaluationError, ValueError): return {}
     if not all(math.isfinite(row['epoch']) for row in history): return {}
     try: report = read_json(subject.folder/'report.json', _MOST_REPORT, EvaluationError)
     except EvaluationError: report = {}
-    return dict(history=history, **{f'training_{name}': report[name] if isinstance(report.get(name), float) else None for name in ('floor', 'linear')})
+    return dict(history=history, **{f'training_{name}': report[name] if isinstance(report.get(name), float) else None
+                                    for name in ('floor', 'linear')})
 
 # %% ../../nbs/measure/evaluation.ipynb #c2da887b
 @patch
@@ -1019,29 +1240,44 @@ def _repr_markdown_(self:Evaluation):
     def cell(row, m):
         if m not in METRICS: return number_text(self.median(row, m))
         i = self.interval(row, m)
-        return f'{number_text(i.mean, _digits(m))} [{number_text(i.low, _digits(m))}, {number_text(i.high, _digits(m))}]' if i.speakers else '–'
-    def heading(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} {"↑" if METRICS[m].higher_is_better else "↓"}' if m in METRICS else dict(payload_kbps='kbit/s', file_kbps='file, kbit/s').get(m, m)
+        return (f'{number_text(i.mean, _digits(m))} [{number_text(i.low, _digits(m))}, '
+                f'{number_text(i.high, _digits(m))}]' if i.speakers else '–')
+    def heading(m):
+        return (f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""} '
+                f'{"↑" if METRICS[m].higher_is_better else "↓"}' if m in METRICS
+                else dict(payload_kbps='kbit/s', file_kbps='file, kbit/s').get(m, m))
     head = f'| {self.headline_words()} | ' + ' | '.join(map(heading, metrics)) + ' |'
-    return '\n'.join([self.verdict(), '', head, '|---'*(len(metrics) + 1) + '|', *(f'| {row} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
+    return '\n'.join([self.verdict(), '', head, '|---'*(len(metrics) + 1) + '|',
+                      *(f'| {row} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
 
 @patch
 def headline_words(self:Evaluation) -> str:
     "Which recordings the headline is about, in a few words"
-    n, speakers = int(self.members(self.headline).sum()), len({s for s, m in zip(self.speaker, self.members(self.headline)) if m})
-    return f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, {"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}'
+    n, speakers = int(self.members(self.headline).sum()), len({s for s,
+                                                               m in zip(self.speaker, self.members(self.headline))
+                                                               if m})
+    return (f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, '
+            f'{"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}')
 
 # %% ../../nbs/measure/evaluation.ipynb #d4a47e19
 def find_evaluation(run, # Evaluation folder, or run folder that holds evaluations
                     others=(), # Folders it is to be compared with
                    ) -> Path: # Evaluation folder
-    "The evaluation of a run; if it has several, the one whose name all `others` have, too; `EvaluationError` if that leaves none or several"
+    """The evaluation of a run; if it has several, the one whose name all `others` have, too; `EvaluationError` if that
+    leaves none or several"""
     def names(folder): return {p.parent.name for p in (Path(folder)/'evaluation').glob('*/files.csv')}
     folder = Path(run)
     if (folder/'files.csv').is_file(): return folder
     found = names(folder)
-    if not found: raise EvaluationError(f'{show_path(folder)}: no evaluation here; run speech_ae_evaluate --model {show_path(folder)} first')
-    shared = found.intersection(*(names(o) for o in others if not (Path(o)/'files.csv').is_file())) if len(found) > 1 else found
-    if len(shared) != 1: raise EvaluationError(f'{show_path(folder)}: holds {len(found)} evaluations ({show_path(", ".join(sorted(found)))}); name one, such as {show_path(folder/"evaluation"/min(found))}')
+    if not found:
+        raise EvaluationError(f'{show_path(folder)}: no evaluation here; run speech_ae_evaluate --model '
+                              f'{show_path(folder)} first')
+    shared = found.intersection(*(names(o) for o in others
+                                  if not (Path(o)/'files.csv').is_file())) if len(found) > 1 else found
+    if len(shared) != 1:
+        raise EvaluationError(f'{show_path(folder)}: holds {len(found)} evaluations '
+                              f'({show_path(", ".join(sorted(found)))}); name one, such as '
+                              f'{show_path(folder/"evaluation"/min(found))}')
     return folder/'evaluation'/shared.pop()
 
 # %% ../../nbs/measure/evaluation.ipynb #3632659b
@@ -1054,7 +1290,9 @@ class Comparison(Evaluation):
         first, *others = self.runs
         def against(name):
             gap = self.interval(name, 'si_sdr', other=first)
-            return f'{name} is {abs(gap.mean):.2f} dB {"better" if gap.mean > 0 else "worse"} than {first}{_margin(_upright(gap), 2)}' + (', which may be chance' if gap.kind == 'interval' and not gap.sign else '')
+            return (f'{name} is {abs(gap.mean):.2f} dB {"better" if gap.mean > 0 else "worse"} than '
+                    f'{first}{_margin(_upright(gap), 2)}'
+                    + (', which may be chance' if gap.kind == 'interval' and not gap.sign else ''))
         return f'SI-SDR on {self.headline_words()}: ' + '; '.join(map(against, others)) + '.'
 
 # %% ../../nbs/measure/evaluation.ipynb #6a3838cd
@@ -1068,7 +1306,9 @@ def compare(runs, # Run folders or evaluation folders, two or more
         if 'model' not in e.values: raise EvaluationError(f'{show_path(run)}: its evaluation has no row for the model')
     names = _distinct([e.about['model']['name'] for e in evaluations])
     shared = set.intersection(*({(r['file'], r['sha256']) for r in e.recordings} for e in evaluations))
-    if not shared: raise EvaluationError('--compare: these runs have no recording in common; evaluate them on the same --data_dir and --split')
+    if not shared:
+        raise EvaluationError('--compare: these runs have no recording in common; evaluate them on the same --data_dir '
+                              'and --split')
     values, rows = {}, []
     for name, e in zip(names, evaluations):
         kept = [i for i, r in enumerate(e.recordings) if (r['file'], r['sha256']) in shared]
@@ -1079,8 +1319,13 @@ def compare(runs, # Run folders or evaluation folders, two or more
             values[label] = column
             rows.append(dict(name=label, kind=kind, what='', reference='prepared', numbers=None))
     order = sorted(range(len(rows)), key=lambda i: rows[i]['kind'] == 'floor')
-    about = dict(rows=[rows[i] for i in order], differ=_differences(names, evaluations), warnings=_comparison_warnings(names, evaluations, len(shared)), settings=evaluations[0].about['settings'], environment=evaluations[0].about['environment'], data=evaluations[0].about['data'])
-    comparison = Comparison([r for r in evaluations[0].recordings if (r['file'], r['sha256']) in shared], {rows[i]['name']: values[rows[i]['name']] for i in order}, about, output_dir and Path(output_dir))
+    about = dict(rows=[rows[i] for i in order], differ=_differences(names, evaluations),
+                 warnings=_comparison_warnings(names, evaluations, len(shared)),
+                 settings=evaluations[0].about['settings'], environment=evaluations[0].about['environment'],
+                 data=evaluations[0].about['data'])
+    comparison = Comparison([r for r in evaluations[0].recordings if (r['file'], r['sha256']) in shared],
+                            {rows[i]['name']: values[rows[i]['name']] for i in order}, about,
+                            output_dir and Path(output_dir))
     if output_dir: comparison.save()
     return comparison
 
@@ -1091,25 +1336,35 @@ def _distinct(names):
 
 def _differences(names, evaluations):
     "Settings of model, run and preparation that are not the same everywhere: {setting: {name: value}}"
-    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k, v in (e.about.get(part) or {}).items() if k != 'name'} | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')} for e in evaluations]
+    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k,
+                 v in (e.about.get(part) or {}).items() if k != 'name'}
+                | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')} for e in evaluations]
     keys = dict.fromkeys(k for s in settings for k in s)
-    return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys if len({repr(s.get(k)) for s in settings}) > 1}
+    return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys
+            if len({repr(s.get(k)) for s in settings}) > 1}
 
 def _comparison_warnings(names, evaluations, shared):
     "What makes a comparison less than fair, in words"
     prepared = {(e.about['data']['denoise'], e.about['data'].get('level')) for e in evaluations}
-    most, heard = max(len(e.recordings) for e in evaluations), [w for e in evaluations for w in e.about['data']['warnings']]
-    return ((['The recordings were not prepared alike, so each model was measured against a reference of its own; the differences are not those of the models alone.'] if len(prepared) > 1 else [])
-            + ([f'Only {shared} of {most} recordings were measured in all of them.'] if shared < most else []) + list(dict.fromkeys(heard)))
+    most, heard = max(len(e.recordings) for e in evaluations), [w for e in evaluations
+                                                                for w in e.about['data']['warnings']]
+    return ((['The recordings were not prepared alike, so each model was measured against a reference of its '
+              'own; the differences are not those of the models alone.'] if len(prepared) > 1 else [])
+            + ([f'Only {shared} of {most} recordings were measured in all of them.'] if shared < most else [])
+            + list(dict.fromkeys(heard)))
 
 # %% ../../nbs/measure/evaluation.ipynb #7d8bfefc
 @patch
 def summary(self:Comparison) -> dict:  # noqa: F811 of another class
     "What compare.json holds"
     first, *others = self.runs
-    results = {row: {m: asdict(self.interval(row, m)) | dict(median=self.median(row, m)) for m in self.metrics if np.isfinite(self.column(row, m)).any()} for row in self.values}
-    ahead = {name: {m: asdict(self.interval(name, m, other=first)) for m in self.metrics if m in METRICS} for name in others}
-    return dict(format_version=1, verdict=self.verdict(), recordings=len(self.recordings), headline=self.headline, results=results, **{f'minus {first}': ahead}, differ=self.about['differ'], warnings=self.about['warnings'])
+    results = {row: {m: asdict(self.interval(row, m)) | dict(median=self.median(row, m)) for m in self.metrics
+                     if np.isfinite(self.column(row, m)).any()} for row in self.values}
+    ahead = {name: {m: asdict(self.interval(name, m, other=first)) for m in self.metrics if m in METRICS}
+             for name in others}
+    return dict(format_version=1, verdict=self.verdict(), recordings=len(self.recordings), headline=self.headline,
+                results=results, **{f'minus {first}': ahead}, differ=self.about['differ'],
+                warnings=self.about['warnings'])
 
 @patch
 def save(self:Comparison):
@@ -1122,23 +1377,34 @@ def save(self:Comparison):
 def page(self:Comparison) -> str:
     "The comparison for people, HTML"
     first, *others = self.runs
-    shown, more, plotted = _columns(self, _MAIN), _columns(self, _MORE), _columns(self, ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3]
+    shown, more, plotted = _columns(self, _MAIN), _columns(self, _MORE), _columns(self,
+            ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3]
     alone = grid(_marks({row: self.interval(row, m) for row in self.values}, m, '') for m in plotted)
-    against = grid(_marks({name: self.interval(name, m, other=first) for name in others}, m, '', ('worse', 'better')) for m in plotted)
-    words = 'Recording by recording on the same recordings, then the mean over speakers. Where the bar leaves out the line at zero, the difference is not an accident of which speakers happened to be heard.'
-    everything = _results(self, self.headline, shown, f'{self.headline_words()}. Means over speakers, below them {_margin_words(self, self.headline)}; the median is over recordings.')
+    against = grid(_marks({name: self.interval(name, m, other=first) for name in others}, m, '', ('worse', 'better'))
+                   for m in plotted)
+    words = ('Recording by recording on the same recordings, then the mean over speakers. Where the bar '
+             'leaves out the line at zero, the difference is not an accident of which speakers happened to '
+             'be heard.')
+    everything = _results(self, self.headline, shown,
+                          f'{self.headline_words()}. Means over speakers, below them '
+                          f'{_margin_words(self, self.headline)}; the median is over recordings.')
     if more: everything += f'<h3>Error, spectrum and pitch</h3>{_results(self, self.headline, more, _MORE_WORDS)}'
-    body = (f'<h2>Each by itself</h2>{alone}<h2>Against {html_text(first)}</h2><p>{words}</p>{against}<h2>All metrics</h2>{everything}'
-            f'<h2>What differs between the runs</h2>{_differ_table(self)}<h2>How this was measured</h2><p>{_MARGINS}</p>')
+    body = (f'<h2>Each by itself</h2>{alone}<h2>Against '
+            f'{html_text(first)}</h2><p>{words}</p>{against}<h2>All metrics</h2>{everything}'
+            f'<h2>What differs between the runs</h2>{_differ_table(self)}<h2>How this was '
+            f'measured</h2><p>{_MARGINS}</p>')
     title = f'{count_text(len(self.runs), "model")} on {self.about["data"]["name"]}'
-    return html_page(title, 'Comparison of speech autoencoders', self.verdict(), body, _foot(self.about, 'compare.json'), warnings=self.about['warnings'])
+    return html_page(title, 'Comparison of speech autoencoders', self.verdict(), body,
+                     _foot(self.about, 'compare.json'), warnings=self.about['warnings'])
 
 def _differ_table(comparison):
     "Settings that differ, a column for each run"
     differ, runs = comparison.about['differ'], comparison.runs
     if not differ: return '<p>None that is recorded.</p>'
     def cell(value): return f'<td>{html_text("–" if value is None else value)}</td>'
-    return html_table(['', *map(html_text, runs)], [[html_text(k.replace('_', ' ')), *(cell(values[name]) for name in runs)] for k, values in differ.items()])
+    return html_table(['', *map(html_text, runs)],
+                      [[html_text(k.replace('_', ' ')), *(cell(values[name]) for name in runs)] for k,
+                       values in differ.items()])
 
 # %% ../../nbs/measure/evaluation.ipynb #2d097057
 _compare = compare  # the command has a flag of that name
@@ -1150,20 +1416,23 @@ def evaluate_cli(
     split:str=None, # CSV file with the columns file,split, of which the validation recordings are measured (default: that of the run on the run's data, otherwise all recordings)
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
     rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
-    metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str, nargs='+', choices=list(available_metrics()))=None,
+    metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str,
+                  nargs='+', choices=list(available_metrics()))=None,
     max_minutes_per_speaker:float=2., # Maximum minutes measured per speaker
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap
     bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows
     workers:int=1, # Number of processes that compute metrics
-    device:Param('Device of the model; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
+    device:Param('Device of the model; auto uses a GPU if there is one', str,
+                 choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     compare:Param('Compare these evaluated runs instead of measuring one', str, nargs='+')=None,
 ):
     "Measure a model against linear baselines and other codecs and write a report, or compare evaluated runs"
     settings = {name: value for name, value in locals().items() if name != 'compare'}
     with command(evaluate_cli):
-        if not (model or compare): raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
+        if not (model or compare):
+            raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
         if compare: result = _compare(compare, output_dir or 'comparison')
         else: result = evaluate(**settings)
         if compare: print(f'{result.verdict()}\ncomparison: {show_path(result.folder/"compare.html")}')

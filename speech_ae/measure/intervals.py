@@ -30,9 +30,13 @@ class Interval:
     high: float # Upper end
     speakers: int # How many there are
     files: int # Recordings with a value
-    kind: str # 'interval': from resampled speakers, 95 % unless asked otherwise; 'range': from the lowest to the highest speaker, where there are too few for an interval
+    # 'interval': from resampled speakers, 95 % unless asked otherwise; 'range': from the lowest to the highest speaker,
+    # where there are too few for an interval
+    kind: str
 
-    def __str__(self): return f'{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]' + (f' (range of {self.speakers})' if self.kind == 'range' else '')
+    def __str__(self):
+        return f'{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]' + (f' (range of {self.speakers})'
+                if self.kind == 'range' else '')
 
     @property
     def sign(self): # 1: above zero beyond doubt, -1: below zero, 0: the interval holds zero or is a mere range
@@ -54,10 +58,12 @@ def resampled_ends(groups, # Means of the speakers of each group, arrays of two 
                    confidence=.95, # Share of such intervals that hold the true mean
                    seed=0, # Random seed
                   ) -> tuple[float, float]: # Lower and upper end
-    "Ends of an interval for a weighted mean of groups, speakers resampled within their group: Rao and Wu (1988), doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789"
+    """Ends of an interval for a weighted mean of groups, speakers resampled within their group: Rao and Wu (1988),
+    doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789"""
     from scipy.stats import norm, t
     rng = np.random.default_rng(seed)
-    means = sum(weight*group[rng.integers(0, len(group), (resamples, len(group) - 1))].mean(1) for group, weight in zip(groups, weights))
+    means = sum(weight*group[rng.integers(0, len(group), (resamples, len(group) - 1))].mean(1) for group,
+                weight in zip(groups, weights))
     tail = norm.cdf(t.ppf((1 - confidence)/2, sum(map(len, groups)) - len(groups)))
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
 
@@ -73,10 +79,13 @@ def speaker_interval(values, # One for each recording, nan where there is none
     "Mean over speakers with an interval from speakers resampled within language, as in `resampled_ends`"
     means, files = speaker_means(values, speakers), int(np.sum(~np.isnan(np.asarray(values, dtype=float))))
     if not means: return Interval(*[math.nan]*3, 0, 0, 'range')
-    x, spoken = np.array(list(means.values())), dict(zip(map(str, reversed(speakers)), reversed(['']*len(speakers) if languages is None else languages)))
+    x, spoken = np.array(list(means.values())), dict(zip(map(str, reversed(speakers)),
+                                                         reversed(['']*len(speakers) if languages is None
+                                                                  else languages)))
     if len(x) < fewest: return Interval(*map(float, (x.mean(), x.min(), x.max())), len(x), files, 'range')
     strata = _strata([spoken[name] for name in means])
-    ends = resampled_ends([x[group] for group in strata], [len(group)/len(x) for group in strata], resamples, confidence, seed)
+    ends = resampled_ends([x[group] for group in strata], [len(group)/len(x) for group in strata], resamples,
+                          confidence, seed)
     return Interval(float(x.mean()), *ends, len(x), files, 'interval')
 
 # %% ../../nbs/measure/intervals.ipynb #30ad2c70
@@ -87,4 +96,5 @@ def paired_interval(values, # Values of one method, one per recording
                     **kwargs, # More of `speaker_interval`
                    ) -> Interval: # Interval of values - others
     "How much larger `values` are than `others`, as a mean over speakers"
-    return speaker_interval(np.asarray(values, dtype=float) - np.asarray(others, dtype=float), speakers, languages, **kwargs)
+    return speaker_interval(np.asarray(values, dtype=float) - np.asarray(others, dtype=float), speakers, languages,
+                            **kwargs)

@@ -30,7 +30,8 @@ def as_codec(model, # A `SpeechAE`, or something that has `encode(samples)` and 
              label=None, # What to call a model; its preset if None
             ): # A codec with `name`, `k`, `encode`, `decode`
     "A model as a codec; what is one already comes back as it is"
-    return ModelCoder(model, name=label or model.config.preset) if hasattr(model, 'config') and hasattr(model, 'framing') else model
+    return ModelCoder(model, name=label or model.config.preset) if hasattr(model, 'config') and hasattr(model,
+            'framing') else model
 
 # %% ../../nbs/measure/latents.ipynb #ac8855d2
 @dataclass(repr=False)
@@ -46,16 +47,20 @@ class LatentSpectrum:
         return float(self.eigenvalues.sum()**2/max(np.sum(self.eigenvalues**2), 1e-300))
 
     @property
-    def effective_dimensions(self): # Exponential of the entropy of the eigenvalues' shares (Roy and Vetterli, 2007), 1 to k; 0 if nothing varies
+    # Exponential of the entropy of the eigenvalues' shares (Roy and Vetterli, 2007), 1 to k; 0 if nothing varies
+    def effective_dimensions(self):
         share = self.eigenvalues[self.eigenvalues > 0]/max(self.eigenvalues.sum(), 1e-300)
         return float(np.exp(-np.sum(share*np.log(share)))) if len(share) else 0.
 
     @property
-    def dead(self): # Which latents vary less than a hundredth of the latents' root mean square deviation, shape (number of them,)
+    # Which latents vary less than a hundredth of the latents' root mean square deviation, shape (number of them,)
+    def dead(self):
         return np.flatnonzero(self.deviations <= .01*np.sqrt(np.mean(self.deviations**2)))
 
-    def __repr__(self): return (f'{len(self.mean)} latents, {len(self.dead)} dead; participation ratio {self.participation_ratio:.1f}, '
-                                f'effective dimensions {self.effective_dimensions:.1f}, 99 % of the variance in {self.needed(.99)} directions')
+    def __repr__(self):
+        return (f'{len(self.mean)} latents, {len(self.dead)} dead; participation ratio {self.participation_ratio:.1f}, '
+                                f'effective dimensions {self.effective_dimensions:.1f}, 99 % of the '
+                                f'variance in {self.needed(.99)} directions')
 
 # %% ../../nbs/measure/latents.ipynb #a2f2aa41
 @patch
@@ -79,7 +84,8 @@ def variance_spectrum(codes, # Shape (T, k), or a list of such, one a recording;
                      ) -> LatentSpectrum:
     "Principal directions of codes, from their covariance over frames"
     codes = np.asarray(codes if isinstance(codes, np.ndarray) else np.concatenate(list(codes)), dtype=np.float64)
-    if codes.ndim != 2 or len(codes) == 0: raise LatentsError(f'codes of shape {codes.shape}: expected (T, k) with at least one frame')
+    if codes.ndim != 2 or len(codes) == 0:
+        raise LatentsError(f'codes of shape {codes.shape}: expected (T, k) with at least one frame')
     covariance = np.cov(codes.T, bias=True).reshape(codes.shape[1], -1)
     values, vectors = np.linalg.eigh(covariance)
     return LatentSpectrum(codes.mean(0), np.sqrt(np.diag(covariance)), np.maximum(values[::-1], 0), vectors[:, ::-1])
@@ -97,13 +103,17 @@ def reconstruction_by_dimensions(codec, # Has `encode(samples)` and `decode(code
     codes, rows = [codec.encode(samples) for samples in recordings], []
     for n in counts:
         in_turn = iter(codes)
-        quality = measure(lambda samples, n=n, in_turn=in_turn: codec.decode(spectrum.keep(next(in_turn), n), len(samples)), recordings)
-        with np.errstate(divide='ignore'): rows.append(dict(dimensions=n, explained_db=float(-10*np.log10(1 - quality['explained_variance'])), **quality))
+        quality = measure(lambda samples, n=n, in_turn=in_turn: codec.decode(spectrum.keep(next(in_turn), n),
+                len(samples)), recordings)
+        with np.errstate(divide='ignore'):
+            rows.append(dict(dimensions=n, explained_db=float(-10*np.log10(1 - quality['explained_variance'])),
+                             **quality))
     return rows
 
 # %% ../../nbs/measure/latents.ipynb #94b4dbb8
 def _cosine(a, b):
-    "Cosine of two sequences (T, k), each without its mean over time, as two long vectors; nan if one of them does not vary"
+    """Cosine of two sequences (T, k), each without its mean over time, as two long vectors; nan if one of them does not
+    vary"""
     n = min(len(a), len(b))
     if n == 0: return float('nan')
     a, b = (np.asarray(z[:n], dtype=np.float64) - np.mean(z[:n], axis=0, dtype=np.float64) for z in (a, b))
@@ -112,7 +122,8 @@ def _cosine(a, b):
 
 # %% ../../nbs/measure/latents.ipynb #91d1c552
 def _pool(values, frame_rate, rate, width):
-    "Weighted means of (T, k), T >= 1, in raised-cosine windows `width` seconds long, `rate` a second: (1 + floor((T - 1) rate/frame_rate), k)"
+    """Weighted means of (T, k), T >= 1, in raised-cosine windows `width` seconds long, `rate` a second: (1 + floor((T -
+    1) rate/frame_rate), k)"""
     count = 1 + int((len(values) - 1)*rate/frame_rate + 1e-9)
     centres = np.arange(count)*frame_rate/rate
     nearest, reach = np.round(centres).astype(int), int(np.ceil(width*frame_rate/2))
@@ -136,9 +147,11 @@ def features(codes, # Latents, shape (T, k), float, or what `read_latents` gives
     "Log energies, or log deviations, of latents in overlapping windows: features that do not depend on phase"
     codes = np.asarray(codes['latents'] if isinstance(codes, dict) else codes, dtype=np.float64)
     if codes.ndim != 2: raise LatentsError(f'codes of shape {codes.shape}: expected (T, k)')
-    if not 0 < rate <= frame_rate*(1 + 1e-9): raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate:.4g} frames a second')
+    if not 0 < rate <= frame_rate*(1 + 1e-9):
+        raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate:.4g} frames a second')
     width = 4/rate if width is None else width
-    if width*frame_rate <= 1: raise LatentsError(f'width={width}: windows must be longer than the {1/frame_rate:.4g} s from frame to frame')
+    if width*frame_rate <= 1:
+        raise LatentsError(f'width={width}: windows must be longer than the {1/frame_rate:.4g} s from frame to frame')
     if kind not in ('energy', 'deviation'): raise LatentsError(f"kind={kind!r}: choose 'energy' or 'deviation'")
     if len(codes) == 0: return np.zeros((0, codes.shape[1]), np.float32)
     energy = _pool(codes**2, frame_rate, rate, width)
@@ -157,7 +170,8 @@ def log_mel(samples, # Shape (n,), float32
     if len(samples) == 0: return np.zeros((0, n_mels), np.float32)
     hop = round(sample_rate/rate)
     padded = np.pad(np.asarray(samples, dtype=np.float32), hop)
-    energy = librosa.feature.melspectrogram(y=padded, sr=sample_rate, n_fft=2*hop, hop_length=hop, n_mels=n_mels, center=False).T
+    energy = librosa.feature.melspectrogram(y=padded, sr=sample_rate, n_fft=2*hop, hop_length=hop, n_mels=n_mels,
+                                            center=False).T
     return 10*np.log10(energy + max(10**(floor/10)*energy.mean(), 1e-12)).astype(np.float32)
 
 def mfcc(samples, # Shape (n,), float32
@@ -176,15 +190,19 @@ def _allocation_of(model):
     found = getattr(getattr(model, 'model', model), 'allocation', None)
     if found is None:
         name = getattr(model, 'name', None) or getattr(getattr(model, 'config', None), 'preset', type(model).__name__)
-        raise LatentsError(f"{name}: its latents hold no expected energies, only those of a transform-coding model do; use features(latents) instead")
+        raise LatentsError(f"{name}: its latents hold no expected energies, only those of a transform-coding model do; "
+                           "use features(latents) instead")
     return found
 
 def _mel_triangles(n_coefficients, sample_rate, n_mels):
     "Weights that average coefficients in triangles evenly spaced on the mel scale, shape (n_mels, n_coefficients)"
     import librosa
-    hz, edges = (np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients, librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate/2)
+    hz, edges = (np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients, librosa.mel_frequencies(n_mels + 2,
+            fmin=0, fmax=sample_rate/2)
     weights = np.stack([np.interp(hz, edges[i:i + 3], [0, 1, 0]) for i in range(n_mels)])
-    if not weights.any(1).all(): raise LatentsError(f'n_mels={n_mels}: some bands would lie between two of the {n_coefficients} coefficients; choose fewer')
+    if not weights.any(1).all():
+        raise LatentsError(f'n_mels={n_mels}: some bands would lie between two of the {n_coefficients} coefficients; '
+                           'choose fewer')
     return weights/weights.sum(1, keepdims=True)
 
 # %% ../../nbs/measure/latents.ipynb #7032fb7d
@@ -193,14 +211,20 @@ def envelope(model, # Transform-coding model, its codec, or an `AdaptiveFloor`
              rate=50, # Rows a second, at most one per block of two frames
              *, n_mels=80, # Bands, up to half the sample rate
              width=None, # Length of the windows in seconds; 4/rate if None
-            ) -> np.ndarray: # In dB relative to the recording's average, shape (T', n_mels), float32, T' as for `features`
-    "Log expected energies that the latents of transform-coding models carry in their indices: features that do not depend on phase or level"
+            # In dB relative to the recording's average, shape (T', n_mels), float32, T' as for `features`
+            ) -> np.ndarray:
+    """Log expected energies that the latents of transform-coding models carry in their indices: features that do not
+    depend on phase or level"""
     import torch
-    allocation, latents = _allocation_of(model), np.asarray(latents['latents'] if isinstance(latents, dict) else latents, dtype=np.float32)
+    allocation, latents = _allocation_of(model), np.asarray(latents['latents'] if isinstance(latents, dict)
+                                                            else latents, dtype=np.float32)
     frame_rate, width = allocation.framing.frame_rate, 4/rate if width is None else width
-    if latents.ndim != 2 or latents.shape[1] != allocation.k: raise LatentsError(f'latents of shape {latents.shape}: expected (T, {allocation.k})')
-    if not 0 < rate <= frame_rate/2*(1 + 1e-9): raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate/2:.4g} blocks a second')
-    if width*frame_rate <= 2: raise LatentsError(f'width={width}: windows must be longer than the {2/frame_rate:.4g} s from block to block')
+    if latents.ndim != 2 or latents.shape[1] != allocation.k:
+        raise LatentsError(f'latents of shape {latents.shape}: expected (T, {allocation.k})')
+    if not 0 < rate <= frame_rate/2*(1 + 1e-9):
+        raise LatentsError(f'rate={rate}: choose above 0, up to the {frame_rate/2:.4g} blocks a second')
+    if width*frame_rate <= 2:
+        raise LatentsError(f'width={width}: windows must be longer than the {2/frame_rate:.4g} s from block to block')
     triangles = _mel_triangles(allocation.block, allocation.framing.sample_rate, n_mels)
     if len(latents) == 0: return np.zeros((0, n_mels), np.float32)
     indices = allocation.read_indices(torch.tensor(latents, device=allocation.codebook.device)[None])
@@ -217,21 +241,26 @@ def shift_consistency(codec, # Has `encode(samples)`
                       sample_rate=22_050, # In Hz
                       frame_rate=Framing().frame_rate, # Codes a second
                      ) -> list[dict]: # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1), 'recordings'
-    "How alike codes, `features`, `log_mel` and, of a transform-coding model, `envelope` of a recording are to those of the same recording later, and upside down; means over recordings"
+    """How alike codes, `features`, `log_mel` and, of a transform-coding model, `envelope` of a recording are to those
+    of the same recording later, and upside down; means over recordings"""
     n, cosines = round(shift*sample_rate), {}
     ways = {'codes': lambda samples, codes: codes}
-    for rate in rates: ways[f'features, {rate} Hz'] = lambda samples, codes, rate=rate: features(codes, frame_rate, rate)
+    for rate in rates:
+        ways[f'features, {rate} Hz'] = lambda samples, codes, rate=rate: features(codes, frame_rate, rate)
     if hasattr(getattr(codec, 'model', codec), 'allocation'):
         for rate in rates: ways[f'envelope, {rate} Hz'] = lambda samples, codes, rate=rate: envelope(codec, codes, rate)
-    for rate in rates: ways[f'log-mel, {rate} Hz'] = lambda samples, codes, rate=rate: log_mel(samples, sample_rate, rate)
+    for rate in rates:
+        ways[f'log-mel, {rate} Hz'] = lambda samples, codes, rate=rate: log_mel(samples, sample_rate, rate)
     for samples in recordings:
-        variants = [(y, codec.encode(y)) for y in (samples[:len(samples) - n], samples[n:], -samples[:len(samples) - n])]
+        variants = [(y, codec.encode(y)) for y in (samples[:len(samples) - n], samples[n:],
+                                                   -samples[:len(samples) - n])]
         for name, way in ways.items():
             here, later, negative = (way(*variant) for variant in variants)
             cosines.setdefault(name, []).append((_cosine(here, later), _cosine(here, negative)))
     if not cosines: raise LatentsError('no recording to shift')
     means = {name: np.nanmean(pairs, axis=0) for name, pairs in cosines.items()}
-    return [dict(representation=name, shift=float(mean[0]), polarity=float(mean[1]), recordings=len(cosines[name])) for name, mean in means.items()]
+    return [dict(representation=name, shift=float(mean[0]), polarity=float(mean[1]), recordings=len(cosines[name]))
+            for name, mean in means.items()]
 
 # %% ../../nbs/measure/latents.ipynb #f0dab611
 def source_of(path, # Recording
@@ -250,7 +279,8 @@ def frame_levels(samples, # Shape (n,), float32
 
 # %% ../../nbs/measure/latents.ipynb #c8a08a24
 def _choose_rows(count, levels, most, quiet):
-    "Indices of rows of a recording with `count` of them: (from the rest, from the quietest share `quiet`), equally many; (evenly spread, None) without levels"
+    """Indices of rows of a recording with `count` of them: (from the rest, from the quietest share `quiet`), equally
+    many; (evenly spread, None) without levels"""
     def spread(rows, n): return rows[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]
     if levels is None: return spread(np.arange(count), most), None
     order = np.argsort(levels[:count], kind='stable')
@@ -263,9 +293,11 @@ def _rows_of(i, values, levels, most, quiet):
     "Rows of recording `i`: (from the rest, from the quietest), the second None without levels"
     values = np.asarray(values)
     if levels is None: return values[_choose_rows(len(values), None, most, quiet)[0]], None
-    if abs(len(levels) - len(values)) > 2: raise LatentsError(f'recording {i}: {len(values)} rows, {len(levels)} levels; make both at the same rate')
+    if abs(len(levels) - len(values)) > 2:
+        raise LatentsError(f'recording {i}: {len(values)} rows, {len(levels)} levels; make both at the same rate')
     count = min(len(levels), len(values))
-    if count < 2: raise LatentsError(f'recording {i}: {count} row; the quiet control needs two or more, leave this recording out')
+    if count < 2:
+        raise LatentsError(f'recording {i}: {count} row; the quiet control needs two or more, leave this recording out')
     return tuple(values[chosen] for chosen in _choose_rows(count, np.asarray(levels), most, quiet))
 
 # %% ../../nbs/measure/latents.ipynb #0e1e8497
@@ -283,8 +315,10 @@ def _cross_validate(rows, labels, groups, folds, strength, seed):
     LogisticRegression, StratifiedGroupKFold, make_pipeline, StandardScaler = _scikit_learn()
     right, right_rows = np.zeros(len(rows)), np.zeros(len(rows))
     for train, test in StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups):
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight='balanced', max_iter=500, tol=1e-3))
-        classifier.fit(np.concatenate([rows[i] for i in train]), np.repeat(labels[train], [len(rows[i]) for i in train]))
+        classifier = make_pipeline(StandardScaler(),
+                                   LogisticRegression(C=strength, class_weight='balanced', max_iter=500, tol=1e-3))
+        classifier.fit(np.concatenate([rows[i] for i in train]),
+                       np.repeat(labels[train], [len(rows[i]) for i in train]))
         for i in test:
             scores = np.log(np.maximum(classifier.predict_proba(rows[i]), 1e-6))  # no row can outvote all others
             right[i] = classifier.classes_[scores.mean(0).argmax()] == labels[i]
@@ -298,9 +332,11 @@ def balanced_interval(values, # A number per recording: right or wrong, or the d
                      draws=2000, # Bootstrap samples
                      seed=0, # Random seed
                     ) -> tuple[float, float, float]: # Mean over labels of the mean over their speakers; lower and upper end of a 95 % interval, or range over fewer than eight speakers
-    "Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as in `resampled_ends`"
+    """Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as
+    in `resampled_ends`"""
     values, labels, speakers = np.asarray(values, dtype=float), np.asarray(labels), np.asarray(speakers)
-    strata = [np.array([values[(labels == label) & (speakers == s)].mean() for s in np.unique(speakers[labels == label])]) for label in np.unique(labels)]
+    strata = [np.array([values[(labels == label) & (speakers == s)].mean()
+                        for s in np.unique(speakers[labels == label])]) for label in np.unique(labels)]
     mean, everyone = float(np.mean([s.mean() for s in strata])), np.concatenate(strata)
     if len(everyone) < 8: return mean, float(everyone.min()), float(everyone.max())
     if min(map(len, strata)) < 2: strata = [np.array([s.mean() for s in strata])]
@@ -308,20 +344,32 @@ def balanced_interval(values, # A number per recording: right or wrong, or the d
 
 # %% ../../nbs/measure/latents.ipynb #e04920d5
 def _check_probe(rows, labels, groups, sources):
-    "Raise `LatentsError` unless every label has two groups or more, all from one source; returns the fewest groups of a label"
-    if not len(rows) == len(labels) == len(groups): raise LatentsError(f'{len(rows)} recordings, {len(labels)} labels, {len(groups)} groups: there must be as many of each')
+    """Raise `LatentsError` unless every label has two groups or more, all from one source; returns the fewest groups of
+    a label"""
+    if not len(rows) == len(labels) == len(groups):
+        raise LatentsError(f'{len(rows)} recordings, {len(labels)} labels, {len(groups)} groups: there must be as '
+                           'many of each')
     for i, r in enumerate(rows):
-        if np.ndim(r) != 2 or len(r) == 0 or not np.isfinite(r).all(): raise LatentsError(f'recording {i}: features of shape {np.shape(r)}; expected (T, k), T >= 1, all finite')
+        if np.ndim(r) != 2 or len(r) == 0 or not np.isfinite(r).all():
+            raise LatentsError(f'recording {i}: features of shape {np.shape(r)}; expected (T, k), T >= 1, all finite')
     widths = sorted({np.shape(r)[1] for r in rows})
-    if len(widths) > 1: raise LatentsError(f'features of {widths[0]} to {widths[-1]} numbers a row: all recordings need the same')
+    if len(widths) > 1:
+        raise LatentsError(f'features of {widths[0]} to {widths[-1]} numbers a row: all recordings need the same')
     found = sorted(set(map(str, sources if sources is not None else ())))
-    if len(found) > 1: raise LatentsError(f'recordings from {len(found)} sources ({", ".join(found)}): a probe would read the channel; choose one source')
+    if len(found) > 1:
+        raise LatentsError(f'recordings from {len(found)} sources ({", ".join(found)}): a probe would read the '
+                           'channel; choose one source')
     for group in np.unique(groups):
-        if len(found := np.unique(labels[groups == group])) > 1: raise LatentsError(f'group {str(group)!r} has {len(found)} labels, such as {str(found[0])!r} and {str(found[1])!r}: all recordings of a group need the same; make groups of label and group together')
+        if len(found := np.unique(labels[groups == group])) > 1:
+            raise LatentsError(f'group {str(group)!r} has {len(found)} labels, such as {str(found[0])!r} and '
+                               f'{str(found[1])!r}: all recordings of a group need the same; make groups of label and '
+                               'group together')
     counts = {label: len(np.unique(groups[labels == label])) for label in np.unique(labels)}
     if len(counts) < 2: raise LatentsError(f'{len(counts)} label: a probe needs two or more to tell apart')
     fewest = min(counts, key=counts.get)
-    if counts[fewest] < 2: raise LatentsError(f'label {str(fewest)!r} has 1 group: 2 or more are needed to keep groups apart; leave this label out or add recordings')
+    if counts[fewest] < 2:
+        raise LatentsError(f'label {str(fewest)!r} has 1 group: 2 or more are needed to keep groups apart; leave this '
+                           'label out or add recordings')
     return counts[fewest]
 
 def _shuffle(labels, groups, rng):
@@ -347,18 +395,24 @@ def probe(features_by_recording, # List of arrays, one a recording, each shape (
     labels, groups = np.asarray(labels), np.asarray(groups)
     folds = min(folds, _check_probe(features_by_recording, labels, groups, sources))
     speakers, seeds = groups if speakers is None else np.asarray(speakers), range(seed, seed + repeats)
-    rest, quietest = zip(*(_rows_of(i, f, None if levels is None else levels[i], most, quiet) for i, f in enumerate(features_by_recording)))
+    rest, quietest = zip(*(_rows_of(i, f, None if levels is None else levels[i], most, quiet) for i,
+                           f in enumerate(features_by_recording)))
     def ask(rows, told, s): return _cross_validate(rows, told, groups, folds, strength, s)
     right, right_rows = np.mean([ask(rest, labels, s) for s in seeds], axis=0)
     mean, low, high = balanced_interval(right, labels, speakers, seed=seed)
-    shuffled = [(told, ask(rest, told, s)[0]) for s in seeds for told in [_shuffle(labels, groups, np.random.default_rng(s))]]
+    shuffled = [(told, ask(rest, told, s)[0]) for s in seeds
+                for told in [_shuffle(labels, groups, np.random.default_rng(s))]]
     kinds, counts = np.unique(labels, return_counts=True)
-    result = dict(accuracy=float(right.mean()), balanced_accuracy=mean, low=low, high=high, row_accuracy=float(right_rows.mean()),
-                  shuffled=float(np.mean([r[told == kind].mean() for told, r in shuffled for kind in kinds])), chance=1/len(kinds), majority=float(counts.max()/len(labels)),
-                  recordings=len(labels), speakers=len(np.unique(speakers)), labels=len(kinds), folds=folds, right=right)
+    result = dict(accuracy=float(right.mean()), balanced_accuracy=mean, low=low, high=high,
+                  row_accuracy=float(right_rows.mean()),
+                  shuffled=float(np.mean([r[told == kind].mean() for told, r in shuffled for kind in kinds])),
+                  chance=1/len(kinds), majority=float(counts.max()/len(labels)),
+                  recordings=len(labels), speakers=len(np.unique(speakers)), labels=len(kinds), folds=folds,
+                  right=right)
     if levels is not None:
         quiet_right = np.mean([ask(quietest, labels, s)[0] for s in seeds], axis=0)
-        result |= dict(zip(('quiet', 'quiet_low', 'quiet_high'), balanced_interval(quiet_right, labels, speakers, seed=seed)), quiet_right=quiet_right)
+        result |= dict(zip(('quiet', 'quiet_low', 'quiet_high'),
+                           balanced_interval(quiet_right, labels, speakers, seed=seed)), quiet_right=quiet_right)
     return result
 
 # %% ../../nbs/measure/latents.ipynb #29c5880c
@@ -370,7 +424,8 @@ def plot_spectrum(eigenvalues, # Variance along each principal direction, fallin
     "Draw variances, relative to the largest, and SI-SDR against the number of directions; returns the two axes"
     import matplotlib.pyplot as plt
     left, right = axes = plt.subplots(1, 2)[1] if axes is None else axes
-    left.plot(np.arange(1, len(eigenvalues) + 1), 10*np.log10(np.maximum(np.asarray(eigenvalues)/max(eigenvalues[0], 1e-300), 1e-9)), label=label)
+    left.plot(np.arange(1, len(eigenvalues) + 1),
+              10*np.log10(np.maximum(np.asarray(eigenvalues)/max(eigenvalues[0], 1e-300), 1e-9)), label=label)
     left.set(xlabel='principal direction', ylabel='variance, dB')
     right.plot([row['dimensions'] for row in rows], [row['si_sdr_mean'] for row in rows], 'o-', ms=3, label=label)
     right.set(xlabel='directions kept', ylabel='SI-SDR, dB')
@@ -380,13 +435,16 @@ def plot_spectrum(eigenvalues, # Variance along each principal direction, fallin
 def plot_probes(results, # Name of a representation -> what `probe` gives
                 ax=None, # Matplotlib axes; the current ones if None
                ):
-    "Draw balanced accuracies with intervals as bars, the quiet control below each, the shuffled labels as crosses, chance as a line; returns the axes"
+    """Draw balanced accuracies with intervals as bars, the quiet control below each, the shuffled labels as crosses,
+    chance as a line; returns the axes"""
     import matplotlib.pyplot as plt
     ax, places, rows = ax or plt.gca(), np.arange(len(results)), list(results.values())
-    for key, prefix, shift, label in (('balanced_accuracy', '', -.2, 'probe'), ('quiet', 'quiet_', .2, 'quietest rows only')):
+    for key, prefix, shift, label in (('balanced_accuracy', '', -.2, 'probe'),
+                                      ('quiet', 'quiet_', .2, 'quietest rows only')):
         if not all(key in r for r in rows): continue
         value, low, high = (np.array([r[k] for r in rows]) for k in (key, f'{prefix}low', f'{prefix}high'))
-        ax.barh(places + shift, value, .4, xerr=np.maximum([value - low, high - value], 0), error_kw=dict(lw=.8), label=label)
+        ax.barh(places + shift, value, .4, xerr=np.maximum([value - low, high - value], 0), error_kw=dict(lw=.8),
+                label=label)
     ax.plot([r['shuffled'] for r in rows], places - .2, 'kx', ms=4, label='labels shuffled')
     ax.axvline(rows[0]['chance'], c='k', lw=.8, ls=':')
     ax.set(yticks=places, yticklabels=list(results), xlabel='balanced accuracy', xlim=(0, 1))
@@ -403,9 +461,11 @@ def _check_directory(f, size, expected, name):
     end, before = tail[-_END:], tail[:-_END]
     entries, length = int.from_bytes(end[10:12], 'little'), int.from_bytes(end[12:16], 'little')
     if end[:4] != b'PK\5\6' or before[:4] == b'PK\6\7': raise LatentsError(f'{name}: not an .npz file, or cut short')
-    if entries > len(expected) or length > 1000*len(expected): raise LatentsError(f'{name}: a list of {entries} arrays in {length} bytes; expected {", ".join(expected)}')
+    if entries > len(expected) or length > 1000*len(expected):
+        raise LatentsError(f'{name}: a list of {entries} arrays in {length} bytes; expected {", ".join(expected)}')
 
-_HEADER = re.compile(rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|=]?[fiuU]\d{1,8})', 'fortran_order': (False|True), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \} *\n", re.DOTALL)
+_HEADER = re.compile(rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|=]?[fiuU]\d{1,8})', 'fortran_order': "
+                     rb"(False|True), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\), \} *\n", re.DOTALL)
 
 def _read_array(content, kinds, axes, where):
     "The array of an .npy file in memory; `LatentsError` unless it is plain and fills the file"
@@ -414,47 +474,66 @@ def _read_array(content, kinds, axes, where):
     shape = tuple(int(n) for n in re.findall(rb'\d+', header[3]))
     try: dtype = np.dtype(header[1].decode())
     except (TypeError, ValueError): raise LatentsError(f'{where}: no such type as {header[1].decode()}') from None
-    if dtype.kind not in kinds or len(shape) != axes: raise LatentsError(f'{where}: {dtype} of shape {shape}; expected {axes} axes and a type of kind {" or ".join(kinds)}')
-    if math.prod(shape)*dtype.itemsize != len(content) - header.end(): raise LatentsError(f'{where}: {dtype} of shape {shape} does not fit its {len(content)} bytes')
-    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape, order='F' if header[2] == b'True' else 'C').copy()
+    if dtype.kind not in kinds or len(shape) != axes:
+        raise LatentsError(f'{where}: {dtype} of shape {shape}; expected {axes} axes and a type of kind '
+                           f'{" or ".join(kinds)}')
+    if math.prod(shape)*dtype.itemsize != len(content) - header.end():
+        raise LatentsError(f'{where}: {dtype} of shape {shape} does not fit its {len(content)} bytes')
+    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape,
+                                                                      order='F' if header[2] == b'True' else 'C').copy()
 
 # %% ../../nbs/measure/latents.ipynb #76db8920
 def _read_members(f, expected, most_bytes, name):
     "The arrays of an open .npz file whose list can be read"
     with zipfile.ZipFile(f) as z:
-        sizes, names = {member.filename: member.file_size for member in z.infolist()}, [f'{key}.npy' for key in expected]
-        if sorted(z.namelist()) != sorted(names): raise LatentsError(f'{name}: holds {show_value(", ".join(z.namelist()))}; expected {", ".join(names)}, each once')
-        if sum(sizes.values()) > most_bytes: raise LatentsError(f'{name}: {sum(sizes.values()):,} bytes of arrays; at most {most_bytes:,} are read, see `most_bytes`')
+        sizes, names = {member.filename: member.file_size for member in z.infolist()}, [f'{key}.npy'
+                for key in expected]
+        if sorted(z.namelist()) != sorted(names):
+            raise LatentsError(f'{name}: holds {show_value(", ".join(z.namelist()))}; expected '
+                               f'{", ".join(names)}, each once')
+        if sum(sizes.values()) > most_bytes:
+            raise LatentsError(f'{name}: {sum(sizes.values()):,} bytes of arrays; at most {most_bytes:,} are read, see '
+                               '`most_bytes`')
         def content(member):
             with z.open(member) as part: return part.read(sizes[member])
-        return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}') for key, (kinds, axes) in expected.items()}
+        return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}') for key,
+                (kinds, axes) in expected.items()}
 
 def read_arrays(path, # An .npz file
-                expected:dict, # Name of an array -> kinds of its NumPy type, such as 'f' or 'iu', and number of its axes
+                # Name of an array -> kinds of its NumPy type, such as 'f' or 'iu', and number of its axes
+                expected:dict,
                 most_bytes=2**28, # Most bytes of all arrays together
                ) -> dict: # Arrays by name
-    "Read plain arrays from a file that may come from anyone; `LatentsError` says what is wrong with it. Nothing in it is executed."
+    """Read plain arrays from a file that may come from anyone; `LatentsError` says what is wrong with it. Nothing in it
+    is executed."""
     name = show_path(path)
     with open_regular(path, LatentsError) as (f, size):
-        if size > most_bytes + 2**16: raise LatentsError(f'{name}: {size:,} bytes; at most {most_bytes:,} are read, see `most_bytes`')
+        if size > most_bytes + 2**16:
+            raise LatentsError(f'{name}: {size:,} bytes; at most {most_bytes:,} are read, see `most_bytes`')
         _check_directory(f, size, expected, name)
         try: return _read_members(f, expected, most_bytes, name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as e: raise LatentsError(f'{name}: cannot be read as .npz ({show_path(str(e))})') from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
+            raise LatentsError(f'{name}: cannot be read as .npz ({show_path(str(e))})') from None
 
 # %% ../../nbs/measure/latents.ipynb #9fac7a83
-_LATENTS = dict(latents=('f', 2), times=('f', 1), length=('iu', 0), sample_rate=('iu', 0), language=('U', 0), speaker=('U', 0), model_sha256=('U', 0))  # kinds of NumPy's types, and axes
+# kinds of NumPy's types, and axes
+_LATENTS = dict(latents=('f', 2), times=('f', 1), length=('iu', 0), sample_rate=('iu', 0), language=('U', 0),
+                speaker=('U', 0), model_sha256=('U', 0))
 
 def _check_latents(found, name):
     "Raise `LatentsError` unless arrays of the right types make sense together"
     latents, times, length, rate = (found[key] for key in ('latents', 'times', 'length', 'sample_rate'))
-    if not latents.shape[1]: raise LatentsError(f'{name}: latents of shape {latents.shape}; expected (T, k) with k >= 1')
+    if not latents.shape[1]:
+        raise LatentsError(f'{name}: latents of shape {latents.shape}; expected (T, k) with k >= 1')
     if len(times) != len(latents): raise LatentsError(f'{name}: {len(times)} times for {len(latents)} frames')
     for key in 'latents', 'times':
         if not np.isfinite(found[key]).all(): raise LatentsError(f'{name}: {key} has numbers that are not finite')
     if (np.diff(times) <= 0).any(): raise LatentsError(f'{name}: times that do not rise')
     if not 1000 <= rate <= 768_000: raise LatentsError(f'{name}: sample_rate is {rate}; allowed: 1000 to 768000')
     if not 0 <= length <= 2**40: raise LatentsError(f'{name}: length is {length}; allowed: 0 to {2**40}')
-    if not re.fullmatch('[0-9a-f]{64}|', str(found['model_sha256'])): raise LatentsError(f'{name}: model_sha256 is {show_value(str(found["model_sha256"]))}; expected 64 hexadecimal digits, or nothing')
+    if not re.fullmatch('[0-9a-f]{64}|', str(found['model_sha256'])):
+        raise LatentsError(f'{name}: model_sha256 is {show_value(str(found["model_sha256"]))}; expected 64 hexadecimal '
+                           'digits, or nothing')
 
 # %% ../../nbs/measure/latents.ipynb #9b1fa110
 def read_latents(path, # An .npz file of latents

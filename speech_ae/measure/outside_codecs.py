@@ -31,9 +31,12 @@ class Coded(NamedTuple):
 
 # %% ../../nbs/measure/outside_codecs.ipynb #5f07f596
 def _run(*command, timeout=300):
-    "What a program writes to standard output; `CodecError` if it cannot be run, fails or takes longer than `timeout` seconds"
+    """What a program writes to standard output; `CodecError` if it cannot be run, fails or takes longer than `timeout`
+    seconds"""
     name = Path(command[0]).name
-    try: result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+    try:
+        result = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout,
+                                check=False)
     except subprocess.TimeoutExpired: raise CodecError(f'{name}: no answer after {timeout:g} s') from None
     except OSError as e: raise CodecError(f'{name}: cannot be run ({e.strerror})') from None
     if result.returncode:
@@ -60,7 +63,8 @@ def ogg_packet_sizes(data, # Bytes of an Ogg file with one stream
 
 # %% ../../nbs/measure/outside_codecs.ipynb #e4d4afeb
 def _delay(reference, samples, most):
-    "By how many samples, at most `most`, `samples` come after `reference` where they correlate best; to a sixteenth of a sample"
+    """By how many samples, at most `most`, `samples` come after `reference` where they correlate best; to a sixteenth
+    of a sample"""
     product = np.pad(correlate(samples.astype(np.float64), reference.astype(np.float64)), most + 32)
     middle = len(reference) - 1 + most + 32
     fine = resample_poly(product[middle - most - 32:middle + most + 33], 16, 1)[512:-512]
@@ -83,23 +87,28 @@ def _ffmpeg_encodes(codec):
 
 def _check(samples):
     samples = np.asarray(samples, dtype=np.float32)
-    if samples.ndim != 1 or not len(samples): raise CodecError(f'one recording of shape (n,) is needed, found shape {samples.shape}')
+    if samples.ndim != 1 or not len(samples):
+        raise CodecError(f'one recording of shape (n,) is needed, found shape {samples.shape}')
     if not np.isfinite(samples).all(): raise CodecError('the recording holds NaN or infinite samples')
     return samples
 
 # %% ../../nbs/measure/outside_codecs.ipynb #b764f925
-def _opusenc(kbits, wav, opus): _run('opusenc', '--quiet', '--speech', '--vbr', '--framesize', 20, '--bitrate', kbits, '--padding', 0, wav, opus)
+def _opusenc(kbits, wav, opus):
+    _run('opusenc', '--quiet', '--speech', '--vbr', '--framesize', 20, '--bitrate', kbits, '--padding', 0, wav, opus)
 
 def _ffmpeg_opus(kbits, wav, opus, application='audio'):
-    _run('ffmpeg', '-nostdin', '-y', '-v', 'error', '-i', wav, '-map_metadata', -1, '-c:a', 'libopus', '-application', application, '-vbr', 'on', '-frame_duration', 20, '-b:a', f'{kbits}k', opus)
+    _run('ffmpeg', '-nostdin', '-y', '-v', 'error', '-i', wav, '-map_metadata', -1, '-c:a', 'libopus', '-application',
+         application, '-vbr', 'on', '-frame_duration', 20, '-b:a', f'{kbits}k', opus)
 
 def _libsndfile_opus(kbits, wav, opus):
     samples, rate = sf.read(wav, dtype='float32')
-    sf.write(opus, samples, rate, format='OGG', subtype='OPUS', compression_level=1 - (kbits - 6)/250)   # libsndfile's scale: 0 is 256 kbit/s, 1 is 6
+    # libsndfile's scale: 0 is 256 kbit/s, 1 is 6
+    sf.write(opus, samples, rate, format='OGG', subtype='OPUS', compression_level=1 - (kbits - 6)/250)
 
 _OPUS_ENCODERS = {'opusenc': _opusenc, 'ffmpeg': _ffmpeg_opus, 'libsndfile': _libsndfile_opus}
 
-def _opus_program(): return 'opusenc' if shutil.which('opusenc') else 'ffmpeg' if _ffmpeg_encodes('libopus') else 'libsndfile'
+def _opus_program():
+    return 'opusenc' if shutil.which('opusenc') else 'ffmpeg' if _ffmpeg_encodes('libopus') else 'libsndfile'
 
 # %% ../../nbs/measure/outside_codecs.ipynb #ef4928b8
 @dataclass(frozen=True)
@@ -145,14 +154,18 @@ class Codec2:
                 _run('c2dec', 3200, bits, back)
             else:
                 pcm = '-f', 's16le', '-ar', 8000, '-ac', 1
-                _run('ffmpeg', '-nostdin', '-v', 'error', *pcm, '-i', raw, '-c:a', 'libcodec2', '-mode', 3200, '-f', 'codec2raw', bits)
+                _run('ffmpeg', '-nostdin', '-v', 'error', *pcm, '-i', raw, '-c:a', 'libcodec2', '-mode', 3200, '-f',
+                     'codec2raw', bits)
                 _run('ffmpeg', '-nostdin', '-v', 'error', '-f', 'codec2raw', '-mode', 3200, '-i', bits, *pcm, back)
             size, decoded = bits.stat().st_size, np.frombuffer(back.read_bytes(), '<i2').astype(np.float32)/32767
-        return Coded(_fit(soxr.resample(decoded[160:], 8000, sample_rate), len(samples)), 8*size*sample_rate/len(samples), size)
+        return Coded(_fit(soxr.resample(decoded[160:], 8000, sample_rate), len(samples)),
+                     8*size*sample_rate/len(samples), size)
 
     def __call__(self, samples, sample_rate=22_050): return self.code(samples, sample_rate).samples
 
-def _codec2_program(): return 'c2enc' if shutil.which('c2enc') and shutil.which('c2dec') else 'ffmpeg' if _ffmpeg_encodes('libcodec2') else None
+def _codec2_program():
+    return ('c2enc' if shutil.which('c2enc') and shutil.which('c2dec') else 'ffmpeg' if _ffmpeg_encodes('libcodec2')
+            else None)
 
 # %% ../../nbs/measure/outside_codecs.ipynb #f66015d5
 def _on_disk(repository):
@@ -168,7 +181,8 @@ def _load_neural(model_class, repository):
     try:
         import transformers
         transformers.utils.logging.disable_progress_bar()
-        return getattr(transformers, model_class).from_pretrained(repository, local_files_only=True, use_safetensors=True).eval()
+        return getattr(transformers, model_class).from_pretrained(repository, local_files_only=True,
+                                                                  use_safetensors=True).eval()
     except Exception as e:  # noqa: BLE001 whatever the package raises, the codec is left out
         raise CodecError(f'{repository}: no such model on disk ({type(e).__name__})') from None
 
@@ -193,7 +207,8 @@ class NeuralCodec:
             sound = torch.from_numpy(soxr.resample(samples, sample_rate, rate))[None, None]
             encoded = model.encode(sound, **dict(self.settings))
             scales = (encoded.audio_scales,) if self.model_class == 'EncodecModel' else ()
-            back = model.decode(*((encoded.audio_codes, *scales) if self.model_class != 'DacModel' else (None, encoded.audio_codes))).audio_values
+            back = model.decode(*((encoded.audio_codes, *scales) if self.model_class != 'DacModel'
+                                  else (None, encoded.audio_codes))).audio_values
         bits = encoded.audio_codes.numel()*np.log2(model.config.codebook_size)
         back = soxr.resample(back.flatten().numpy(), rate, sample_rate)
         return Coded(_fit(back, len(samples)), float(bits)*sample_rate/len(samples), int(np.ceil(bits/8)))
@@ -202,18 +217,26 @@ class NeuralCodec:
 
 # %% ../../nbs/measure/outside_codecs.ipynb #45feeca4
 OPUS_KBITS = (6, 8, 9, 12, 16, 24)
-_NEURAL = (NeuralCodec('EnCodec 3 kbit/s', 'EncodecModel', 'facebook/encodec_24khz', (('bandwidth', 3.),)), NeuralCodec('EnCodec 6 kbit/s', 'EncodecModel', 'facebook/encodec_24khz', (('bandwidth', 6.),)),
-           NeuralCodec('DAC 6 kbit/s', 'DacModel', 'descript/dac_16khz'), NeuralCodec('Mimi 1.1 kbit/s', 'MimiModel', 'kyutai/mimi', (('num_quantizers', 8),)))
+_NEURAL = (NeuralCodec('EnCodec 3 kbit/s', 'EncodecModel', 'facebook/encodec_24khz', (('bandwidth', 3.),)),
+           NeuralCodec('EnCodec 6 kbit/s', 'EncodecModel', 'facebook/encodec_24khz', (('bandwidth', 6.),)),
+           NeuralCodec('DAC 6 kbit/s', 'DacModel', 'descript/dac_16khz'),
+           NeuralCodec('Mimi 1.1 kbit/s', 'MimiModel', 'kyutai/mimi', (('num_quantizers', 8),)))
 
-def outside_codecs() -> list: # Codecs with `.name`, `codec(samples, sample_rate=22_050)` -> samples and `codec.code(...)` -> `Coded`
+# Codecs with `.name`, `codec(samples, sample_rate=22_050)` -> samples and `codec.code(...)` -> `Coded`
+def outside_codecs() -> list:
     "The codecs that this machine has"
     opus, codec2 = _opus_program(), _codec2_program()
-    return [*(Opus(kbits, opus) for kbits in OPUS_KBITS), *([Codec2(codec2)] if codec2 else []), *(codec for codec in _NEURAL if codec.on_disk)]
+    return [*(Opus(kbits, opus) for kbits in OPUS_KBITS), *([Codec2(codec2)] if codec2 else []),
+            *(codec for codec in _NEURAL if codec.on_disk)]
 
 def missing_codecs() -> dict: # Name: what would bring it
     "The codecs that this machine does not have, and why"
-    missing = {} if _codec2_program() else {Codec2.name: 'neither c2enc and c2dec nor an ffmpeg with libcodec2 is on the PATH: apt install codec2'}
+    missing = ({} if _codec2_program()
+               else {Codec2.name: 'neither c2enc and c2dec nor an ffmpeg with libcodec2 is on the PATH: apt '
+                     'install codec2'})
     for codec in _NEURAL:
-        if not find_spec('transformers'): missing[codec.name] = f'needs transformers and its weights: pip install transformers; hf download {codec.repository}'
+        if not find_spec('transformers'):
+            missing[codec.name] = ('needs transformers and its weights: pip install transformers; hf download '
+                                   f'{codec.repository}')
         elif not codec.on_disk: missing[codec.name] = f'its weights are not on disk: hf download {codec.repository}'
     return missing

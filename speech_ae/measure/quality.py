@@ -29,10 +29,13 @@ def _pair(reference, estimate):
     "Both recordings as float64, or `MetricError`"
     reference, estimate = np.asarray(reference, dtype=np.float64), np.asarray(estimate, dtype=np.float64)
     if reference.ndim != 1 or reference.shape != estimate.shape:
-        raise MetricError(f'the original has shape {reference.shape}, the reconstruction {estimate.shape}; one recording each, of the same length, is needed')
+        raise MetricError(f'the original has shape {reference.shape}, the reconstruction {estimate.shape}; one '
+                          'recording each, of the same length, is needed')
     for what, samples in ('original', reference), ('reconstruction', estimate):
-        if bad := np.count_nonzero(~np.isfinite(samples)): raise MetricError(f'{bad} of {len(samples)} samples of the {what} are NaN or infinite')
-    if not reference.any(): raise MetricError('the original is silent' if len(reference) else 'the original holds no samples')
+        if bad := np.count_nonzero(~np.isfinite(samples)):
+            raise MetricError(f'{bad} of {len(samples)} samples of the {what} are NaN or infinite')
+    if not reference.any():
+        raise MetricError('the original is silent' if len(reference) else 'the original holds no samples')
     return reference, estimate
 
 # %% ../../nbs/measure/quality.ipynb #342a9875
@@ -41,7 +44,8 @@ def explained_db(reference, # Samples, shape (n,), float
                 ) -> float: # In dB: -10 log10(1 - explained variance); 0 for silence, inf if exact
     "Explained variance in decibels"
     reference, estimate = _pair(reference, estimate)
-    with np.errstate(divide='ignore'): return float(-10*np.log10(np.sum((reference - estimate)**2)/np.sum(reference**2)))
+    with np.errstate(divide='ignore'):
+        return float(-10*np.log10(np.sum((reference - estimate)**2)/np.sum(reference**2)))
 
 # %% ../../nbs/measure/quality.ipynb #a3160160
 BANDS = ((0, 1000), (1000, 2500), (2500, 5000), (5000, 8000), (8000, 11025))
@@ -53,23 +57,28 @@ def _power(samples, sample_rate, frame_length=1024, hop_length=256):
     return np.abs(rfft(frames, axis=-1))**2
 
 def _band_energies(samples, sample_rate, bands):
-    "Energy in each band, shape (len(bands),); a band holds its lower edge and not its upper, but the last bin belongs to the band that ends there"
+    """Energy in each band, shape (len(bands),); a band holds its lower edge and not its upper, but the last bin belongs
+    to the band that ends there"""
     total = _power(samples, sample_rate).sum(0)
     total[1:-1] *= 2   # the negative frequencies
     frequency = np.linspace(0, sample_rate/2, len(total))
-    return np.array([total[(frequency >= low) & ((frequency < high) | (frequency == high)*(high == sample_rate/2))].sum() for low, high in bands])
+    return np.array([total[(frequency >= low)
+                           & ((frequency < high) | (frequency == high)*(high == sample_rate/2))].sum() for low,
+                     high in bands])
 
 # %% ../../nbs/measure/quality.ipynb #f343eec6
 def band_snr(reference, # Samples, shape (n,), float
              estimate, # Samples, shape (n,), float
              sample_rate=22_050, # In Hz
              bands=BANDS, # Pairs of lower and upper edge in Hz
-             bandwidth=None, # Highest frequency of the original in Hz; measured with `speech_ae.data.corpus.bandwidth` if None
+             # Highest frequency of the original in Hz; measured with `speech_ae.data.corpus.bandwidth` if None
+             bandwidth=None,
             ) -> np.ndarray: # In dB, shape (len(bands),), float64; NaN where `bandwidth` ends below the middle of the band; inf where exact
     "Ratio of the original's energy to the error's, in each band of the spectrum"
     reference, estimate = _pair(reference, estimate)
     if bandwidth is None: bandwidth = recording_bandwidth(reference, sample_rate)
-    signal, error = _band_energies(reference, sample_rate, bands), _band_energies(reference - estimate, sample_rate, bands)
+    signal, error = _band_energies(reference, sample_rate, bands), _band_energies(reference - estimate, sample_rate,
+            bands)
     with np.errstate(divide='ignore', invalid='ignore'): ratio = 10*np.log10(signal/error)
     return np.where([bandwidth >= (low + high)/2 for low, high in bands], ratio, np.nan)
 
@@ -106,32 +115,41 @@ def mel_distance(reference, # Samples, shape (n,), float
                  sample_rate=22_050, # In Hz
                  floor_db=60., # Mel powers are raised to so many dB below the mean mel power of the original
                 ) -> float: # In dB, 0 or more; 0 if equal
-    "Mean absolute difference of log mel spectra over six window lengths, after Kumar et al. (2023), arxiv.org/abs/2306.06546"
+    """Mean absolute difference of log mel spectra over six window lengths, after Kumar et al. (2023),
+    arxiv.org/abs/2306.06546"""
     reference, estimate, distances = *_pair(reference, estimate), []
     for window, n_mels in _MEL_SCALES.items():
         window = round(window*sample_rate/22_050/4)*4
-        a, b = [(np.sqrt(_power(samples, sample_rate, window, window//4))@_mel_matrix(sample_rate, window, n_mels))**2 for samples in (reference, estimate)]
+        a, b = [(np.sqrt(_power(samples, sample_rate, window, window//4))@_mel_matrix(sample_rate, window, n_mels))**2
+                for samples in (reference, estimate)]
         distances.append(_level_difference(a, b, floor_db).mean())
     return float(np.mean(distances))
 
 # %% ../../nbs/measure/quality.ipynb #b27adb0d
-_PACKAGES = {'waveform': ((), ''), 'spectrum': ((), ''), 'pesq': (('pesq',), 'pip install pesq'), 'stoi': (('pystoi',), 'pip install pystoi'), 'pitch': ((), ''),
-             'visqol': (('visqol', 'ai_edge_litert'), "pip install 'visqol-python[lattice]'"), 'dnsmos': (('speechmos', 'onnxruntime', 'requests'), 'pip install speechmos onnxruntime requests')}
+_PACKAGES = {'waveform': ((), ''), 'spectrum': ((), ''), 'pesq': (('pesq',), 'pip install pesq'),
+             'stoi': (('pystoi',), 'pip install pystoi'), 'pitch': ((), ''),
+             'visqol': (('visqol', 'ai_edge_litert'), "pip install 'visqol-python[lattice]'"),
+             'dnsmos': (('speechmos', 'onnxruntime', 'requests'), 'pip install speechmos onnxruntime requests')}
 
-def available_metrics() -> dict: # Group of measurements: '' if it can be made here, or else the command that installs what is missing
+# Group of measurements: '' if it can be made here, or else the command that installs what is missing
+def available_metrics() -> dict:
     "Which groups of measurements this machine can make"
-    return {group: '' if all(find_spec(name) for name in names) else command for group, (names, command) in _PACKAGES.items()}
+    return {group: '' if all(find_spec(name) for name in names) else command for group,
+            (names, command) in _PACKAGES.items()}
 
 def _require(group):
     "`MetricError` unless the packages of a group are here"
-    if command := available_metrics()[group]: raise MetricError(f'{group} needs a package that is not installed here: {command}')
+    if command := available_metrics()[group]:
+        raise MetricError(f'{group} needs a package that is not installed here: {command}')
 
 # %% ../../nbs/measure/quality.ipynb #6926d66d
 def _pair_16k(reference, estimate, sample_rate):
-    "Both recordings at 16 kHz, float32; `MetricError` for a silent reconstruction, too, since no listener could judge it"
+    """Both recordings at 16 kHz, float32; `MetricError` for a silent reconstruction, too, since no listener could judge
+    it"""
     reference, estimate = _pair(reference, estimate)
     if not estimate.any(): raise MetricError('the reconstruction is silent')
-    if sample_rate != 16_000: reference, estimate = [soxr.resample(samples, sample_rate, 16_000) for samples in (reference, estimate)]
+    if sample_rate != 16_000:
+        reference, estimate = [soxr.resample(samples, sample_rate, 16_000) for samples in (reference, estimate)]
     return reference.astype(np.float32), estimate.astype(np.float32)
 
 # %% ../../nbs/measure/quality.ipynb #a1c5c521
@@ -140,16 +158,20 @@ def stoi(reference, # Samples, shape (n,), float
          sample_rate=22_050, # In Hz; computed at 16 kHz
          extended=False, # ESTOI instead
         ) -> float: # At most 1, higher is better
-    "Short-time objective intelligibility of Taal et al. (2011), by the package pystoi; `MetricError` below 384 ms of speech"
+    """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi; `MetricError` below 384 ms of
+    speech"""
     _require('stoi')
     from pystoi import stoi as pystoi
     reference, estimate = _pair_16k(reference, estimate, sample_rate)
     name = 'ESTOI' if extended else 'STOI'
-    if len(reference) < 0.4*16_000: raise MetricError(f'{name}: {len(reference)/16_000:.2f} s is too short; at least 0.4 s with speech is needed')
+    if len(reference) < 0.4*16_000:
+        raise MetricError(f'{name}: {len(reference)/16_000:.2f} s is too short; at least 0.4 s with speech is needed')
     with warnings.catch_warnings():
         warnings.simplefilter('error', RuntimeWarning)
         try: score = float(pystoi(reference, estimate, 16_000, extended=extended))
-        except RuntimeWarning as e: raise MetricError(f'{name}: too little speech, less than 0.4 s without the pauses' if 'Not enough STFT frames' in str(e) else f'{name}: {e}') from None
+        except RuntimeWarning as e:
+            raise MetricError(f'{name}: too little speech, less than 0.4 s without the pauses'
+                              if 'Not enough STFT frames' in str(e) else f'{name}: {e}') from None
     if not np.isfinite(score): raise MetricError(f'{name}: no number came out')
     return score
 
@@ -157,7 +179,8 @@ def estoi(reference, # Samples, shape (n,), float
           estimate, # Samples, shape (n,), float
           sample_rate=22_050, # In Hz; computed at 16 kHz
          ) -> float: # At most 1, higher is better
-    "Extended short-time objective intelligibility of Jensen and Taal (2016), by the package pystoi; `MetricError` below 384 ms of speech"
+    """Extended short-time objective intelligibility of Jensen and Taal (2016), by the package pystoi; `MetricError`
+    below 384 ms of speech"""
     return stoi(reference, estimate, sample_rate, extended=True)
 
 # %% ../../nbs/measure/quality.ipynb #dcedd492
@@ -167,18 +190,22 @@ def pesq_wb(reference, # Samples, shape (n,), float
             estimate, # Samples, shape (n,), float
             sample_rate=22_050, # In Hz; computed at 16 kHz
            ) -> float: # Between 1 and 4.64, higher is better
-    "Wide-band PESQ (ITU-T P.862.2), by the package pesq, the mean over pieces of at most 15 s; `MetricError` where no speech is found"
+    """Wide-band PESQ (ITU-T P.862.2), by the package pesq, the mean over pieces of at most 15 s; `MetricError` where no
+    speech is found"""
     _require('pesq')
     from pesq import NoUtterancesError, PesqError, pesq
     reference, estimate = _pair_16k(reference, estimate, sample_rate)
     count, scores = -(-len(reference)//(_PESQ_SECONDS*16_000)), []
     for a, b in zip(np.array_split(reference, count), np.array_split(estimate, count)):
         if not a.any(): continue
-        if not b.any(): raise MetricError(f'PESQ: the reconstruction is silent for {len(b)/16_000:.1f} s of the original')
+        if not b.any():
+            raise MetricError(f'PESQ: the reconstruction is silent for {len(b)/16_000:.1f} s of the original')
         try: scores.append(pesq(16_000, a, b, 'wb'))
         except NoUtterancesError: pass
-        except PesqError as e: raise MetricError(f'PESQ: {e.args[0].decode() if isinstance(e.args[0], bytes) else e}') from None
-    if not scores: raise MetricError('PESQ: no utterance found; the original needs speech of at least a quarter of a second')
+        except PesqError as e:
+            raise MetricError(f'PESQ: {e.args[0].decode() if isinstance(e.args[0], bytes) else e}') from None
+    if not scores:
+        raise MetricError('PESQ: no utterance found; the original needs speech of at least a quarter of a second')
     return float(np.mean(scores))
 
 # %% ../../nbs/measure/quality.ipynb #5d9e35b6
@@ -196,7 +223,9 @@ def visqol(reference, # Samples, shape (n,), float
     "ViSQOL v3 in speech mode (Chinen et al., 2020), by the package visqol-python"
     _require('visqol')
     reference, estimate = _pair_16k(reference, estimate, sample_rate)
-    try: score = float(_visqol_api().measure_from_arrays(reference.astype(np.float64), estimate.astype(np.float64), sample_rate=16_000).moslqo)
+    try:
+        score = float(_visqol_api().measure_from_arrays(reference.astype(np.float64), estimate.astype(np.float64),
+                                                        sample_rate=16_000).moslqo)
     except Exception as e: raise MetricError(f'ViSQOL: {e}') from None
     if not np.isfinite(score): raise MetricError('ViSQOL: no number came out')
     return score
@@ -218,7 +247,8 @@ def _dnsmos_model():
 def dnsmos(estimate, # Samples, shape (n,), float; of a reconstruction, or of the original to compare with
            sample_rate=22_050, # In Hz; computed at 16 kHz
           ) -> float: # About 1 to 5, higher is better
-    "Overall quality by DNSMOS P.835 (Reddy et al., 2022), by the package speechmos; recordings under 9 s are repeated, longer ones averaged"
+    """Overall quality by DNSMOS P.835 (Reddy et al., 2022), by the package speechmos; recordings under 9 s are
+    repeated, longer ones averaged"""
     _require('dnsmos')
     if not np.any(estimate): raise MetricError('DNSMOS: the recording is silent')
     samples, _ = _pair_16k(estimate, estimate, sample_rate)
@@ -230,11 +260,14 @@ def pitch(samples, # Samples, shape (n,), float
           sample_rate=22_050, # In Hz
           fmin=60., # Lowest pitch looked for, in Hz
           fmax=500., # Highest pitch looked for, in Hz
-         ) -> tuple[np.ndarray, np.ndarray]: # Pitch in Hz, meaningful where voiced, and whether a frame is voiced (bool); shape (T,), one frame every 20 ms
+         # Pitch in Hz, meaningful where voiced, and whether a frame is voiced (bool); shape (T,), one frame every 20 ms
+         ) -> tuple[np.ndarray, np.ndarray]:
     "Pitch track by probabilistic YIN (Mauch and Dixon, 2014), refined by YIN (de Cheveigne and Kawahara, 2002)"
     import librosa
-    settings = dict(fmin=fmin, fmax=fmax, sr=sample_rate, frame_length=round(1024*sample_rate/22_050), hop_length=round(.02*sample_rate))
-    path, voiced, _ = librosa.pyin(samples, resolution=.25, n_thresholds=50, beta_parameters=(2, 12), switch_prob=.05, fill_na=None, **settings)
+    settings = dict(fmin=fmin, fmax=fmax, sr=sample_rate, frame_length=round(1024*sample_rate/22_050),
+                    hop_length=round(.02*sample_rate))
+    path, voiced, _ = librosa.pyin(samples, resolution=.25, n_thresholds=50, beta_parameters=(2, 12), switch_prob=.05,
+                                   fill_na=None, **settings)
     fine = librosa.yin(samples, **settings)
     return np.where(np.abs(12*np.log2(fine/path)) < .5, fine, path), voiced
 
@@ -259,15 +292,19 @@ class Metric(NamedTuple):
     higher_is_better: bool
 
 METRICS = {'si_sdr': Metric('SI-SDR', 'dB', True), 'explained_db': Metric('Explained variance', 'dB', True),
-           **{key: Metric(f'SNR {low/1000:g}-{high/1000:.3g} kHz', 'dB', True) for key, (low, high) in zip(_BAND_KEYS, BANDS)},
+           **{key: Metric(f'SNR {low/1000:g}-{high/1000:.3g} kHz', 'dB', True) for key,
+              (low, high) in zip(_BAND_KEYS, BANDS)},
            'lsd': Metric('Log-spectral distance', 'dB', False), 'mel': Metric('Mel distance', 'dB', False),
-           'pesq_wb': Metric('PESQ-WB', 'MOS', True), 'stoi': Metric('STOI', '', True), 'estoi': Metric('ESTOI', '', True),
-           'f0_cents': Metric('Pitch error', 'cents', False), 'voicing_error': Metric('Voicing error', 'share of frames', False),
+           'pesq_wb': Metric('PESQ-WB', 'MOS', True), 'stoi': Metric('STOI', '', True),
+           'estoi': Metric('ESTOI', '', True),
+           'f0_cents': Metric('Pitch error', 'cents', False),
+           'voicing_error': Metric('Voicing error', 'share of frames', False),
            'visqol': Metric('ViSQOL', 'MOS', True), 'dnsmos': Metric('DNSMOS', 'MOS', True)}
 
 # %% ../../nbs/measure/quality.ipynb #69205bfc
 def _waveform(reference, estimate, sample_rate):
-    ratios = [si_sdr(*_pair(reference, estimate)), explained_db(reference, estimate), *band_snr(reference, estimate, sample_rate)]
+    ratios = [si_sdr(*_pair(reference, estimate)), explained_db(reference, estimate),
+              *band_snr(reference, estimate, sample_rate)]
     return np.clip(ratios, -SI_SDR_CEILING, SI_SDR_CEILING)   # NaN stays NaN
 
 _GROUPS = {'waveform': (('si_sdr', 'explained_db', *_BAND_KEYS), _waveform),
@@ -284,14 +321,20 @@ def measure_recording(reference, # Samples of the original, shape (n,), float, f
                       metrics=None, # Groups to measure, of 'waveform spectrum pesq stoi pitch visqol dnsmos'; None takes all that `available_metrics` has
                       name='', # File name for the message of an error
                      ) -> dict: # One float for each key of the groups, in the order of `METRICS`; NaN only for bands above the original's bandwidth, and for `f0_cents` where no frame is voiced in both
-    "All measurements of one reconstruction; ratios in dB lie within +-`SI_SDR_CEILING`; `MetricError` naming the file if one of them fails"
-    groups = [group for group, missing in available_metrics().items() if not missing] if metrics is None else [metrics] if isinstance(metrics, str) else metrics
-    if unknown := set(groups) - set(_GROUPS): raise MetricError(f'no such metrics: {", ".join(sorted(unknown))}; there are {", ".join(_GROUPS)}')
+    """All measurements of one reconstruction; ratios in dB lie within +-`SI_SDR_CEILING`; `MetricError` naming the file
+    if one of them fails"""
+    groups = [group for group, missing in available_metrics().items()
+              if not missing] if metrics is None else [metrics] if isinstance(metrics, str) else metrics
+    if unknown := set(groups) - set(_GROUPS):
+        raise MetricError(f'no such metrics: {", ".join(sorted(unknown))}; there are {", ".join(_GROUPS)}')
     found = {}
     for group, (keys, function) in _GROUPS.items():
         if group not in groups: continue
         try: found |= zip(keys, map(float, function(reference, estimate, sample_rate)))
-        except Exception as e: raise MetricError(': '.join(filter(None, [show_path(name), str(e) if isinstance(e, MetricError) else f'{group}: {type(e).__name__} {e}']))) from e
+        except Exception as e:
+            raise MetricError(': '.join(filter(None,
+                                               [show_path(name), str(e) if isinstance(e, MetricError)
+                                                else f'{group}: {type(e).__name__} {e}']))) from e
     return {key: found[key] for key in METRICS if key in found}
 
 # %% ../../nbs/measure/quality.ipynb #5cfb8547
@@ -299,6 +342,7 @@ def level_match(estimate, # Samples to be played, shape (n,), float
                 reference, # Samples they are compared with, any length, float
                ) -> np.ndarray: # `estimate` with the RMS of `reference`, float32; unchanged if one of the two is silent; peaks above 1 are kept
     "Give a recording the volume of another"
-    levels = [np.sqrt(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0. for samples in (estimate, reference)]
+    levels = [np.sqrt(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.
+              for samples in (estimate, reference)]
     gain = levels[1]/levels[0] if all(levels) else 1.
     return (np.asarray(estimate)*gain).astype(np.float32)
