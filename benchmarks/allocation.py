@@ -87,8 +87,8 @@ def network(refiner, allocation, train, held_out, steps, crop=50, batch=16, rate
     def gain():
         with torch.no_grad():
             before, after = zip(*[(decibels((v.square()*e).sum(), ((v*~m).square()*e).sum()),
-                                   decibels((v.square()*e).sum(), error(v[None], m[None], e[None])[0])) for v, m,
-                                  e in held_out])
+                                   decibels((v.square()*e).sum(), error(v[None], m[None], e[None])[0]))
+                                  for v, m, e in held_out])
         paired = np.array(after) - np.array(before)
         return dict(gain_db=round(float(paired.mean()), 4),
                     standard_error=round(float(paired.std(ddof=1)/np.sqrt(len(paired))), 4))
@@ -130,8 +130,8 @@ def main():
     if args.steps:
         with torch.no_grad():
             some, held_out = [prepared(allocation, x) for x in train], [prepared(allocation, x) for x in valid[::3]]
-        result |= dict(k=args.k, networks={name: network(kind(), allocation, some, held_out, args.steps) for name,
-                                           kind in (('convolution', Refiner), ('LSTM', LSTMRefiner))})
+        result |= dict(k=args.k, networks={name: network(kind(), allocation, some, held_out, args.steps)
+                                           for name, kind in (('convolution', Refiner), ('LSTM', LSTMRefiner))})
     args.output.write_text(json.dumps(result, indent=1) + '\n')
 
 if __name__ == '__main__': main()

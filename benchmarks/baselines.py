@@ -27,8 +27,8 @@ def measure_parts(reconstruct, recordings, parts, speakers):
     speakers of their means"""
     made = [reconstruct(x) for x in recordings]
     ratios = np.minimum([si_sdr(x, y) for x, y in zip(recordings, made)], 45)
-    energy = np.array([(np.sum(x.astype(float)**2), np.sum((x - y.astype(float))**2)) for x,
-                       y in zip(recordings, made)])
+    energy = np.array([(np.sum(x.astype(float)**2), np.sum((x - y.astype(float))**2))
+                       for x, y in zip(recordings, made)])
     speakers = np.array(speakers)
     def by_speaker(chosen): return np.mean(list(speaker_means(ratios[chosen], speakers[chosen]).values()))
     def number(v): return round(float(v), 3) if np.isfinite(v) else None
@@ -82,8 +82,8 @@ def main():
             '64 KLTs + index': lambda k: switched_klt_floor(train, k),
             'noise-filled': lambda k: noise_filled_floor(coefficients, k)}
     apart = set_apart(len(train), speakers['train'])
-    fit, judges, judging = [x for x, a in zip(train, apart) if not a], [x for x, a in zip(train, apart) if a], [s for s,
-            a in zip(speakers['train'], apart) if a]
+    fit, judges, judging = [x for x, a in zip(train, apart) if not a], [x for x, a in zip(train, apart) if a], [s
+            for s, a in zip(speakers['train'], apart) if a]
     choices = dict(quantizer=quantizer_choices(fit, judges, judging), noise=noise_choices(fit, judges))
     for c in sum(choices.values(), []): print(c, flush=True)
     rows = []
@@ -95,8 +95,8 @@ def main():
             row = dict(floor=name, k=k, fit_seconds=round(time.process_time() - start, 1),
                        **measure_parts(floor, unseen, parts, speakers['valid']))
             eight = quantized(floor, train[::4])
-            rows.append(row | {f'{part}, 8 bit': v for part,
-                               v in measure_parts(eight, unseen, parts, speakers['valid']).items()})
+            rows.append(row | {f'{part}, 8 bit': v
+                               for part, v in measure_parts(eight, unseen, parts, speakers['valid']).items()})
             print(k, name, row['fit_seconds'], 's',
                   *[rows[-1][part][what] for what in ('si_sdr_speakers', 'si_sdr_mean')
                     for part in ('all', 'all, 8 bit', 'from 8 kHz', 'from 8 kHz, 8 bit')], flush=True)

@@ -163,8 +163,8 @@ def main():
                         help='JSON file; what it holds already is not measured again')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    runs = [(parse(text, args.seed), epochs) for epochs,
-            texts in ({args.epochs: args.runs} if args.runs else PLAN).items() for text in texts]
+    runs = [(parse(text, args.seed), epochs)
+            for epochs, texts in ({args.epochs: args.runs} if args.runs else PLAN).items() for text in texts]
     config = complete_config(TrainConfig(data_dir=args.data_dir, output_dir='none', preset='classic', init='pca',
                                          loss='waveform', device='cpu', max_files=args.max_files,
                                          cache_dir=args.cache_dir))

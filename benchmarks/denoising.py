@@ -103,8 +103,7 @@ def main():
     parallel, mixed = load_pairs(args.data/'noisy_clean'), mix_pairs(args.data/'raw', args.data/'noise')
     sets = [(parallel, {'tuning': slice(0, None, 2), 'held-out': slice(1, None, 2), 'all': slice(None)}),
             (mixed, {'mixed': slice(None)})]
-    methods = {'unprocessed': np.copy} | {name: lambda x,
-                                          name=name: denoise(x, method=name) for name in DENOISE_METHODS
+    methods = {'unprocessed': np.copy} | {name: lambda x, name=name: denoise(x, method=name) for name in DENOISE_METHODS
                                           if name != 'none'}
     rows = []
     for pairs, parts in sets:

@@ -30,8 +30,8 @@ def bare(trainer):
     "The same steps on the same batches, already on the device"
     trainer.train_set.set_epoch(0)
     batches = trainer.train_set.batches(trainer.config.batch_size)
-    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n)) for samples,
-            n in trainer.load(trainer.train_set, batches)]
+    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n))
+            for samples, n in trainer.load(trainer.train_set, batches)]
     model, lost, framing = copy.deepcopy(trainer.model).train(), trainer.loss_function, trainer.framing
     from speech_ae.model import overlapped
     average, optimizer = copy.deepcopy(trainer.average), ScaledAdam(model.parameters(), lr=1e-3, fused=True)

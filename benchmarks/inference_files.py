@@ -53,8 +53,8 @@ def memory(preset, what, minutes):
     short = np.random.default_rng(0).standard_normal(10*RATE, dtype=np.float32)
     model = model_of(preset, [short])
     coder = ModelCoder(model)
-    encode, decode = (coder.encode, coder.decode) if what == 'whole' else (lambda x: encode_recording(model, x),
-            lambda z, n: decode_latents(model, z, n))
+    encode, decode = (coder.encode, coder.decode) if what == 'whole' else (lambda x: encode_recording(model,
+            x), lambda z, n: decode_latents(model, z, n))
     decode(encode(short), len(short))
     before, n = memory_of('VmRSS'), int(60*minutes*RATE)
     samples = np.resize(short, n)
@@ -101,11 +101,11 @@ def main():
             for found in speed(args, preset, clips, np.resize(sound, (40 if args.quick else 600)*RATE))]
     show(rows, ('name', 'role', 'model', 'sound', 'recordings', 'length', 'cpu', 'wall', 'times_real_time',
                 'times_alternative'))
-    taken = [in_process(__file__, ('memory', preset, how, minutes)) for preset in ('classic', 'adaptive') for how,
-             minutes in ((('pieces', 2),) if args.quick else (('pieces', 60), ('whole', 10)))]
+    taken = [in_process(__file__, ('memory', preset, how, minutes)) for preset in ('classic', 'adaptive')
+             for how, minutes in ((('pieces', 2),) if args.quick else (('pieces', 60), ('whole', 10)))]
     show(taken, ('model', 'how', 'minutes', 'encode', 'decode'))
-    networks = {name: SpeechAE.from_pretrained(path) for name,
-                path in (entry.split('=', 1) for entry in args.models.split(',') if entry)}
+    networks = {name: SpeechAE.from_pretrained(path)
+                for name, path in (entry.split('=', 1) for entry in args.models.split(',') if entry)}
     networks['before training'] = model_of('classic', [])
     found = [r for name, model in networks.items() for r in seams(name, model, sound[:(12 if args.quick else 60)*RATE])]
     show(found, ('model', 'context', 'snr', 'near_seams'))

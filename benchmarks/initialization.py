@@ -80,8 +80,8 @@ def main():
     result = dict(sizes={}, recordings=len(unseen), speakers=len(set(who)), cpu=processor())
     for size in args.sizes:
         baseline = measure(best_linear_floor(train, size, speakers))
-        result['sizes'][size] = found = {'best linear': {m: dict(mean=round(speaker_interval(v, who).mean, 3)) for m,
-                                                         v in baseline.items()}}
+        result['sizes'][size] = found = {'best linear': {m: dict(mean=round(speaker_interval(v, who).mean, 3))
+                                                         for m, v in baseline.items()}}
         for name, settings, reconstruct in rows(size, train, scale, moments):
             values = measure(reconstruct)
             found[name] = settings | {m: dict(mean=round(speaker_interval(v, who).mean, 3),

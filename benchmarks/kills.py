@@ -205,8 +205,7 @@ class Runs:
         status, _ = self.go_on(kind, place, fresh)
         wrong = wrong or said or (f'resume: exit status {status}: {(place/"again.err").read_text().strip()[-300:]}'
                                   if status else '')
-        wrong = wrong or ', '.join(name for name,
-                                   digest in digests(place/'run').items()
+        wrong = wrong or ', '.join(name for name, digest in digests(place/'run').items()
                                    if digest != self.reference[kind]['digests'][name])
         found |= dict(left_over=len(list((place/'run').rglob('.tmp-*'))),
                       kept=not wrong) | (dict(wrong=wrong.replace(str(place), '...')) if wrong else {})

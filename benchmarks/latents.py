@@ -56,16 +56,18 @@ def probe_tasks(rows):
     tasks.append(('speaker', voices, lambda row: row['speaker'], lambda row: row['file'], 1))
     spoken = max(sources.values(), key=lambda some: sum(n >= 5 for n in voices_by_language(some).values()))
     enough = [language for language, n in voices_by_language(spoken).items() if n >= 5]
-    tasks.append(('language', [row for row in spoken if row['language'] in enough], lambda row: row['language'],
-                  lambda row: row['speaker'], 3))
+    tasks.append(('language', [row for row in spoken
+                               if row['language'] in enough], lambda row: row['language'], lambda row: row['speaker'],
+                  3))
     best = {}  # the warning: each language from a source of its own
     for source, some in sources.items():
         counts = voices_by_language(some)
         if len(counts) == 1 and min(counts.values()) >= 15:
             best.setdefault(next(iter(counts)), list({row['speaker']: row for row in some}.values()))
     if len(best) > 1:
-        tasks.append(('language, each from another source', sum((some[:20] for some in best.values()), []),
-                      lambda row: row['language'], lambda row: row['speaker'], 1))
+        tasks.append(('language, each from another source',
+                      sum((some[:20] for some in best.values()),
+                          []), lambda row: row['language'], lambda row: row['speaker'], 1))
     return tasks
 
 def load_codec(run):

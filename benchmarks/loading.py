@@ -59,8 +59,8 @@ def main():
                  'speech_ae, framed': lambda: use(samples.load(crops, batches), framing.frame),
                  **({'speech_ae, corpus not on the GPU': lambda: use(away.load(crops, batches))} if device != 'cpu'
                     else {}),
-                 'speech_ae, DataLoader, 0 workers': lambda: use(((x.to(device), n) for x,
-                                                                  n in torch.utils.data.DataLoader(crops,
+                 'speech_ae, DataLoader, 0 workers': lambda: use(((x.to(device), n)
+                                                                  for x, n in torch.utils.data.DataLoader(crops,
                          batch_sampler=batches, collate_fn=collate))),
                  'speech_ae, DataLoader, 2 workers': lambda: use(away.load(crops, batches, workers=2)),
                  '.npy frames, DataLoader, 0 workers': lambda: plain(0),

@@ -96,8 +96,8 @@ def main():
         runs |= {f'random {precision}': open_export(folder/f'random_{precision}.onnx', threads=1)
                  for precision in ('float32', 'int8')}
         facts['int8, plain'] = dict(snr_db=export_snr(runs['ONNX int8, plain'], model, recordings=held_out[:8]))
-        megabytes = {name: (folder/f'{file}.onnx').stat().st_size/1e6 for name,
-                     file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
+        megabytes = {name: (folder/f'{file}.onnx').stat().st_size/1e6
+                     for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
         adaptive = initialize(build_model(ModelConfig.of('adaptive'), model.input_scale.item()), train).eval()
         facts['adaptive float32'] = dict(largest_error=largest_error(write_onnx(adaptive, folder/'adaptive.onnx',
                 recordings=held_out[:8])))
@@ -108,10 +108,11 @@ def main():
         return framing.overlap_add(kind(runs[name], framing.frame(samples), *how), len(samples))
     minute, pieces = sound[20*rate:80*rate], CHUNKS[60]
     expected, untrained = back(whole, 'ONNX', minute), back(whole, 'random float32', minute)
-    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin, pieces)) for column,
-                                    reference, name in (('float32', expected, 'ONNX'), ('int8', expected, 'ONNX int8'),
-                                                        ('random float32', untrained, 'random float32'),
-                                                        ('random int8', untrained, 'random int8'))}
+    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin, pieces))
+                                    for column, reference, name in (('float32', expected, 'ONNX'),
+                                                                    ('int8', expected, 'ONNX int8'),
+                                                                    ('random float32', untrained, 'random float32'),
+                                                                    ('random int8', untrained, 'random int8'))}
              for margin in MARGINS]
     print(f'dB against the whole recording in float32, 60 s in {pieces} chunks; random: a network that was not trained')
     show(seams, ('margin', 'float32', 'int8', 'random float32', 'random int8'))
@@ -133,8 +134,8 @@ def main():
                             noise_db=min(ratio_db(expected, tasks[name]()), 200.), megabytes=megabytes.get(name)))
     for length in (5, 60)[:None if not args.quick else 1]:
         samples = sound[20*rate:(20 + length)*rate]
-        tasks = {name: lambda run=run: framing.overlap_add(whole(run, framing.frame(samples)), len(samples)) for name,
-                 run in others.items()}
+        tasks = {name: lambda run=run: framing.overlap_add(whole(run, framing.frame(samples)), len(samples))
+                 for name, run in others.items()}
         times, expected = take_turns(tasks, args.rounds), tasks['PyTorch']()
         for name in others:
             rows.append(row(name, 'ours', times[name], basis='cpu', preset='adaptive', length=length, chunks=1,

@@ -71,8 +71,8 @@ def one_core(folder, length, rounds):
         times = take_turns(tasks | {'speech_ae, nothing to do': lambda: prepared(folder, cache=cache)}, rounds)
     def role(name):
         return 'ours' if name.startswith('speech_ae') else 'bound' if name.startswith('decode') else 'alternative'
-    rows = [row(name, role(name), found, times['decode + soxr'], times_real_time=length/seconds(found)) for name,
-            found in times.items()]
+    rows = [row(name, role(name), found, times['decode + soxr'], times_real_time=length/seconds(found))
+            for name, found in times.items()]
     targets = {'speech_ae': TARGETS['none'], 'speech_ae + wiener': TARGETS['wiener']}
     return [r | (dict(target=targets[r['name']], met=r['times_real_time'] >= targets[r['name']]) if r['name'] in targets
                  else {}) for r in rows]

@@ -42,8 +42,8 @@ def on_cpu(crop, batches, rounds):
     peaks, tasks = {p: [] for p in (torch.float32, torch.bfloat16)}, {(p, b): stepper(b, crop, p, 'cpu')[0]
                                                                       for b in batches for p in ('float32', 'bfloat16')}
     times = take_turns(tasks | {p: lambda p=p: peaks[p].append(matrix_rate(p)) for p in peaks}, rounds)
-    return [found_row(p, times[p, b], b, crop, 'cpu', 1, float(np.median(peaks[getattr(torch, p)][1:]))) for p,
-            b in tasks]
+    return [found_row(p, times[p, b], b, crop, 'cpu', 1, float(np.median(peaks[getattr(torch, p)][1:])))
+            for p, b in tasks]
 
 def on_gpu(crop, batches, rounds, times=10):
     "One size after the other, for the memory is limited"

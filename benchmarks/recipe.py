@@ -26,9 +26,7 @@ def run(changes, args, folder):
     plain, changes = changes.get('plain', False), {k: v for k, v in changes.items() if k != 'plain'}
     config = TrainConfig(**dict(data_dir=args.data_dir, output_dir=str(folder), epochs=args.epochs, device='cpu')
                          | changes)
-    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(training, 'step_scale', lambda model,
-                                                                      *_: {n: [torch.ones([1]*p.dim())] for n,
-            p in model.named_parameters()}) if plain else contextlib.nullcontext():
+    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(training, 'step_scale', lambda model, *_: {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}) if plain else contextlib.nullcontext():
         trainer = start_run(config)
         begun = time.monotonic()
         trainer.fit()

@@ -24,12 +24,12 @@ def evaluation(run):
     found = sorted(run.glob('evaluation/*/report.json'))
     if not found: raise SystemExit(f'{run}: not evaluated yet; run speech_ae_evaluate --model {run}')
     report = json.loads(found[0].read_text())
-    results = {group: {row: {m: cell for m, cell in cells.items() if m in METRICS} for row,
-                       cells in report['results'][group].items()} for group in ('wide', 'narrow')
+    results = {group: {row: {m: cell for m, cell in cells.items() if m in METRICS}
+                       for row, cells in report['results'][group].items()} for group in ('wide', 'narrow')
                if group in report['results']}
     return rounded(dict(verdict=report['verdict'], best_floor=report['best_floor'], results=results,
-                        model_minus={label: {m: cell for m, cell in cells.items() if m in METRICS} for label,
-                                     cells in report['model_minus'].items()}))
+                        model_minus={label: {m: cell for m, cell in cells.items() if m in METRICS}
+                                     for label, cells in report['model_minus'].items()}))
 
 def curve(run):
     "Epoch, step, seconds since the start, explained variance of unseen frames, validation loss"

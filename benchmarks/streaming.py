@@ -32,8 +32,8 @@ def train(args, folder, preset):
     row = dict(preset=preset, parameters=report['parameters'], cpu_seconds=took, best_epoch=report['best_epoch'],
                quality=report['quality'], split=report['split'],
                history=[{k: row[k] for k in ('epoch', 'train_loss', 'valid_loss', 'explained_variance')}
-                        for row in report['history']], config={k: v for k,
-                                                               v in report['config'].items() if not k.endswith('_dir')})
+                        for row in report['history']], config={k: v for k, v in report['config'].items()
+                                                               if not k.endswith('_dir')})
     return SpeechAE.from_pretrained(f'{folder}/{preset}'), held_out, row
 
 def compared(args, folder):

@@ -251,8 +251,8 @@ def mean_snr(floor, # From samples (n,) to samples (n,)
             ) -> float: # In dB, each recording's at most 45
     "Mean over recordings, or groups of them, of the signal-to-noise ratio"
     recordings = list(recordings)
-    sounding = [(np.asarray(s, dtype=float), g) for s,
-                g in zip(recordings, range(len(recordings)) if groups is None else groups) if np.any(s)]
+    sounding = [(np.asarray(s, dtype=float), g)
+                for s, g in zip(recordings, range(len(recordings)) if groups is None else groups) if np.any(s)]
     if not sounding: raise ValueError('no recording with sound to measure')
     errors = [np.sum((s - floor(s.astype(np.float32)))**2)/np.sum(s**2) for s, _ in sounding]
     return -mean_log_error(np.array(errors), _shares([g for _, g in sounding]))

@@ -288,8 +288,8 @@ def _repack_wheel(distribution, package, folder):
     files[f'{name}.dist-info/WHEEL'] = (b'Wheel-Version: 1.0\nGenerator: speech_ae\nRoot-Is-Purelib: true\nTag: '
                                         b'py3-none-any\n')
     digest = lambda content: urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip('=')
-    record = ''.join(f'{path},sha256={digest(content)},{len(content)}\n' for path,
-                     content in files.items()) + f'{name}.dist-info/RECORD,,\n'
+    record = ''.join(f'{path},sha256={digest(content)},{len(content)}\n'
+                     for path, content in files.items()) + f'{name}.dist-info/RECORD,,\n'
     with zipfile.ZipFile(folder/f'{name}-py3-none-any.whl', 'w', zipfile.ZIP_DEFLATED) as wheel:
         for path, content in {**files, f'{name}.dist-info/RECORD': record.encode()}.items():
             wheel.writestr(path, content)
@@ -316,8 +316,8 @@ def pinned_requirements(wheel, # Wheel whose dependencies are asked for
     required = [line.strip() for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
                 if 'extra ==' not in line]
     names = {re.match(r'[\w.-]+', line)[0]: line for line in required}
-    return [line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}' for name,
-            line in names.items()]
+    return [line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}'
+            for name, line in names.items()]
 
 # %% ../nbs/05_gpu_export.ipynb #cf524c0f
 def training_command(data_dir, # Folder of recordings on the other machine; relative ones lie in the job's folder
@@ -453,12 +453,12 @@ def colab_notebook(command, # Words of `training_command`
              'Run all. When the session ends before the training does, do the same again: it continues from '
              'its last checkpoint.')
     texts = ['## GPU', '## Google Drive', '## Installation', '## Settings', '## Training', '## What came out']
-    cells = [('markdown', title)] + [pair for text,
-                                     code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True)
-                                     for pair in (('markdown', text), ('code', code))]
+    cells = [('markdown', title)] + [pair for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN],
+                                                                strict=True) for pair in (('markdown', text),
+            ('code', code))]
     parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text)
-             | (dict(execution_count=None, outputs=[]) if kind == 'code' else {}) for i,
-             (kind, text) in enumerate(cells)]
+             | (dict(execution_count=None, outputs=[]) if kind == 'code' else {})
+             for i, (kind, text) in enumerate(cells)]
     return dict(cells=parts, metadata=dict(accelerator='GPU', colab=dict(gpuType='T4'),
                                            kernelspec=dict(name='python3', display_name='Python 3', language='python')),
                 nbformat=4, nbformat_minor=5)

@@ -59,8 +59,8 @@ class ModelConfig:
     def framing(self): return Framing(self.sample_rate, self.frame_length, self.hop_length, self.window)
 
     def __post_init__(self):  # a network of other sizes must not carry the name of a preset
-        if any(getattr(self, name) != value for name,
-               value in PRESETS.get(self.preset, {}).items() if name != 'dropout'):
+        if any(getattr(self, name) != value for name, value in PRESETS.get(self.preset, {}).items()
+               if name != 'dropout'):
             object.__setattr__(self, 'preset', 'custom')
 
     @classmethod
@@ -111,8 +111,8 @@ def _recur_both_ways(lstm, h, lengths):
     for layer in range(lstm.num_layers):
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
                    for way in ('', '_reverse')]
-        ahead, back = (torch.lstm(x, (start, start), w, True, 1, 0., lstm.training, False, True)[0] for x,
-                       w in zip((h, _turn(h, lengths)), weights))
+        ahead, back = (torch.lstm(x, (start, start), w, True, 1, 0., lstm.training, False, True)[0]
+                       for x, w in zip((h, _turn(h, lengths)), weights))
         h = torch.cat([ahead, _turn(back, lengths)], -1)
         if layer < lstm.num_layers - 1: h = nn.functional.dropout(h, lstm.dropout, lstm.training)
     return h
@@ -345,8 +345,8 @@ def _repr_html_(self:SpeechAE):
             *_card_rows(self.card)]
     return (f'<table><caption>{type(self).__name__}</caption>'
             + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td '
-                      f'style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>' for name,
-                      value in rows) + '</table>')
+                      f'style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>'
+                      for name, value in rows) + '</table>')
 
 # %% ../nbs/03_model.ipynb #ec908dd9
 _WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar',

@@ -98,8 +98,8 @@ def build(processed, folder):
     website = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))['website']
     notebooks = {path.relative_to(processed).as_posix(): json.loads(path.read_text(encoding='utf-8'))
                  for path in sorted(processed.rglob('*.ipynb'))}
-    heads = {name: yaml.safe_load(''.join(notebook['cells'][0]['source']).strip().strip('-')) for name,
-             notebook in notebooks.items()}
+    heads = {name: yaml.safe_load(''.join(notebook['cells'][0]['source']).strip().strip('-'))
+             for name, notebook in notebooks.items()}
     pages = {name: os.path.join(os.path.dirname(name), head['output-file']) for name, head in heads.items()}
     if wrong := [name for name in pages if pages[name] != page(name)]:
         sys.exit(f'nbdev gives the pages of {", ".join(wrong)} other names than tools/check_links.py takes them '
@@ -112,8 +112,8 @@ def build(processed, folder):
         parts = [markdown(''.join(cell['source']), pages, seen, name) if cell['cell_type'] == 'markdown'
                  else code(cell, pages, seen, name) for cell in notebook['cells'][1:] if cell['source']]
         place = order.index(name) if name in order else None
-        beside = [(order[place + step], arrow) for step,
-                  arrow in ((-1, '← '), (1, ' →')) if place is not None and 0 <= place + step < len(order)]
+        beside = [(order[place + step], arrow) for step, arrow in ((-1, '← '), (1, ' →')) if place is not None
+                  and 0 <= place + step < len(order)]
         neighbours = ''.join('<a '
                              f'href="{os.path.relpath(pages[other], os.path.dirname(name) or ".")}">{arrow if arrow[0] == "←" else ""}{html.escape(titles[other])}{arrow if arrow[0] != "←" else ""}</a>'
                              for other, arrow in beside)

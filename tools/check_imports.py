@@ -52,8 +52,8 @@ def main():
     graph = {name: set(imported(name, path, known)) for name, path in known.items()}
     def rank(name): return ORDER.index(name.split('.')[0])
     bad = [f'{name}: not in ORDER of tools/check_imports.py' for name in known if name.split('.')[0] not in ORDER]
-    bad = bad or [f'{name} imports {other}, which comes after it' for name,
-                  others in graph.items() for other in sorted(others) if rank(other) > rank(name)]
+    bad = bad or [f'{name} imports {other}, which comes after it' for name, others in graph.items()
+                  for other in sorted(others) if rank(other) > rank(name)]
     try: list(TopologicalSorter(graph).static_order())
     except CycleError as e: bad.append(f'a circle: {" -> ".join(e.args[1])}')
     bad += [f'{path.relative_to(root).as_posix()}: a cell imports and does other things; give the import a '

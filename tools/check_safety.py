@@ -93,8 +93,8 @@ def check_words(folder, allowed=ALLOWED):
             excuse = next((entry for entry in allowed if entry[0] == rule and entry[1] in line), None)
             if excuse: needed.add(excuse)
             else: found.append(f'{path.relative_to(folder).as_posix()}: {rule}: {line[:160]}')
-    found += [f'tools/check_safety.py: nothing needs this exception any more: {rule}, {words}' for rule, words,
-              why in allowed if (rule, words, why) not in needed]
+    found += [f'tools/check_safety.py: nothing needs this exception any more: {rule}, {words}'
+              for rule, words, why in allowed if (rule, words, why) not in needed]
     return found, f'{len(paths)} files, {len(allowed)} exceptions'
 
 def check_ruff(folder, config=root/'ruff.toml'):

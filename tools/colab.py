@@ -21,8 +21,9 @@ def packages(requirements):
 
 def extras(config):
     "`{extra: packages}`"
-    return {'dev': packages(config['dev_requirements'])} | {key.removeprefix('extras_'): packages(value) for key,
-                                                            value in config.items() if key.startswith('extras_')}
+    return {'dev': packages(config['dev_requirements'])} | {key.removeprefix('extras_'): packages(value)
+                                                            for key, value in config.items()
+                                                            if key.startswith('extras_')}
 
 def imported(source):
     "Packages that the code of a cell imports; lines with ! and % are left out"

@@ -131,8 +131,8 @@ def indices(self:Allocation, coefficients, # Shape (B, N, block)
     energy = coefficients.square()
     if average is None: average = energy.mean(-1).sum(-1)/n_blocks  # padding is zero
     energy = energy/average.clamp(min=1e-12)[:, None, None] + _FLOOR
-    return torch.stack([_distances(energy[..., a:b], self.codebook[:, a:b]).argmin(-1) for a,
-                        b in zip(self.edges, self.edges[1:])], -1)
+    return torch.stack([_distances(energy[..., a:b], self.codebook[:, a:b]).argmin(-1)
+                        for a, b in zip(self.edges, self.edges[1:])], -1)
 
 @patch
 def expected(self:Allocation, indices, # Shape (B, N, bands)

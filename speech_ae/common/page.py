@@ -130,8 +130,8 @@ def html_table(head, # For each column its head, HTML
                marked=(), # Indices of rows that stand out
               ) -> str: # HTML
     "A table that scrolls sideways where it is too wide"
-    body = ''.join(f'<tr{" class=me" if i in marked else ""}><th scope=row>{first}</th>{"".join(rest)}</tr>' for i,
-                   (first, *rest) in enumerate(rows))
+    body = ''.join(f'<tr{" class=me" if i in marked else ""}><th scope=row>{first}</th>{"".join(rest)}</tr>'
+                   for i, (first, *rest) in enumerate(rows))
     columns = ''.join(f'<th scope=col>{h}</th>' for h in head)
     above = f'<figcaption>{caption}</figcaption>' if caption else ''
     named = f' class="{kind}"' if kind else ''
@@ -160,8 +160,8 @@ def settings_list(values, # {name: value}, plain text; lists are written with co
 def definitions(pairs, # (term, explanation) each, plain text
                ) -> str: # HTML
     "Terms, and under each what it means"
-    return '<dl>' + ''.join(f'<dt>{html_text(term)}</dt><dd>{html_text(meaning)}</dd>' for term,
-                            meaning in pairs) + '</dl>'
+    return '<dl>' + ''.join(f'<dt>{html_text(term)}</dt><dd>{html_text(meaning)}</dd>'
+                            for term, meaning in pairs) + '</dl>'
 
 # %% ../../nbs/common/page.ipynb #9efc2ce3
 def folded(summary, # What is always seen, plain text
@@ -261,8 +261,8 @@ def line_chart(title, # Plain text
               ) -> str: # HTML
     "Curves over a common axis"
     def scale(v): return math.nan if v is None or math.isnan(v) else math.log10(max(v, 1e-12)) if log else v
-    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))] for label, values,
-              _ in lines}
+    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))]
+              for label, values, _ in lines}
     low, high = _ends([y for ys in points.values() for y in ys if not math.isnan(y)], .05)
     def at(value): return round(100*(value - low)/(high - low), 2)
     across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
@@ -371,8 +371,8 @@ def player(name, # What is heard, the caption, plain text
 def navigation(names, # {id of a heading: words for the link}
               ) -> str: # HTML
     "Links to the sections of a page"
-    return '<nav aria-label="Sections">' + ''.join(f'<a href="#{key}">{html_text(words)}</a>' for key,
-                                                   words in names.items()) + '</nav>'
+    return '<nav aria-label="Sections">' + ''.join(f'<a href="#{key}">{html_text(words)}</a>'
+                                                   for key, words in names.items()) + '</nav>'
 
 def html_page(title, # Plain text
               over, # A line above the title, plain text

@@ -187,8 +187,8 @@ def load(self:Samples,
         ): # Iterator over (samples (B, longest) on the device, n_samples (B,) on the CPU)
     "The batches as tensors"
     if workers:
-        yield from ((samples.to(self.device, non_blocking=True), n) for samples,
-                    n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))
+        yield from ((samples.to(self.device, non_blocking=True), n)
+                    for samples, n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))
     elif self.device.type != 'cuda' or self.values is not None:
         yield from (self.take([dataset.crops[i] for i in batch]) for batch in batches)
     else:

@@ -93,8 +93,8 @@ def _lstm_nodes(graph, x, weights, lengths, state, name, int8=None):
     for rows in [slice(None)] if len(set(kept)) == 1 else [slice(0, 1), slice(1, 2)]:
         given, ahead = (x, weights[0]) if kept[rows][0] else fine
         end = '' if len(ways[rows]) == len(ways) else f'.{ways[rows][0]}'
-        constants = [graph.constant(w[rows], f'{name}{end}.{part}') for w,
-                     part in zip((ahead, *weights[1:]), ('input', 'hidden', 'bias'))]
+        constants = [graph.constant(w[rows], f'{name}{end}.{part}')
+                     for w, part in zip((ahead, *weights[1:]), ('input', 'hidden', 'bias'))]
         found.append(graph.LSTM(given, *constants, lengths, *state, outputs=3,
                                 node=f'{name}{end}' if kept[rows][0] else None,
                                 direction='bidirectional' if len(ways[rows]) == 2 else ways[rows][0],
@@ -171,25 +171,25 @@ def _gather(x, index, axis=0):
 
 # %% ../../nbs/deploy/exports.ipynb #f8b9e997
 _OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
-    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y, Div=lambda x,
-    y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y,
+    Add=lambda x, y: x + y, Sub=lambda x, y: x - y, Mul=lambda x, y: x*y,
+    Div=lambda x, y: x//y if _is_whole(x) and _is_whole(y) else x/y, Mod=lambda x, y: x % y, Less=lambda x, y: x < y,
     Greater=lambda x, y: x > y,
     And=lambda x, y: x & y, Or=lambda x, y: x | y, Not=lambda x: ~x, Where=torch.where, Clip=torch.clamp,
     Min=torch.minimum, Max=lambda x, y: x.clamp(min=y), Range=lambda start, end, step: torch.arange(end),
-    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)), CumSum=lambda x,
-    axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan, IsInf=torch.isinf,
-    Relu=torch.relu,
+    MatMul=torch.matmul, ArgMin=lambda x, axis, keepdims: x.argmin(axis, keepdim=bool(keepdims)),
+    CumSum=lambda x, axis: x.cumsum(axis), Sqrt=torch.sqrt, Log=torch.log, Round=torch.round, IsNaN=torch.isnan,
+    IsInf=torch.isinf, Relu=torch.relu,
     Conv=lambda x, weight, bias, kernel_shape, pads: nn.functional.conv1d(x, weight, bias, padding=pads[0]),
     Cast=lambda x, to: x.to(to), Identity=lambda x: x, GatherElements=lambda x, index, axis: x.gather(axis, index),
-    ScatterElements=lambda x, index, values, axis,
-    reduction='none': (x.scatter_add if reduction == 'add' else x.scatter)(axis, index, values), ReduceMean=lambda x,
-    axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
+    ScatterElements=lambda x, index, values, axis, reduction='none': (x.scatter_add if reduction == 'add'
+                                                                      else x.scatter)(axis, index, values),
+    ReduceMean=lambda x, axes, keepdims: x.mean(axes, keepdim=bool(keepdims)))
 _OF_SIZES = dict(  # and those to which also shapes and axes are given
-    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad, Reshape=lambda x,
-    shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())] if isinstance(shape, np.ndarray)
-                     else shape),
-    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)), Concat=lambda *x,
-    axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
+    Shape=lambda x: x.shape, Gather=_gather, Unsqueeze=_unsqueeze, Slice=_slice, Pad=_pad,
+    Reshape=lambda x, shape: x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())]
+                                       if isinstance(shape, np.ndarray) else shape),
+    ReduceSum=lambda x, axes, keepdims: x.sum(axes.tolist(), keepdim=bool(keepdims)),
+    Concat=lambda *x, axis: torch.cat(x, axis) if isinstance(x[0], torch.Tensor) else [n for sizes in x for n in sizes],
     # all k are wanted, always
     TopK=lambda x, k, outputs, axis: x.sort(dim=axis, descending=True, stable=True), ConstantOfShape=torch.zeros)
 
@@ -348,8 +348,8 @@ def indices(self:_AdaptiveGraph, coefficients): # int64 (B, N, bands)
 @patch
 def expected(self:_AdaptiveGraph, indices): # (B, N, block)
     "As `Allocation.expected`"
-    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0) for i,
-                               book in enumerate(self.a.books)), axis=2)
+    return self.graph.Concat(*(self.graph.Gather(book, self.graph.Gather(indices, np.int64(i), axis=2), axis=0)
+                               for i, book in enumerate(self.a.books)), axis=2)
 
 # %% ../../nbs/deploy/exports.ipynb #88c1664b
 @patch
@@ -564,8 +564,8 @@ def _open_onnx(path, threads=None):
         raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None
     given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs()
                                                    if output.name != 'next_state']
-    return Exported(session.get_modelmeta().custom_metadata_map, lambda x,
-                    lengths: session.run(wanted, {given: x.numpy(), 'lengths': lengths.numpy()}))
+    return Exported(session.get_modelmeta().custom_metadata_map, lambda x, lengths: session.run(wanted,
+            {given: x.numpy(), 'lengths': lengths.numpy()}))
 
 def _first_line(error): return (str(error).strip().splitlines() or [type(error).__name__])[0].split('. ')[0]
 
@@ -685,8 +685,8 @@ def export_facts(model, to, part, precision, **more) -> dict: # Facts as strings
                  window=c.window,
                  centred='frame k is around sample k*hop_length, zeros beyond the ends', latent_size=c.latent_size,
                  input_scale=model.input_scale.item(), weights_sha256=weights_sha256(model), card=model.card) | more
-    return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name,
-            value in facts.items()}
+    return {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in facts.items()}
 
 # %% ../../nbs/deploy/exports.ipynb #7a642fab
 def _float16(proto):
@@ -717,8 +717,8 @@ def _run_half(half, x, lengths, seen):
         seen.append(given if _widens(half) and not layer else x)
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
                    for way in _ways(lstm)]
-        ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0] for y,
-                        w in zip((x, _turn(x, lengths)), weights))
+        ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0]
+                        for y, w in zip((x, _turn(x, lengths)), weights))
         x = torch.cat([ahead, *(_turn(y, lengths) for y in back)], -1)
     return half.head(x).masked_fill(padding, 0)
 
@@ -751,8 +751,8 @@ def _reactions(model, part, seconds=3):
             seen = []
             output = _Part(model, part).walk(x.clone().requires_grad_(), torch.tensor([x.shape[1]]), seen)[0]
             gradients = torch.autograd.grad(output, seen, torch.randn(output.shape, generator=generator))
-        totals = [total + g.reshape(-1, min(g.shape[-1], model.config.hidden_size)).square().mean(0) for total,
-                  g in zip(totals, gradients)]
+        totals = [total + g.reshape(-1, min(g.shape[-1], model.config.hidden_size)).square().mean(0)
+                  for total, g in zip(totals, gradients)]
     return [(total/total.max().clamp(min=1e-30)).sqrt().numpy() for total in totals]
 
 def _hadamard(n):
@@ -767,8 +767,8 @@ def _mixings(model, part):
     """For each half, for each LSTM layer: a matrix for its input, in pieces of H values, or for the latents, and one
     for the weights of such a piece"""
     gains = [np.sqrt(reaction.clip(min=1e-2))[:, None] for reaction in _reactions(model, part)]
-    pairs = [((gain*flat).astype(np.float32), (flat/gain).astype(np.float32)) for gain,
-             flat in ((gain, _hadamard(len(gain))) for gain in gains)]
+    pairs = [((gain*flat).astype(np.float32), (flat/gain).astype(np.float32))
+             for gain, flat in ((gain, _hadamard(len(gain))) for gain in gains)]
     halves = [half for half in ('encoder', 'decoder') if part in ('autoencoder', half)]
     return {half: pairs[k*model.config.n_layers:(k + 1)*model.config.n_layers] for k, half in enumerate(halves)}
 
@@ -825,8 +825,8 @@ def _frames_off(exported, model, part, recordings=None):
         padded = x.expand(3, -1, -1).masked_fill(~frame_mask(lengths, n).unsqueeze(-1), math.nan)
         for batch in (x, None), (padded, lengths):
             pairs = zip(exported(*batch), _eager(model, part, *batch), strict=True)
-            off.append(torch.stack([~((found - own).abs().amax(-1) <= TOLERANCE*own.abs().max()) for found,
-                                    own in pairs]).any(0).flatten())
+            off.append(torch.stack([~((found - own).abs().amax(-1) <= TOLERANCE*own.abs().max())
+                                    for found, own in pairs]).any(0).flatten())
     return torch.cat(off).double().mean().item() if off else 1.
 
 def _only_switched(exported, model, part, error, recordings):

@@ -90,8 +90,8 @@ def _frames_of(self:SpeechAE, pieces, recordings):
     "Frames of pieces, shape (B, T, frame_length); beyond the end of a short piece they go on with what follows it"
     hop, length, longest = self.framing.hop_length, self.framing.frame_length, max(map(len, pieces))
     starts = [p.first*hop - length//2 for p in pieces]
-    samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length) for a,
-                            p in zip(starts, pieces)])
+    samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length)
+                            for a, p in zip(starts, pieces)])
     return samples.unfold(-1, length, hop)*self.framing._factor(samples)
 
 # %% ../../nbs/deploy/inference.ipynb #826e4025
@@ -515,8 +515,8 @@ def _groups(items, seconds):
 # %% ../../nbs/deploy/inference.ipynb #ac133b43
 def _encode_group(model, digest, made_with, group, folder, how):
     "Outcomes of (job, prepared) pairs"
-    yield from (FileResult(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with) for job,
-                p in group if p.values is None)
+    yield from (FileResult(job.file, problem=p.problem, detail=p.detail, sha256=p.sha256, made_with=made_with)
+                for job, p in group if p.values is None)
     group = [(job, p, p.samples) for job, p in group if p.values is not None]
     for _, p, _ in group: p.values = None
     for (job, p, samples), latents in zip(group, encode_recordings(model, [samples for *_, samples in group], **how)):
@@ -528,8 +528,8 @@ def _encode_jobs(model, digest, made_with, jobs, folder, settings, workers, how)
     "Outcomes of recordings, as they are written"
     with WorkerProcess(_READER) as read:
         prepared = zip(jobs, _ahead(lambda job: _prepare(job.path, settings, read), jobs, workers))
-        with_length = ((0. if p.values is None else len(p.values)/settings['sample_rate'], (job, p)) for job,
-                       p in prepared)
+        with_length = ((0. if p.values is None else len(p.values)/settings['sample_rate'], (job, p))
+                       for job, p in prepared)
         for group in _groups(with_length, _group_seconds(model, how)):
             yield from _encode_group(model, digest, made_with, group, folder, how)
 
@@ -552,8 +552,8 @@ def _read_job(model, digest, made_with, job, any_model):
 def _decode_group(model, made_with, group, folder, how):
     "Outcomes of (job, latents or outcome) pairs"
     yield from (found for _, found in group if isinstance(found, FileResult))
-    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job,
-             found in group if not isinstance(found, FileResult)]
+    group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job, found in group
+             if not isinstance(found, FileResult)]
     decoded = decode_recordings(model, [z for _, z, _ in group], [n for *_, n in group], **how)
     group = [(job, n) for job, _, n in group]
     for (job, n), samples in zip(group, decoded):

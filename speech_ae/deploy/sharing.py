@@ -250,8 +250,8 @@ def _data(facts, datasets=()):
     groups = [(card_text(name), language_code(name) or '–', [row for row in facts.split if row['language'] == name])
               for name in facts.languages] + [('all', '', facts.split)]
     table = _table(['language', 'code', 'recordings', 'training', 'validation'],
-                   [[name, code, f'{len(rows):,}', _heard(rows, 'train'), _heard(rows, 'valid')] for name, code,
-                    rows in groups])
+                   [[name, code, f'{len(rows):,}', _heard(rows, 'train'), _heard(rows, 'valid')]
+                    for name, code, rows in groups])
     voices = [{row['speaker'] for row in facts.split if row['split'] == split} for split in ('train', 'valid')]
     split = ('Some speakers are in both parts: validation shows other sentences, not only other voices.'
              if voices[0] & voices[1] else 'No speaker of the validation is in the training.')
@@ -305,8 +305,8 @@ def _by_group(evaluation):
               if evaluation.members(name).any()]
     rows = [row for row in ('model', evaluation.best_floor()) if row]
     return _table(['SI-SDR, dB ↑', *map(card_text, rows)],
-                  [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)] for name,
-                   words in groups])
+                  [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)]
+                   for name, words in groups])
 
 # %% ../../nbs/deploy/sharing.ipynb #c318e507
 _MARGINS = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than '
@@ -374,9 +374,9 @@ def _licence(licences):
 
 def _making(facts):
     made = (facts.report or {}).get('environment', {})
-    rows = [[name, card_text(made.get(key, '–'), 60)] for name,
-            key in (('speech_ae', 'speech_ae'), ('Python', 'python'), ('PyTorch', 'torch'), ('NumPy', 'numpy'),
-                    ('device', 'device'), ('threads', 'threads'))]
+    rows = [[name, card_text(made.get(key, '–'), 60)]
+            for name, key in (('speech_ae', 'speech_ae'), ('Python', 'python'), ('PyTorch', 'torch'),
+                              ('NumPy', 'numpy'), ('device', 'device'), ('threads', 'threads'))]
     rows.insert(4, ['system', card_text(str(made.get('system', '–')).split('-')[0], 60)])
     if facts.evaluation: rows.append(['evaluated on', card_text(facts.evaluation.about['settings']['date'], 20)])
     return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])

@@ -245,8 +245,8 @@ def torchrun(words=None, # Arguments of its command line; those of this process 
     except SignalException as e: status, text = 128 + e.sigval, f'stopped by {signal.Signals(e.sigval).name}'
     except ChildFailedError as e:
         begin = min(failure.timestamp for failure in e.failures.values())
-        status, text = _first_failure({rank: failure.exitcode for rank,
-                                       failure in e.failures.items() if failure.timestamp <= begin + 1})
+        status, text = _first_failure({rank: failure.exitcode for rank, failure in e.failures.items()
+                                       if failure.timestamp <= begin + 1})
     except RendezvousError as e:
         status, text = (1, 'error: the machines of this run cannot reach each other, or one of them stopped '
                         f'({str(e).splitlines()[0]})')

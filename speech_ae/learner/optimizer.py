@@ -53,8 +53,8 @@ def step_scale(model:torch.nn.Module, # Model at the start of its training
     share = 2.**(-2 - round(math.log2(len(named))))
     scale = {name: factored_scale(s.cpu()) for name, s in squares.items()}
     least = min((float(math.prod(factors).min()) for name, factors in scale.items() if squares[name].any()), default=1.)
-    return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]] for name,
-            factors in scale.items()}
+    return {name: [factors[0]*share*(1. if squares[name].any() else least), *factors[1:]]
+            for name, factors in scale.items()}
 
 # %% ../../nbs/learner/optimizer.ipynb #48ea663d
 class ScaledAdam(torch.optim.Adam):

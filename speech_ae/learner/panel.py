@@ -372,14 +372,14 @@ def _table_html(run):
     cells = [(row.get('name', ''), show(row.get('explained_variance'), 100, '%'), show(row.get('si_sdr_mean'), 1, 'dB'),
               show(row.get('si_sdr_median'), 1, 'dB')) for row in rows]
     head = ('unseen recordings', 'explained variance', 'SI-SDR, mean', 'SI-SDR, median')
-    lines = ''.join('<tr>' + ''.join(f'<{tag}>{html_text(str(cell)[:80])}</{tag}>' for cell in line) + '</tr>' for tag,
-                    line in [('th', head), *(('td', line) for line in cells[:20])])
+    lines = ''.join('<tr>' + ''.join(f'<{tag}>{html_text(str(cell)[:80])}</{tag}>' for cell in line) + '</tr>'
+                    for tag, line in [('th', head), *(('td', line) for line in cells[:20])])
     return f'<table>{lines}</table>' if rows else ''
 
 def _example_html(run, seconds=2.):
     "What went in, and what the best model made of it"
-    found = {name: run.folder/file for name,
-             file in (('original', 'example_original.wav'), ('model', 'example.wav')) if (run.folder/file).is_file()}
+    found = {name: run.folder/file for name, file in (('original', 'example_original.wav'), ('model', 'example.wav'))
+             if (run.folder/file).is_file()}
     samples = {name: load_audio(path, max_seconds=600) for name, path in found.items()}
     if not samples: return ''
     stretch = loudest(next(iter(samples.values())), int(seconds*22_050))  # the same of both

@@ -391,8 +391,8 @@ def make_rows(subject:LoadedModel, # What is evaluated
             rows.append(Row('silence', ROWS[kind], lambda: lambda x: 0*x, row_key(kind), kind,
                             only=('waveform', 'spectrum')))
         elif kind == 'denoised':
-            rows += [] if subject.preparation['denoise'] == 'none' else [Row('denoised input', ROWS[kind],
-                    lambda: lambda x: x, row_key(kind), kind, 'recorded')]
+            rows += [] if subject.preparation['denoise'] == 'none' else [Row('denoised input',
+                    ROWS[kind], lambda: lambda x: x, row_key(kind), kind, 'recorded')]
         elif kind == 'model': rows += _model_rows(subject, material, bits, missing)
         elif kind == 'outside': rows += _outside_rows(subject, missing)
         elif why := _why_not(kind, k, subject, material):
@@ -404,11 +404,11 @@ def make_rows(subject:LoadedModel, # What is evaluated
 _FLOORS = {'pca': ('PCA-{}', lambda m, model, k: pca_floor(m.train, k, model.framing)),
            'mdct': ('MDCT-{}', lambda m, model, k: mdct_floor(m.train, k, model.config.hop_length)),
            'best_linear': ('best linear-{}', lambda m, model, k: best_linear_floor(m.train, k, m.train_speakers)),
-           'switched': ('64 KLTs + index, {}', lambda m, model,
-                        k: switched_klt_floor(m.train, k, hop_length=model.config.hop_length)),
+           'switched': ('64 KLTs + index, {}', lambda m, model, k: switched_klt_floor(m.train, k,
+                   hop_length=model.config.hop_length)),
            'low_pass': ('low-pass-{}', lambda m, model, k: low_pass_floor(k, model.config.hop_length)),
-           'noise_filled': ('noise-filled-{}', lambda m, model,
-                            k: noise_filled_floor(m.train, k, hop_length=model.config.hop_length))}
+           'noise_filled': ('noise-filled-{}', lambda m, model, k: noise_filled_floor(m.train, k,
+                   hop_length=model.config.hop_length))}
 
 def _why_not(kind, k, subject, material):
     "Why a floor cannot be had; '' if it can"
@@ -427,9 +427,10 @@ def _with_rounded(name, what, coder, key, kind, material, bits, sample_rate, num
     "A row for a coder, and one with rounded codes"
     rows = [Row(name, what, coder, key, kind, numbers=numbers)]
     if bits:
-        rows.append(Row(f'{name}, {bits} bit', f'The same with every number rounded to {bits} bits.',
-                        lambda: rounded_codes(rows[0].reconstruct, few_minutes(material.train), bits, sample_rate),
-                        key and row_key(key, bits, material.train_digest), kind, numbers=numbers))
+        rows.append(Row(f'{name}, {bits} bit', f'The same with every number rounded to {bits} '
+                        'bits.', lambda: rounded_codes(rows[0].reconstruct, few_minutes(material.train), bits,
+                                                       sample_rate), key and row_key(key, bits, material.train_digest),
+                        kind, numbers=numbers))
     return rows
 
 def _floor_rows(kind, subject, material, bits):
@@ -527,8 +528,8 @@ def _measure(jobs, sample_rate):
     def one(group, reference, estimate):
         try: return measure_recording(reference, estimate, sample_rate, metrics=[group])
         except MetricError as e: return str(e)
-    return [(key, {'more': more} | {group: one(group, reference, estimate) for group in groups}) for key, groups,
-            reference, estimate, more in jobs]
+    return [(key, {'more': more} | {group: one(group, reference, estimate) for group in groups})
+            for key, groups, reference, estimate, more in jobs]
 
 # %% ../../nbs/measure/evaluation.ipynb #8aa069a7
 def _in_processes(function, items, workers):
@@ -604,8 +605,8 @@ def jobs(self:Benchmark,
     self.ledger.add('facts ' + r.sha256, facts)
     prepared = self.prepared(r)
     made = [(row, groups, *_reconstruct(row, prepared, r.file)) for row, groups in self.missing(r)]
-    return [(self.key(row, r), groups, recorded if row.reference == 'recorded' else prepared, estimate, more) for row,
-            groups, estimate, more in made]
+    return [(self.key(row, r), groups, recorded if row.reference == 'recorded' else prepared, estimate, more)
+            for row, groups, estimate, more in made]
 
 # %% ../../nbs/measure/evaluation.ipynb #bbab2815
 @patch
@@ -613,8 +614,8 @@ def jobs(self:Benchmark,
 def table(self:Benchmark) -> tuple[dict, list[dict]]:
     "Values of every row on every recording, and what could not be measured"
     found = {row.name: [self.ledger.get(self.key(row, r)) for r in self.material.recordings] for row in self.rows}
-    failures = [dict(row=row, metrics=group, file=r.file, reason=entry[group]) for row, entries in found.items() for r,
-                entry in zip(self.material.recordings, entries) for group in self.groups
+    failures = [dict(row=row, metrics=group, file=r.file, reason=entry[group]) for row, entries in found.items()
+                for r, entry in zip(self.material.recordings, entries) for group in self.groups
                 if isinstance(entry.get(group), str)]
     count = Counter((f['row'], f['metrics']) for f in failures)
     hopeless = {pair for pair, n in count.items() if n > max(1, len(self.material.recordings)/20)}
@@ -623,8 +624,8 @@ def table(self:Benchmark) -> tuple[dict, list[dict]]:
         kept = [group for group in self.groups if isinstance(entry.get(group), dict) and (row, group) not in hopeless
                 and (r.file, group) not in spoiled]
         return {m: math.nan if v is None else v for group in (*kept, 'more') for m, v in entry.get(group, {}).items()}
-    return {row: [values(row, r, entry) for r, entry in zip(self.material.recordings, entries)] for row,
-            entries in found.items()}, failures
+    return {row: [values(row, r, entry) for r, entry in zip(self.material.recordings, entries)]
+            for row, entries in found.items()}, failures
 
 # %% ../../nbs/measure/evaluation.ipynb #3d2e2aea
 class Evaluation:
@@ -759,8 +760,8 @@ def summary(self:Evaluation) -> dict:
     results = {group: {row: {m: cell(row, m, group) for m in self.metrics
                              if (group in ('wide', 'narrow') or m in ('si_sdr', 'pesq_wb', 'estoi'))
                              and np.isfinite(self.column(row, m)).any()} for row in self.values} for group in groups}
-    ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS} for label,
-             left, right in self.pairs()}
+    ahead = {label: {m: asdict(self.interval(left, m, other=right)) for m in self.metrics if m in METRICS}
+             for label, left, right in self.pairs()}
     return dict(format_version=1, verdict=self.verdict(), best_floor=self.best_floor(),
                 headline=self.headline) | self.about | dict(results=results, model_minus=ahead)
 
@@ -810,8 +811,8 @@ def load_evaluation(folder, # Folder that `evaluate` wrote
     try:
         for line in _read_table(folder/'files.csv', [*_FACTS, 'row']):
             facts.setdefault(line['file'], {name: kind(line[name]) for name, kind in _FACTS.items()})
-            values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m,
-                                                       v in line.items() if m not in _FACTS and m != 'row'})
+            values.setdefault(line['row'], []).append({m: float(v) if v else math.nan for m, v in line.items()
+                                                       if m not in _FACTS and m != 'row'})
     except ValueError as e: raise EvaluationError(f'{show_path(folder/"files.csv")}: {e}') from None
     for row, column in values.items():
         if len(column) != len(facts):
@@ -908,8 +909,8 @@ def _failures_explained(evaluation):
         found.setdefault((f['metrics'], f['row']), []).append(f'{f["file"]} ({f["reason"]})')
     if not found: return ''
     listed = [(f'{metric}, {row}: {count_text(len(files), "recording")}',
-               '; '.join(files[:5]) + (' and others' if len(files) > 5 else '')) for (metric, row),
-              files in found.items()]
+               '; '.join(files[:5]) + (' and others' if len(files) > 5 else ''))
+              for (metric, row), files in found.items()]
     return ('<h3>Metrics that failed</h3><p>A recording on which a metric fails is left out of that '
             'metric for every row; a row that fails on more than one recording in twenty has no mean of '
             f'it.</p>{definitions(listed)}')
@@ -940,8 +941,8 @@ def _section_languages(evaluation):
     found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown]
              for language in sorted(set(evaluation.language))}
     bars = {f'{html_text(language)}<small class=soft> '
-            f'{count_text(both[0].speakers, "speaker")}</small>': list(map(_mark, both)) for language,
-            both in found.items()}
+            f'{count_text(both[0].speakers, "speaker")}</small>': list(map(_mark, both))
+            for language, both in found.items()}
     words = ('SI-SDR in dB over all recordings of a language, whatever their bandwidth; mean over speakers '
              'and its margin, which under eight speakers is the range of the speakers.')
     return f'<h2 id=languages>Languages</h2><p>{words}</p>{bar_table(bars, shown)}'
@@ -957,8 +958,8 @@ def _section_rate(evaluation):
     if not any(row['kind'] == 'outside' for row in rows): return ''
     def chart(metric):
         found = [(row, evaluation.interval(row['name'], metric)) for row in rows]
-        return scatter_chart([(row['name'], rate[row['name']], i.mean, colors.get(row['kind'], 'f')) for row,
-                              i in found if i.speakers], METRICS[metric].label, 'kbit/s of payload')
+        return scatter_chart([(row['name'], rate[row['name']], i.mean, colors.get(row['kind'], 'f')) for row, i in found
+                              if i.speakers], METRICS[metric].label, 'kbit/s of payload')
     words = ('Only what has a bit rate can be compared with a codec. Codes rounded to eight bits are a '
              'crude code: a real one would send the same in fewer bits.')
     return (f'<h2 id=rate>Against bits</h2><p>{words}</p><p>{color_key("model")} '
@@ -987,8 +988,8 @@ def _example(title, r, signals, sample_rate):
     "Spectrograms and players of one recording; `signals` is {name: samples}, the original first"
     original = next(iter(signals.values()))
     part = loudest(original, 4*sample_rate)
-    cut = {name: original[part] if x is original else level_match(x[part], original[part]) for name,
-           x in signals.items()}
+    cut = {name: original[part] if x is original else level_match(x[part], original[part])
+           for name, x in signals.items()}
     gain, peak = min(1, .99/max(np.abs(x).max() for x in cut.values())), float(np.abs(original[part]).max())*.2 or 1.
     players = [player(name, x, sample_rate, r['file'], peak, gain) for name, x in cut.items()]
     return (f'<h3>{title}</h3><p class=soft>{html_text(r["file"])}, {html_text(r["language"])}, speaker '
@@ -1024,8 +1025,8 @@ def _section_corpus(evaluation):
     by_language = [card(html_text(l), [r for r in everything if r['language'] == l])
                    for l in sorted(set(evaluation.language))]
     by_speaker = [card(f'{html_text(s)}<small class=soft> {html_text(l)}</small>',
-                       [r for r in everything if r['speaker'] == s and r['language'] == l]) for l,
-                  s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
+                       [r for r in everything if r['speaker'] == s and r['language'] == l])
+                  for l, s in sorted(set(zip(evaluation.language, evaluation.speaker)))]
     bands = [(0, 4), (4, 6), (6, 8), (8, 12), (12, 200)]
     shares = [[f'{a} to {b} kHz' if b < 200 else f'{a} kHz and more',
                f'<td>{sum(1000*a <= r["bandwidth"] < 1000*b for r in everything)}</td>'] for a, b in bands]
@@ -1041,8 +1042,8 @@ def _section_how(evaluation):
     "Metrics, settings and environment"
     about, metrics = evaluation.about, {m: METRICS[m] for m in evaluation.metrics if m in METRICS}
     words = definitions((f'{m.label}, {m.unit}' if m.unit else m.label,
-                         f'{"Higher" if m.higher_is_better else "Lower"} is better. {_MEANING.get(name, "")}') for name,
-                        m in metrics.items())
+                         f'{"Higher" if m.higher_is_better else "Lower"} is better. {_MEANING.get(name, "")}')
+                        for name, m in metrics.items())
     return (f'<h2 id=how>How this was measured</h2><p>{_MARGINS}</p>{folded("The metrics", words)}'
             f'<h3>Model</h3>{settings_list(about["model"])}<h3>Settings</h3>{settings_list(about["settings"])}<h3>Environment</h3>{settings_list(about["environment"])}')
 
@@ -1165,8 +1166,8 @@ def _output_folder(subject, material, output_dir):
 
 # %% ../../nbs/measure/evaluation.ipynb #970cb88b
 def _missing_metrics(metrics):
-    return [dict(name=f'metrics: {group}', reason=f'needs a package that is not installed here: {how}') for group,
-            how in available_metrics().items() if how and metrics is None]
+    return [dict(name=f'metrics: {group}', reason=f'needs a package that is not installed here: {how}')
+            for group, how in available_metrics().items() if how and metrics is None]
 
 def _signals(evaluation, bench, i):
     "What the page plays of recording i: {name: samples}, the original first"
@@ -1253,9 +1254,9 @@ def _repr_markdown_(self:Evaluation):
 @patch
 def headline_words(self:Evaluation) -> str:
     "Which recordings the headline is about, in a few words"
-    n, speakers = int(self.members(self.headline).sum()), len({s for s,
-                                                               m in zip(self.speaker, self.members(self.headline))
-                                                               if m})
+    n, speakers = int(self.members(self.headline).sum()), len({s
+                                                               for s, m in zip(self.speaker,
+            self.members(self.headline)) if m})
     return (f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, '
             f'{"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}')
 
@@ -1336,9 +1337,9 @@ def _distinct(names):
 
 def _differences(names, evaluations):
     "Settings of model, run and preparation that are not the same everywhere: {setting: {name: value}}"
-    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k,
-                 v in (e.about.get(part) or {}).items() if k != 'name'}
-                | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')} for e in evaluations]
+    settings = [{f'{part}: {k}': v for part in ('model', 'run') for k, v in (e.about.get(part) or {}).items()
+                 if k != 'name'} | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')}
+                for e in evaluations]
     keys = dict.fromkeys(k for s in settings for k in s)
     return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys
             if len({repr(s.get(k)) for s in settings}) > 1}
@@ -1403,8 +1404,8 @@ def _differ_table(comparison):
     if not differ: return '<p>None that is recorded.</p>'
     def cell(value): return f'<td>{html_text("–" if value is None else value)}</td>'
     return html_table(['', *map(html_text, runs)],
-                      [[html_text(k.replace('_', ' ')), *(cell(values[name]) for name in runs)] for k,
-                       values in differ.items()])
+                      [[html_text(k.replace('_', ' ')), *(cell(values[name]) for name in runs)]
+                       for k, values in differ.items()])
 
 # %% ../../nbs/measure/evaluation.ipynb #2d097057
 _compare = compare  # the command has a flag of that name

@@ -62,8 +62,8 @@ def resampled_ends(groups, # Means of the speakers of each group, arrays of two 
     doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789"""
     from scipy.stats import norm, t
     rng = np.random.default_rng(seed)
-    means = sum(weight*group[rng.integers(0, len(group), (resamples, len(group) - 1))].mean(1) for group,
-                weight in zip(groups, weights))
+    means = sum(weight*group[rng.integers(0, len(group), (resamples, len(group) - 1))].mean(1)
+                for group, weight in zip(groups, weights))
     tail = norm.cdf(t.ppf((1 - confidence)/2, sum(map(len, groups)) - len(groups)))
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
 

@@ -395,8 +395,8 @@ def probe(features_by_recording, # List of arrays, one a recording, each shape (
     labels, groups = np.asarray(labels), np.asarray(groups)
     folds = min(folds, _check_probe(features_by_recording, labels, groups, sources))
     speakers, seeds = groups if speakers is None else np.asarray(speakers), range(seed, seed + repeats)
-    rest, quietest = zip(*(_rows_of(i, f, None if levels is None else levels[i], most, quiet) for i,
-                           f in enumerate(features_by_recording)))
+    rest, quietest = zip(*(_rows_of(i, f, None if levels is None else levels[i], most, quiet)
+                           for i, f in enumerate(features_by_recording)))
     def ask(rows, told, s): return _cross_validate(rows, told, groups, folds, strength, s)
     right, right_rows = np.mean([ask(rest, labels, s) for s in seeds], axis=0)
     mean, low, high = balanced_interval(right, labels, speakers, seed=seed)
@@ -496,8 +496,8 @@ def _read_members(f, expected, most_bytes, name):
                                '`most_bytes`')
         def content(member):
             with z.open(member) as part: return part.read(sizes[member])
-        return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}') for key,
-                (kinds, axes) in expected.items()}
+        return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}')
+                for key, (kinds, axes) in expected.items()}
 
 def read_arrays(path, # An .npz file
                 # Name of an array -> kinds of its NumPy type, such as 'f' or 'iu', and number of its axes

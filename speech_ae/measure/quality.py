@@ -63,8 +63,8 @@ def _band_energies(samples, sample_rate, bands):
     total[1:-1] *= 2   # the negative frequencies
     frequency = np.linspace(0, sample_rate/2, len(total))
     return np.array([total[(frequency >= low)
-                           & ((frequency < high) | (frequency == high)*(high == sample_rate/2))].sum() for low,
-                     high in bands])
+                           & ((frequency < high) | (frequency == high)*(high == sample_rate/2))].sum()
+                     for low, high in bands])
 
 # %% ../../nbs/measure/quality.ipynb #f343eec6
 def band_snr(reference, # Samples, shape (n,), float
@@ -134,8 +134,8 @@ _PACKAGES = {'waveform': ((), ''), 'spectrum': ((), ''), 'pesq': (('pesq',), 'pi
 # Group of measurements: '' if it can be made here, or else the command that installs what is missing
 def available_metrics() -> dict:
     "Which groups of measurements this machine can make"
-    return {group: '' if all(find_spec(name) for name in names) else command for group,
-            (names, command) in _PACKAGES.items()}
+    return {group: '' if all(find_spec(name) for name in names) else command
+            for group, (names, command) in _PACKAGES.items()}
 
 def _require(group):
     "`MetricError` unless the packages of a group are here"
@@ -292,8 +292,8 @@ class Metric(NamedTuple):
     higher_is_better: bool
 
 METRICS = {'si_sdr': Metric('SI-SDR', 'dB', True), 'explained_db': Metric('Explained variance', 'dB', True),
-           **{key: Metric(f'SNR {low/1000:g}-{high/1000:.3g} kHz', 'dB', True) for key,
-              (low, high) in zip(_BAND_KEYS, BANDS)},
+           **{key: Metric(f'SNR {low/1000:g}-{high/1000:.3g} kHz', 'dB', True)
+              for key, (low, high) in zip(_BAND_KEYS, BANDS)},
            'lsd': Metric('Log-spectral distance', 'dB', False), 'mel': Metric('Mel distance', 'dB', False),
            'pesq_wb': Metric('PESQ-WB', 'MOS', True), 'stoi': Metric('STOI', '', True),
            'estoi': Metric('ESTOI', '', True),
