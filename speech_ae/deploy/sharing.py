@@ -217,18 +217,19 @@ def _table(head, rows): return '\n'.join(f'| {" | ".join(cells)} |' for cells in
 
 def _what(facts):
     c = facts.model.config
-    return (f'An autoencoder of speech, trained with [speech_ae]({REPOSITORY}). Of a recording at '
-            f'{c.sample_rate:,} Hz it makes {c.framing.frame_rate:.1f} times a second {c.latent_size} '
-            'numbers, the latents, and of these a recording of the same length. '
-            f'It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} '
+    return (f'A speech autoencoder, trained with [speech_ae]({REPOSITORY}). It encodes {c.sample_rate:,} Hz speech '
+            f'into {c.framing.frame_rate:.1f} latent vectors per second, {c.latent_size} values each, and decodes '
+            f'them to a recording of the same length. It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} '
             'trainable parameters.')
 
 def _use(facts, place):
-    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, "
-            "then:\n\n```python\nfrom speech_ae.deploy.sharing import load_model\n\nmodel = "
-            f"load_model({place!r})\nfound = encode_file(model, 'recording.wav')\n"
-            "print(found['latents'].shape)  # frames, numbers per frame\nsamples = decode_file(model, "
-            "found, 'again.wav')\n```\n\n"
+    return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\n"
+            'from speech_ae.deploy.inference import decode_file, encode_file\n'
+            'from speech_ae.deploy.sharing import load_model\n\n'
+            f"model = load_model({place!r})\n"
+            "found = encode_file(model, 'recording.wav')\n"
+            "print(found['latents'].shape)  # frames, latent size\n"
+            "samples = decode_file(model, found, 'again.wav')\n```\n\n"
             'A model folder on disk is loaded the same way, and needs no network. `encode_file` prepares a '
             'recording as those of the training were: ' + _prepared(facts) + '.')
 
