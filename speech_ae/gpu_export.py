@@ -282,7 +282,8 @@ def _pip_wheel(folder):
 def _repack_wheel(distribution, package, folder):
     "The wheel of an installed distribution whose modules lie in `package`, written into `folder`"
     name = f'speech_ae-{distribution.version}'
-    files = {f'speech_ae/{p.name}': p.read_bytes() for p in sorted(Path(package).glob('*.py'))}
+    package = Path(package)
+    files = {f'speech_ae/{p.relative_to(package).as_posix()}': p.read_bytes() for p in sorted(package.rglob('*.py'))}
     for part in 'METADATA', 'entry_points.txt':
         files[f'{name}.dist-info/{part}'] = (distribution.read_text(part) or '').encode()
     files[f'{name}.dist-info/WHEEL'] = (b'Wheel-Version: 1.0\nGenerator: speech_ae\nRoot-Is-Purelib: true\nTag: '
