@@ -8,7 +8,7 @@ from pathlib import Path
 from timing import corpus, in_process, options, ratio, row, save, seconds, show, take_turns
 import numpy as np
 import torch
-from speech_ae.adaptive.model import build_model
+from speech_ae.adaptive.model import build_model, load_pretrained
 from speech_ae.deploy.inference import decode_latents, decode_recordings, encode_recording, encode_recordings
 from speech_ae.learner.initialization import initialize
 from speech_ae.measure.evaluation import ModelCoder
@@ -104,7 +104,7 @@ def main():
     taken = [in_process(__file__, ('memory', preset, how, minutes)) for preset in ('classic', 'adaptive')
              for how, minutes in ((('pieces', 2),) if args.quick else (('pieces', 60), ('whole', 10)))]
     show(taken, ('model', 'how', 'minutes', 'encode', 'decode'))
-    networks = {name: SpeechAE.from_pretrained(path)
+    networks = {name: load_pretrained(path)
                 for name, path in (entry.split('=', 1) for entry in args.models.split(',') if entry)}
     networks['before training'] = model_of('classic', [])
     found = [r for name, model in networks.items() for r in seams(name, model, sound[:(12 if args.quick else 60)*RATE])]

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from speech_ae.adaptive.model import load_pretrained
 from speech_ae.data.corpus import Source, take_files
 from speech_ae.data.preparation import prepare_corpus
 from speech_ae.framing import Framing
@@ -72,7 +73,7 @@ def probe_tasks(rows):
 
 def load_codec(run):
     "Model of a run as a codec, and what is to be known of it: label, preset, start, loss"
-    model, config = SpeechAE.from_pretrained(run), json.loads((run/'config.json').read_text())
+    model, config = load_pretrained(run), json.loads((run/'config.json').read_text())
     init = 'codebooks' if model.config.kind == 'adaptive' else config.get('init', 'random')
     label = model.config.preset + (' from random weights' if init == 'random' else '')
     return as_codec(model, label), dict(label=label, preset=model.config.preset, kind=model.config.kind, init=init,

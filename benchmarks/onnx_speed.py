@@ -11,7 +11,7 @@ from timing import corpus, matrix_rate, options, row, save, seconds, show, take_
 import numpy as np
 import onnx
 import torch
-from speech_ae.adaptive.model import build_model
+from speech_ae.adaptive.model import build_model, load_pretrained
 from speech_ae.deploy.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, step_scale
@@ -76,7 +76,7 @@ def main():
         recordings = [np.asarray(x) for x in corpus(args, folder, args.files)[0]]
         held_out, train = recordings[::4], [x for i, x in enumerate(recordings) if i % 4]
         with torch.enable_grad():
-            model = SpeechAE.from_pretrained(args.model) if args.model else trained(train, args.steps)
+            model = load_pretrained(args.model) if args.model else trained(train, args.steps)
         random, folder = SpeechAE(ModelConfig(), model.input_scale.item()).eval(), Path(folder)
         facts = {}
         for precision in 'float32', 'int8':
