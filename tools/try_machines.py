@@ -16,7 +16,7 @@ results = root/'benchmarks/results/machines.json'
 sys.path.insert(0, str(root/'benchmarks'))
 from machine import processor
 
-OTHER_SEEDS = str(root/'tools/other_seeds')
+OTHER_SEEDS = os.pathsep.join([str(root), str(root/'tools/other_seeds')])
 SETTINGS = { # name: (environment, variables)
     'oldest, AVX2': ('oldest', dict(ONEDNN_MAX_CPU_ISA='AVX2', OMP_NUM_THREADS='1')),
     'no vectors': ('newest313', dict(ATEN_CPU_CAPABILITY='default', OMP_NUM_THREADS='1')),
@@ -82,7 +82,7 @@ def main():
         environment, variables = SETTINGS[name]
         python = args.environments/environment/'bin/python'
         here = found.setdefault(name, dict(notebooks={}))
-        shown = {k: v.replace(f'{root}/', '') for k, v in variables.items()}
+        shown = {k: v.replace(f'{root}/', '').replace(f'{root}:', '') for k, v in variables.items()}
         here.update(environment=environment, variables=shown, processor=processor(),
                     versions=versions(python, variables))
         for notebook in args.notebooks:
