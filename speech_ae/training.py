@@ -1047,6 +1047,11 @@ def _save_model(model, folder):
     with room_for(folder, sum(t.numel()*t.itemsize for t in model.state_dict().values())): model.save_pretrained(folder)
 
 # %% ../nbs/04_training.ipynb #4ea7000f
+def _in_destructor(frame):
+    "Whether a frame is that of a `__del__` or called by one: Python prints what is raised there, and continues"
+    while frame and frame.f_code.co_name != '__del__': frame = frame.f_back
+    return frame is not None
+
 class StopOnSignal(Callback):
     "On SIGINT, SIGTERM or SIGUSR1: save at the next step and raise `Interrupted`"
     def __init__(self, checkpoints): self.checkpoints, self.received, self.old = checkpoints, None, {}
@@ -1058,8 +1063,8 @@ class StopOnSignal(Callback):
                 self.old[getattr(signal, name)] = signal.signal(getattr(signal, name), self.receive)
 
     def receive(self, number, frame):
-        if self.received == number == signal.SIGINT: raise KeyboardInterrupt
-        self.received = number
+        again, self.received = self.received == number == signal.SIGINT, number
+        if again and not _in_destructor(frame): raise KeyboardInterrupt
 
     def ask(self):
         "The same without a signal"
