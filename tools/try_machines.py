@@ -16,6 +16,7 @@ results = root/'benchmarks/results/machines.json'
 sys.path.insert(0, str(root/'benchmarks'))
 from machine import processor
 
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != 'VIRTUAL_ENV'}  # IPython warns of another one
 OTHER_SEEDS = os.pathsep.join([str(root), str(root/'tools/other_seeds')])
 SETTINGS = { # name: (environment, variables)
     'oldest, AVX2': ('oldest', dict(ONEDNN_MAX_CPU_ISA='AVX2', OMP_NUM_THREADS='1')),
@@ -41,7 +42,7 @@ def try_notebook(python, variables, path, seconds):
     passed"""
     start, command = time.perf_counter(), [python.parent/'nbdev_test', '--n_workers', '0', '--path', path]
     with subprocess.Popen(command, cwd=root,
-                          env=os.environ | dict(PATH=f'{python.parent}:{os.environ["PATH"]}') | variables, text=True,
+                          env=ENVIRONMENT | dict(PATH=f'{python.parent}:{os.environ["PATH"]}') | variables, text=True,
                           errors='replace', stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as process:
         try: said = process.communicate(timeout=seconds)[0]
