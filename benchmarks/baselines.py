@@ -82,8 +82,8 @@ def main():
             '64 KLTs + index': lambda k: switched_klt_floor(train, k),
             'noise-filled': lambda k: noise_filled_floor(coefficients, k)}
     apart = set_apart(len(train), speakers['train'])
-    fit, judges, judging = [x for x, a in zip(train, apart) if not a], [x for x, a in zip(train, apart) if a], [s
-            for s, a in zip(speakers['train'], apart) if a]
+    fit, judges, judging = ([x for x, a in zip(train, apart) if not a], [x for x, a in zip(train, apart) if a],
+                            [s for s, a in zip(speakers['train'], apart) if a])
     choices = dict(quantizer=quantizer_choices(fit, judges, judging), noise=noise_choices(fit, judges))
     for c in sum(choices.values(), []): print(c, flush=True)
     rows = []
@@ -109,8 +109,8 @@ def main():
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(dict(about=about, sizes=args.sizes,
                                            recordings={part: int(chosen.sum()) for part, chosen in parts.items()},
-                                           train_recordings=len(train),
-        train_seconds=seconds['train'], valid_seconds=seconds['valid'], valid_speakers=len(set(speakers['valid'])),
-        cpu=processor(), choices=choices, rows=rows), indent=1) + '\n')
+                                           train_recordings=len(train), train_seconds=seconds['train'],
+                                           valid_seconds=seconds['valid'], valid_speakers=len(set(speakers['valid'])),
+                                           cpu=processor(), choices=choices, rows=rows), indent=1) + '\n')
 
 if __name__ == '__main__': main()

@@ -33,8 +33,9 @@ def sound_files():
             samples, buffer = np.repeat(synth_speech(seed=i, seconds=.4, sample_rate=rate)[:, None], channels,
                                         1), io.BytesIO()
             if subtype == 'long': samples = np.concatenate([samples, np.zeros((2**18, 1))])  # more than is read at once
-            sf.write(buffer, samples, rate, subtype=dict(long='PCM_16').get(subtype,
-                    'MPEG_LAYER_III' if container == 'MP3' else subtype), format=container)
+            sf.write(buffer, samples, rate,
+                     subtype=dict(long='PCM_16').get(subtype, 'MPEG_LAYER_III' if container == 'MP3' else subtype),
+                     format=container)
             content = buffer.getvalue()
             if subtype == 'tagged':
                 content = (b'ID3\x04\x00\x00\x00\x00\x01\x76' + b'TIT2\x00\x00\x00\x6a\x00\x00' + b'\x03' + bytes(105)
@@ -51,8 +52,8 @@ def _overwrite(data, rng):
     "A number that decoders seldom expect, at any place"
     size, order = rng.choice([1, 2, 4, 8]), rng.choice('<>')
     at = rng.randrange(max(1, (len(data) if rng.random() < .3 else min(len(data), 128)) - size))
-    data[at:at + size] = struct.pack(f'{order}Q', rng.choice(ODD))[-size:] if order == '>' else struct.pack('<Q',
-            rng.choice(ODD))[:size]
+    data[at:at + size] = (struct.pack(f'{order}Q', rng.choice(ODD))[-size:] if order == '>'
+                          else struct.pack('<Q', rng.choice(ODD))[:size])
 
 def _cut(data, rng): del data[rng.randrange(len(data)):]
 

@@ -27,9 +27,8 @@ def speed(args, preset, clips, long):
     model, rows = model_of(preset, clips, args.device), []
     coder = ModelCoder(model)
     for name, recordings in ('clips', clips), ('long', [long]):
-        codes, lengths, length = encode_recordings(model,
-                                                   recordings), [len(x) for x in recordings], sum(map(len,
-                recordings))/RATE
+        codes, lengths, length = (encode_recordings(model, recordings), [len(x) for x in recordings],
+                                  sum(map(len, recordings))/RATE)
         tasks = {('encode', 'ours'): lambda: encode_recordings(model, recordings),
                  ('decode', 'ours'): lambda: decode_recordings(model, codes, lengths),
                  ('encode', 'alternative'): lambda: [coder.encode(x) for x in recordings],
@@ -53,8 +52,8 @@ def memory(preset, what, minutes):
     short = np.random.default_rng(0).standard_normal(10*RATE, dtype=np.float32)
     model = model_of(preset, [short])
     coder = ModelCoder(model)
-    encode, decode = (coder.encode, coder.decode) if what == 'whole' else (lambda x: encode_recording(model,
-            x), lambda z, n: decode_latents(model, z, n))
+    encode, decode = ((coder.encode, coder.decode) if what == 'whole'
+                      else (lambda x: encode_recording(model, x), lambda z, n: decode_latents(model, z, n)))
     decode(encode(short), len(short))
     before, n = memory_of('VmRSS'), int(60*minutes*RATE)
     samples = np.resize(short, n)
@@ -74,8 +73,8 @@ def seams(name, model, samples):
     count = model.framing.n_frames(len(samples))
     size = -(-count//-(-count//round(SEAM_SECONDS*model.framing.frame_rate)))*model.framing.hop_length
     place = np.arange(len(samples)) % size
-    near = (np.minimum(place, size - place) < .25*RATE) & (np.arange(len(samples)) > size/2) & (np.arange(len(samples))
-            < len(samples) - size/2)
+    near = ((np.minimum(place, size - place) < .25*RATE) & (np.arange(len(samples)) > size/2)
+            & (np.arange(len(samples)) < len(samples) - size/2))
     def snr(x, y):
         return float(10*np.log10(np.sum(np.square(x,
                                                   dtype=np.float64))/max(np.sum(np.square(np.subtract(x, y,
@@ -93,8 +92,8 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         sound = np.concatenate([np.asarray(x) for x in corpus(args, folder, 40 if args.quick else 160)[0]])
-    sound, lengths = .1*sound/np.sqrt(np.mean(sound**2)), np.random.default_rng(0).uniform(1, 8,
-            6 if args.quick else 60)
+    sound, lengths = (.1*sound/np.sqrt(np.mean(sound**2)),
+                      np.random.default_rng(0).uniform(1, 8, 6 if args.quick else 60))
     starts = np.concatenate([[0], np.cumsum(lengths*RATE).astype(int)])
     clips = [x for x in np.split(np.resize(sound, starts[-1]), starts[1:-1])]
     rows = [found for preset in ('classic', 'adaptive', 'adaptive-12')

@@ -68,8 +68,8 @@ def main():
         (train, speakers), (unseen, who) = (([s[i] for i in range(len(s))],
                                              [s.corpus.recordings[crop[0]].speaker for crop in s.crops])
                                             for s in (trainer.whole, trainer.valid_set))
-        scale, moments, files = trainer.measured_scale(), trainer.moments, [trainer.valid_set.file(i)
-                for i in range(len(unseen))]
+        scale, moments, files = (trainer.measured_scale(), trainer.moments,
+                                 [trainer.valid_set.file(i) for i in range(len(unseen))])
     wide = [i for i, file in enumerate(files) if read_recorded(Path(args.data_dir)/file)[1]['bandwidth'] >= WIDE_BAND]
     wide = [i for place, i in enumerate(wide) if [who[j] for j in wide[:place]].count(who[i]) < args.per_speaker]
     unseen, who = [unseen[i] for i in wide], [who[i] for i in wide]

@@ -51,8 +51,9 @@ def main():
         def plain(workers):
             epochs = max(1, round(len(crops)/len(features)))  # as many crops as the others cut
             for _ in range(epochs):
-                use(((x.to(device), n) for x, n in torch.utils.data.DataLoader(features, BATCH, shuffle=True,
-                        collate_fn=pad, num_workers=workers, pin_memory=device == 'cuda')))
+                use(((x.to(device), n)
+                     for x, n in torch.utils.data.DataLoader(features, BATCH, shuffle=True, collate_fn=pad,
+                                                             num_workers=workers, pin_memory=device == 'cuda')))
         away = Samples(prepared, device)
         away.values = None
         tasks = {'one pass over the values': bound, 'speech_ae': lambda: use(samples.load(crops, batches)),
@@ -67,8 +68,8 @@ def main():
                  '.npy frames, DataLoader, 2 workers': lambda: plain(2)}
         times = take_turns(tasks, args.rounds, device)
         length, rows = n_frames/framing.frame_rate, []
-        plain_frames = max(1, round(len(crops)/len(features)))*sum(min(CROP, whole.n_frames(i))
-                                                                   for i in range(len(whole)))
+        plain_frames = max(1,
+                           round(len(crops)/len(features)))*sum(min(CROP, whole.n_frames(i)) for i in range(len(whole)))
         for name, found in times.items():
             sound = plain_frames/framing.frame_rate if name.startswith('.npy') else length
             rows.append(row(name, 'bound' if name.startswith('one') else 'alternative' if 'DataLoader' in name

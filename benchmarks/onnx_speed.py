@@ -88,11 +88,9 @@ def main():
                                     snr_db=export_snr(exported, model, recordings=held_out[:8]),
                                     in_float32=exported.facts.get('in_float32', ''))
         onnx.save(_int8(onnx_graph(model)), folder/'plain.onnx')
-        runs = {'PyTorch': lambda x, lengths: model(x,
-                                                    None if int(lengths.min()) == x.shape[1]
-                                                    else lengths)} | {name: open_export(folder/f'{file}.onnx',
-                threads=1) for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'),
-                                              ('ONNX int8, plain', 'plain'))}
+        runs = ({'PyTorch': lambda x, lengths: model(x, None if int(lengths.min()) == x.shape[1] else lengths)}
+                | {name: open_export(folder/f'{file}.onnx', threads=1)
+                   for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))})
         runs |= {f'random {precision}': open_export(folder/f'random_{precision}.onnx', threads=1)
                  for precision in ('float32', 'int8')}
         facts['int8, plain'] = dict(snr_db=export_snr(runs['ONNX int8, plain'], model, recordings=held_out[:8]))
@@ -108,19 +106,18 @@ def main():
         return framing.overlap_add(kind(runs[name], framing.frame(samples), *how), len(samples))
     minute, pieces = sound[20*rate:80*rate], CHUNKS[60]
     expected, untrained = back(whole, 'ONNX', minute), back(whole, 'random float32', minute)
-    seams = [dict(margin=margin) | {column: ratio_db(reference, back(chunked, name, minute, margin, pieces))
-                                    for column, reference, name in (('float32', expected, 'ONNX'),
-                                                                    ('int8', expected, 'ONNX int8'),
-                                                                    ('random float32', untrained, 'random float32'),
-                                                                    ('random int8', untrained, 'random int8'))}
-             for margin in MARGINS]
+    seams = [dict(margin=margin)
+             | {column: ratio_db(reference, back(chunked, name, minute, margin, pieces))
+                for column, reference, name in (('float32', expected, 'ONNX'), ('int8', expected, 'ONNX int8'),
+                                                ('random float32', untrained, 'random float32'),
+                                                ('random int8', untrained, 'random int8'))} for margin in MARGINS]
     print(f'dB against the whole recording in float32, 60 s in {pieces} chunks; random: a network that was not trained')
     show(seams, ('margin', 'float32', 'int8', 'random float32', 'random int8'))
     for name in 'random float32', 'random int8': del runs[name]
     cases, rows = [(5, 1)] + [(60, 1), *CHUNKS.items()][:None if not args.quick else 0], []
     for length, chunks in cases:
-        samples, how, peaks = sound[20*rate:(20 + length)*rate], (whole,) if chunks == 1 else (chunked, MARGIN,
-                chunks), []
+        samples, peaks = sound[20*rate:(20 + length)*rate], []
+        how = (whole,) if chunks == 1 else (chunked, MARGIN, chunks)
         flop, expected = counted(model, samples), back(whole, 'PyTorch', samples)
         tasks = {name: lambda name=name: back(how[0], name, samples, *how[1:]) for name in runs}
         times = take_turns(tasks | {'peak': lambda: peaks.append(matrix_rate(torch.float32))}, args.rounds)

@@ -11,8 +11,8 @@ def stepper(batch, crop, precision, device, times=1):
     "A function that does `times` steps, and one that does them as a CUDA graph"
     model = SpeechAE(ModelConfig.of('classic', dropout=0.), .1).to(device).train()
     model.set_precision(precision)
-    lost, framing, samples = AutoencoderLoss(of='waveform'), model.framing, torch.randn(batch, 220*(crop - 1) + 1,
-            device=device)*.1
+    lost, framing, samples = (AutoencoderLoss(of='waveform'), model.framing,
+                              torch.randn(batch, 220*(crop - 1) + 1, device=device)*.1)
     def step(optimizer):
         frames = framing.frame(samples)
         reconstruction, latents = model(frames)
@@ -39,8 +39,8 @@ def found_row(name, times, batch, crop, basis, n, peak):
 
 def on_cpu(crop, batches, rounds):
     "All sizes and both precisions in turn, for one length of crop"
-    peaks, tasks = {p: [] for p in (torch.float32, torch.bfloat16)}, {(p, b): stepper(b, crop, p, 'cpu')[0]
-                                                                      for b in batches for p in ('float32', 'bfloat16')}
+    peaks, tasks = ({p: [] for p in (torch.float32, torch.bfloat16)},
+                    {(p, b): stepper(b, crop, p, 'cpu')[0] for b in batches for p in ('float32', 'bfloat16')})
     times = take_turns(tasks | {p: lambda p=p: peaks[p].append(matrix_rate(p)) for p in peaks}, rounds)
     return [found_row(p, times[p, b], b, crop, 'cpu', 1, float(np.median(peaks[getattr(torch, p)][1:])))
             for p, b in tasks]

@@ -135,10 +135,10 @@ def main():
                     for p in (('bfloat16', 'float32') if preset == 'classic' else ('float32',))}
             first = next(iter(made.values()))
             flop[preset], framing = flop_per_frame(first), first.framing
-            tasks = {name: stepper(t, batch, times)
-                     for name, t in made.items()} | ({'classic, bfloat16, unequal crops': stepper(first, batch, times,
-                    9)} if preset == 'classic' else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch),
-                    framing, device, times)} if preset == 'classic' else {})
+            tasks = ({name: stepper(t, batch, times) for name, t in made.items()}
+                     | ({'classic, bfloat16, unequal crops': stepper(first, batch, times, 9)} if preset == 'classic'
+                        else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch), framing, device, times)}
+                                    if preset == 'classic' else {}))
             peaks = {p: [] for p in (torch.float32, torch.bfloat16)}
             for p in peaks: tasks[p] = lambda p=p: peaks[p].append(matrix_rate(p, device))
             found = take_turns(tasks, rounds, device)

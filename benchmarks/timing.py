@@ -41,8 +41,8 @@ def cpu_seconds():
     ended, isolation = resource.getrusage(resource.RUSAGE_CHILDREN), sys.modules.get('speech_ae.data.isolation')
     waiting = [p.process.pid for p in isolation._idle] if isolation and sys.platform == 'linux' else []
     # the clock that clock_getcpuclockid(3) gives
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(time.clock_gettime(~pid << 3 | 2)
-            for pid in waiting)
+    return (time.process_time() + ended.ru_utime + ended.ru_stime
+            + sum(time.clock_gettime(~pid << 3 | 2) for pid in waiting))
 
 def synchronize(device):
     if str(device).startswith('cuda'): __import__('torch').cuda.synchronize()
@@ -152,8 +152,8 @@ def matrix_rate(dtype, device='cpu', seconds=.15):
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     image, kernel, rates = a[None, :, :, None], b[:, :, None, None], []
     # PyTorch multiplies by MKL or OpenBLAS, and convolves by oneDNN
-    products = [lambda: [a@b for _ in range(n)]] + [lambda: [torch.conv2d(image, kernel) for _ in range(n)]]*(device
-            == 'cpu')
+    products = ([lambda: [a@b for _ in range(n)]]
+                + [lambda: [torch.conv2d(image, kernel) for _ in range(n)]]*(device == 'cpu'))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
         for task in products:

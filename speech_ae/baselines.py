@@ -300,15 +300,15 @@ class SwitchedKLTFloor(Floor):
 
     def encode(self, samples):
         "Samples (n,) to codes (T, k); the last column is the index, a whole number"
-        codes = [self._encode_coefficients(c) for c in np.array_split(full_mdct(len(self.bases)).encode(samples),
-                                                                      1 + len(samples)//10**6)]
+        codes = [self._encode_coefficients(c)
+                 for c in np.array_split(full_mdct(len(self.bases)).encode(samples), 1 + len(samples)//10**6)]
         return np.concatenate(codes)
 
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
         n, classes, _ = self.bases.shape
-        index, coefficients = np.clip(np.rint(codes[:, -1]), 0, classes - 1).astype(int), np.zeros((len(codes), n),
-                np.float32)
+        index, coefficients = (np.clip(np.rint(codes[:, -1]), 0, classes - 1).astype(int),
+                               np.zeros((len(codes), n), np.float32))
         for i in np.unique(index): coefficients[index == i] = codes[index == i, :-1]@self.bases[:, i].T
         return full_mdct(n).decode(coefficients, length)
 
@@ -483,8 +483,8 @@ def _check_quantizer(bits, center, scale, step, middle, top):
     low = dict(center=-np.inf, scale=0, step=0, middle=0, top=0)
     high = dict(center=np.inf, scale=np.inf, step=np.inf, middle=2**int(bits) - 1, top=2**int(bits) - 1)
     for name, array in parts.items():
-        inside = (array >= low[name]) & (array <= high[name]) & ((array > 0) if name in ('scale', 'step')
-                                                                 else True) & (np.isfinite(array) | (name == 'scale'))
+        inside = ((array >= low[name]) & (array <= high[name]) & ((array > 0) if name in ('scale', 'step') else True)
+                  & (np.isfinite(array) | (name == 'scale')))
         if not inside.all(): raise ValueError(f'not a quantiser: {name} has a value of {array[~inside][0]}')
 
 @patch

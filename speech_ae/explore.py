@@ -82,8 +82,8 @@ def plot_waveform(samples, # Samples, shape (n,)
                  ):
     "Draw samples against seconds: of every few of them the lowest and the highest"
     step = max(1, len(samples)//1500)
-    parts = np.pad(samples, (0, -len(samples) % step), mode='edge').reshape(-1,
-            step) if len(samples) else np.zeros((1, 1))
+    parts = (np.pad(samples, (0, -len(samples) % step), mode='edge').reshape(-1, step) if len(samples)
+             else np.zeros((1, 1)))
     seconds, peak = np.arange(len(parts))*step/sample_rate, peak or max(float(np.abs(samples).max(initial=0)), 1e-6)
     ax.fill_between(seconds, parts.min(1), parts.max(1), lw=.6, color='C0', ec='C0')
     ax.set(xlim=(0, max(len(samples), 1)/sample_rate), ylim=(-1.05*peak, 1.05*peak))
@@ -317,8 +317,8 @@ def explore_framing(recording=None, # Path or samples (n,); synthetic speech if 
                     sample_rate=22_050, # Sample rate in Hz
                    ) -> Panel: # Controls: 'frame_length', 'hop_length', 'window' and 'start'
     "Try frame lengths, hops and windows, drawn over the waveform"
-    samples = synth_speech(seed=1, seconds=2., sample_rate=sample_rate) if recording is None else _load(recording,
-            sample_rate)
+    samples = (synth_speech(seed=1, seconds=2., sample_rate=sample_rate) if recording is None
+               else _load(recording, sample_rate))
     samples = samples[excerpt(samples, sample_rate)]
     controls = dict(frame_length=slider(441, 32, 2048, 1, 'frame, samples'),
                     hop_length=slider(220, 16, 2048, 1, 'hop, samples'),
@@ -466,8 +466,8 @@ def explore_latents(model, # Run folder, model folder, or `SpeechAE`
     subject = open_model(model)
     model, rate = subject.model, subject.sample_rate
     def clip(recording, seed):
-        samples = synth_speech(seed=seed, seconds=seconds, sample_rate=rate) if recording is None else _load(recording,
-                rate)
+        samples = (synth_speech(seed=seed, seconds=seconds, sample_rate=rate) if recording is None
+                   else _load(recording, rate))
         if isinstance(recording, (str, os.PathLike)): samples = _as_in_training(samples, rate, **subject.preparation)
         return Clip.of(model, samples[excerpt(samples, rate, seconds)])
     first, mixes = clip(recording, 1), model.config.kind != 'adaptive'
@@ -534,8 +534,8 @@ def entry_view(data_dir, # Corpus folder
     source = entry.source
     found = ' '.join(f'{f.severity.capitalize()}: {f.problem}, {f.detail}.'
                      for f in entry.findings) or 'Nothing was found wrong.'
-    text = f'{source.file}: {source.language}, speaker {source.speaker}. {found}' + (' Left out by exclude.csv.'
-            if entry.excluded else '')
+    text = (f'{source.file}: {source.language}, speaker {source.speaker}. {found}'
+            + (' Left out by exclude.csv.' if entry.excluded else ''))
     if not entry.readable: return View(text)
     samples = load_audio(Path(data_dir)/source.file)
     shown = listen({source.file: samples}, start=start)
@@ -549,9 +549,8 @@ class Browser(Panel):
     def __init__(self, data_dir, # Corpus folder
                  entries:list): # From `survey_corpus`
         import ipywidgets as widgets
-        self.data_dir, self.entries, languages = data_dir, {e.source.file: e
-                                                            for e in entries}, sorted({e.source.language
-                for e in entries})
+        self.data_dir, self.entries, languages = (data_dir, {e.source.file: e for e in entries},
+                                                  sorted({e.source.language for e in entries}))
         self.button = widgets.Button()
         controls = dict(language=choice('all', [('all', 'all'), *((show_path(x), x) for x in languages)], 'language'),
                         kind=choice('all', KINDS, 'show'),

@@ -454,9 +454,9 @@ def colab_notebook(command, # Words of `training_command`
              'Run all. When the session ends before the training does, do the same again: it continues from '
              'its last checkpoint.')
     texts = ['## GPU', '## Google Drive', '## Installation', '## Settings', '## Training', '## What came out']
-    cells = [('markdown', title)] + [pair for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN],
-                                                                strict=True) for pair in (('markdown', text),
-            ('code', code))]
+    cells = [('markdown', title)] + [pair
+                                     for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True)
+                                     for pair in (('markdown', text), ('code', code))]
     parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text)
              | (dict(execution_count=None, outputs=[]) if kind == 'code' else {})
              for i, (kind, text) in enumerate(cells)]

@@ -247,9 +247,8 @@ class AutoencoderLoss:
                  input_scale=1., # RMS of the training frames
                  whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
                 ): # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares add up to those of the whole batch
-        mask = torch.ones(frames.shape[:2],
-                          device=frames.device) if lengths is None else frame_mask(lengths.to(frames.device),
-                frames.shape[1]).float()
+        mask = (torch.ones(frames.shape[:2], device=frames.device) if lengths is None
+                else frame_mask(lengths.to(frames.device), frames.shape[1]).float())
         count, recordings = whole or (mask.sum(), len(frames))
         errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
         mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count

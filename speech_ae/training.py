@@ -284,8 +284,8 @@ class Trainer:
                 # in the middle of handing over a batch
                 died = isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None)
                 # from a worker comes its whole traceback
-                file, why = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16', getattr(e, 'strerror',
-                        '') or str(e).strip().split('\n')[-1]
+                file, why = (getattr(e, 'filename', None) or self.corpus.folder/'samples.i16',
+                             getattr(e, 'strerror', '') or str(e).strip().split('\n')[-1])
                 clear_frames(e.__traceback__)  # which hold processes that would wait for work until the end of days
         if died:
             raise TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, '
@@ -325,8 +325,9 @@ class Trainer:
 def is_out_of_memory(e:BaseException, # From PyTorch or Python
                     ) -> bool:
     "Whether an exception says that there was no memory left"
-    return isinstance(e, (torch.OutOfMemoryError, MemoryError)) or any(words in str(e)
-            for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED', 'CUDA error: out of memory'))
+    return (isinstance(e, (torch.OutOfMemoryError, MemoryError))
+            or any(words in str(e) for words in ("DefaultCPUAllocator: can't allocate", 'ALLOC_FAILED',
+                                                 'CUDA error: out of memory')))
 
 def explain_error(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
     "What an exception means for a run"
@@ -623,8 +624,8 @@ def judge(self:Trainer, samples, n_samples): # Shapes (B, n) and (B,)
     count, z = mask.sum(), latents[mask]
     # a mean over recordings, or over frames
     weight = count.new_tensor(len(frames)) if self.config.loss == 'waveform' else count
-    return torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(), torch.stack([z.sum(0),
-            z.square().sum(0)]).cpu()
+    return (torch.stack([count, loss*weight, mse*count, energy, weight, error*weight]).cpu(),
+            torch.stack([z.sum(0), z.square().sum(0)]).cpu())
 
 # %% ../nbs/04_training.ipynb #04893e01
 @patch
@@ -633,10 +634,11 @@ def validate(self:Trainer) -> dict: # 'valid_loss', 'valid_mse', 'explained_vari
     "Loss, explained variance of frames and mean standard deviation of the latents on the validation recordings"
     begin = time.perf_counter()
     self.model.eval()
-    totals, moments = torch.zeros(6, dtype=torch.float64), torch.zeros(2, self.model.config.latent_size,
-            dtype=torch.float64)
-    shares = [self.ranks.share(batch) for batch in self.valid_set.batches(self.config.batch_size, shuffle=False,
-            max_samples=6_600_000*self.ranks.world)]
+    totals, moments = (torch.zeros(6, dtype=torch.float64),
+                       torch.zeros(2, self.model.config.latent_size, dtype=torch.float64))
+    shares = [self.ranks.share(batch)
+              for batch in self.valid_set.batches(self.config.batch_size, shuffle=False,
+                                                  max_samples=6_600_000*self.ranks.world)]
     with closing(self.load(self.valid_set, [mine for mine, _ in shares])) as loaded:
         for (_, counts), batch in zip(shares, loaded):
             for total, moment in self.in_parts(lambda: [self.judge(*piece) for piece in self.pieces(*batch)],
@@ -703,14 +705,14 @@ def _split_digest(recordings):
 
 # %% ../nbs/04_training.ipynb #0ed7152a
 def _is_place(value):
-    return value is None or isinstance(value, dict) and set(value) == {'step', 'batches_done', 'rng',
-            'skipped'} and is_random_state(value['rng']) and all(is_count(v) for k, v in value.items() if k != 'rng')
+    return (value is None or isinstance(value, dict) and set(value) == {'step', 'batches_done', 'rng', 'skipped'}
+            and is_random_state(value['rng']) and all(is_count(v) for k, v in value.items() if k != 'rng'))
 
 def _is_history(rows, epoch):
     "Whether these are rows of a history that ends with this epoch"
-    return isinstance(rows, list) and all(isinstance(r, dict) and tuple(r) == HISTORY_COLUMNS
-                                          and all(map(is_number, r.values())) for r in rows) and (rows[-1]['epoch']
-            if rows else 0) == epoch
+    return (isinstance(rows, list) and all(isinstance(r, dict) and tuple(r) == HISTORY_COLUMNS
+                                           and all(map(is_number, r.values())) for r in rows)
+            and (rows[-1]['epoch'] if rows else 0) == epoch)
 
 _ALLOWED = dict(epoch=is_count, step=is_count, batches_done=is_count, skipped=is_count,
                 started=lambda v: isinstance(v, bool), in_a_row=lambda v: v in (0, 1), before=_is_place,
@@ -729,8 +731,9 @@ def _is_step_scale(scale, model):
     def fits(name, factors):
         return all(isinstance(f, torch.Tensor) and f.dtype == torch.float32 and bool(f.isfinite().all())
                    and bool((f > 0).all()) for f in factors) and tuple(math.prod(factors).shape) == shapes[name]
-    return isinstance(scale, dict) and set(scale) == set(shapes) and all(isinstance(factors, list)
-            and 0 < len(factors) < 4 and fits(name, factors) for name, factors in scale.items())
+    return (isinstance(scale, dict) and set(scale) == set(shapes)
+            and all(isinstance(factors, list) and 0 < len(factors) < 4 and fits(name, factors)
+                    for name, factors in scale.items()))
 
 def _check_state(state, trainer):
     "Raise `TrainingError` unless the trainer can go on with the state"
@@ -984,8 +987,8 @@ class Estimate(Callback):
         config, per_epoch = trainer.config, len(trainer.train_set.batches(trainer.config.batch_size))
         epochs = config.epochs - trainer.epoch
         # last.pt, best.pt, one that is being written, those that are kept
-        steps, need = epochs*per_epoch - trainer.batches_done, _checkpoint_bytes(trainer)*(3
-                + min(epochs//5, config.keep_checkpoints or epochs))
+        steps, need = (epochs*per_epoch - trainer.batches_done,
+                       _checkpoint_bytes(trainer)*(3 + min(epochs//5, config.keep_checkpoints or epochs)))
         if trainer.ranks.first: self.check_disk(trainer, need)
         self.check_memory(trainer)
         if steps < self.least and (trainer.ranks.world == 1 or trainer.device.type != 'cuda'): return
@@ -1231,8 +1234,8 @@ def _held_out_clip(trainer):
 def end(self:Live, trainer, # Whose run has ended
         error): # That ends the run; None if there is none
     "The last words, curves and sound"
-    ended = trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error,
-            SpeechAEError) else f'ended by {type(error).__name__}'
+    ended = (trainer.stop or 'all epochs done' if error is None else str(error) if isinstance(error, SpeechAEError)
+             else f'ended by {type(error).__name__}')
     if isinstance(error, Interrupted):
         ended += f", or in Python: train(output_dir={os.fspath(trainer.config.output_dir)!r}, resume='auto')"
     self.tell(trainer, ended)
@@ -1616,11 +1619,11 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     folder = complete_config(config).run_dir if checkpoint == 'auto' or config.output_dir else Path(checkpoint).parent
     config = complete_config(_resumed_config(config, given, _saved_config(folder), folder))
     with _locked(folder, ranks):
-        path, state = newest_checkpoint(folder) if checkpoint == 'auto' else (Path(checkpoint),
-                load_checkpoint(checkpoint))
+        path, state = (newest_checkpoint(folder) if checkpoint == 'auto'
+                       else (Path(checkpoint), load_checkpoint(checkpoint)))
         corpus = _open_corpus(config, config.data_dir, ranks)
-        return _go_on(config, corpus, model_config, ranks, path, state) if state else _begin_again(config, corpus,
-                model_config, ranks)
+        return (_go_on(config, corpus, model_config, ranks, path, state) if state
+                else _begin_again(config, corpus, model_config, ranks))
 
 def _begin_again(config, corpus, model_config, ranks):
     "A run that has settings and nothing else"
@@ -1653,8 +1656,8 @@ def _train_in_processes(settings, given, resume, processes):
     config = TrainConfig(**settings)
     folder = (Path(resume).parent if resume not in (None, 'auto') and not config.output_dir
               else complete_config(config).run_dir)
-    words = [word for name in given for word in (f'--{name}', str(settings[name]))] + (['--resume', resume] if resume
-            else [])
+    words = ([word for name in given for word in (f'--{name}', str(settings[name]))]
+             + (['--resume', resume] if resume else []))
     try: launch(words, processes, ('-m', 'speech_ae.training'))
     except DistributedError as e:
         if e.status in (130, 138, 143):

@@ -70,8 +70,9 @@ def code(cell, pages, seen, here):
     source = '\n'.join(line for line in lines if not line.startswith('#|')).strip()
     shown = (f'<div class="sourceCode">{Highlight2HTML()(source, language="ipython3")}</div>' if source
              and options.get('echo') != 'false' else '')
-    outputs = '' if options.get('output') == 'false' else ''.join(output(out, pages, seen, here,
-            options.get('output') == 'asis') for out in cell.get('outputs', []))
+    outputs = ('' if options.get('output') == 'false'
+               else ''.join(output(out, pages, seen, here, options.get('output') == 'asis')
+                            for out in cell.get('outputs', [])))
     return f'<div class="cell">{shown}{outputs}</div>' if shown or outputs else ''
 
 def sidebar(contents, titles, pages, here):

@@ -128,16 +128,15 @@ def self_test():
     assert with_colab('1_one.ipynb', cells, config) == cells and not list(differences('1_one.ipynb', cells, config))
     assert needed_extras(cells, config) == ['dev', 'probe']
     assert needed_extras([code('import onnx')], config | dict(extras_export='onnx')) == ['export']
-    assert needed_extras([code('import numpy')], config) == [] and needed_extras([code('#| metrics\nimport nbdev')],
-            config) == ['dev', 'metrics']
+    assert (needed_extras([code('import numpy')], config) == []
+            and needed_extras([code('#| metrics\nimport nbdev')], config) == ['dev', 'metrics'])
     for key, value in dict(git_url='https://github.com/them/theirs', branch='trial').items():
         moved = with_colab('1_one.ipynb', cells, changed := config | {key: value})
         shown = ''.join(''.join(cell['source']) for cell in moved[1:3])
         assert (shown.count(value.removeprefix('https://github.com/')) == 2
                 and config[key].removeprefix('https://github.com/') not in shown)
-        assert [cell['id'] for cell in moved] == [cell['id']
-                                                  for cell in cells] and len(list(differences('1_one.ipynb', cells,
-                changed))) == 2
+        assert ([cell['id'] for cell in moved] == [cell['id'] for cell in cells]
+                and len(list(differences('1_one.ipynb', cells, changed))) == 2)
     for broken, words in (cells[:1] + cells[2:], 'lacks its Colab badge'), (cells[:2] + cells[3:],
             'lacks its install cell'), ([*cells, cells[2]],
                                         'has its install cell 2 times'), (cells[:2] + cells[3:] + cells[2:3],

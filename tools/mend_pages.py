@@ -24,8 +24,9 @@ def mend_notebook(path):
     "Mend one processed notebook; returns whether there was something to mend"
     notebook, found = json.loads(path.read_text(encoding='utf-8')), False
     for cell in notebook['cells']:
-        places = [(cell, 'source')]*(cell['cell_type'] == 'markdown') + [(o['data'], 'text/markdown')
-                for o in cell.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+        places = ([(cell, 'source')]*(cell['cell_type'] == 'markdown')
+                  + [(o['data'], 'text/markdown') for o in cell.get('outputs', [])
+                     if 'text/markdown' in o.get('data', {})])
         for holder, key in places:
             text = ''.join(holder[key] or '')
             if mend(text) != text: holder[key], found = mend(text), True

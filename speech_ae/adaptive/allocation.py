@@ -26,8 +26,8 @@ def _mix(blocks, # Shape (..., N, n)
     stay, cross = phase.sin().to(blocks), direction*phase.cos().to(blocks)
     before, after = blocks[..., :-1, n//2:].flip(-1), blocks[..., 1:, :n//2]
     inner = (torch.arange(1, blocks.shape[-2], device=blocks.device) < n_blocks.unsqueeze(-1)).unsqueeze(-1)
-    before, after = torch.where(inner, stay*before - cross*after, before), torch.where(inner, stay*after + cross*before,
-            after)
+    before, after = (torch.where(inner, stay*before - cross*after, before),
+                     torch.where(inner, stay*after + cross*before, after))
     first, second = torch.cat([blocks[..., :1, :n//2], after],
                               -2), torch.cat([before.flip(-1), blocks[..., -1:, n//2:]], -2)
     return torch.cat([first, second], -1)
@@ -118,8 +118,8 @@ def blocks(self:Allocation, samples, # Shape (B, n)
     "Cut samples into blocks of two hops"
     count = -(-int(n_frames.max())//2)
     samples = samples[..., :count*self.block]
-    return pad(samples, (0, count*self.block - samples.shape[-1])).reshape(len(samples), count,
-            self.block), (n_frames + 1)//2
+    return (pad(samples, (0, count*self.block - samples.shape[-1])).reshape(len(samples), count, self.block),
+            (n_frames + 1)//2)
 
 @patch
 def indices(self:Allocation, coefficients, # Shape (B, N, block)
@@ -189,8 +189,8 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
     spare = (~free).to(torch.uint8).argsort(dim=-1, stable=True)  # free places first, in order
     away = keep & ~at_home
     nth = (away.flatten(2).cumsum(-1) - 1).clamp(0, width - 1)
-    place = torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape)) + width*torch.arange(count,
-            device=keep.device)[:, None, None]
+    place = (torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape))
+             + width*torch.arange(count, device=keep.device)[:, None, None])
     return place.reshape(len(place), count*self.group, self.block)[:, :n_blocks]
 
 # %% ../../nbs/adaptive/allocation.ipynb #83f0a870
@@ -329,8 +329,8 @@ class AdaptiveFloor:
         "Samples (n,) to codes (T, k)"
         x = torch.as_tensor(np.asarray(samples, dtype=np.float32))[None]
         count = self.allocation.framing.n_frames(x.shape[1])
-        return self.allocation.encode(x, torch.tensor([count]))[0].numpy() if count else np.zeros((0,
-                self.allocation.k), np.float32)
+        return (self.allocation.encode(x, torch.tensor([count]))[0].numpy() if count
+                else np.zeros((0, self.allocation.k), np.float32))
 
     @torch.no_grad()
     def decode(self, codes, length):

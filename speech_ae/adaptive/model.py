@@ -37,8 +37,8 @@ class Refiner(nn.Module):
         known = values[..., :width]/level
         seen = torch.stack([known, known*size/size.square().mean(-1, keepdim=True).sqrt(), keep[..., :width].to(values),
                             .4*size.log()], 2)*real.unsqueeze(-1)
-        before, after = nn.functional.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1], nn.functional.pad(seen,
-                (0, 0, 0, 0, 0, 1))[:, 1:]
+        before, after = (nn.functional.pad(seen, (0, 0, 0, 0, 1, 0))[:, :-1],
+                         nn.functional.pad(seen, (0, 0, 0, 0, 0, 1))[:, 1:])
         rows = torch.cat([before, seen, after], 2).flatten(0, 1)
         guess = (torch.cat([self.layers(some) for some in rows.split(most)]) if most
                  else self.layers(rows)).reshape(known.shape)

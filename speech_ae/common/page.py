@@ -229,8 +229,8 @@ def bar_table(bars, # {name of the place, HTML: [(mean, low, high) for each of `
     def drawn(found):
         return f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{"".join(bar(kind, mean) for kind, (mean, _, _) in zip("mf", found))}</td>'
     rows = [[name, drawn(found), *(mean_cell(*each, digits) for each in found)] for name, found in bars.items()]
-    return f'<p>{" ".join(map(color_key, names, "mf"))}</p>' + html_table(['', '', *map(html_text, names)], rows,
-            kind='marks bars')
+    return (f'<p>{" ".join(map(color_key, names, "mf"))}</p>'
+            + html_table(['', '', *map(html_text, names)], rows, kind='marks bars'))
 
 # %% ../../nbs/common/page.ipynb #ed13521f
 def _ends(values, margin):
@@ -357,10 +357,10 @@ def player(name, # What is heard, the caption, plain text
            gain=1., # Factor of what is played
           ) -> str: # HTML
     "A sound to look at and listen to"
-    seconds, top, called = len(samples)/sample_rate, f'{sample_rate/2000:.0f} kHz', html_text(f'{name}, {source}'
-            if source else name)
-    picture, sound = data_uri('image/jpeg', spectrogram_jpeg(samples, reference)), data_uri('audio/flac',
-            flac_bytes(gain*samples, sample_rate))
+    seconds, top, called = (len(samples)/sample_rate, f'{sample_rate/2000:.0f} kHz',
+                            html_text(f'{name}, {source}' if source else name))
+    picture, sound = (data_uri('image/jpeg', spectrogram_jpeg(samples, reference)),
+                      data_uri('audio/flac', flac_bytes(gain*samples, sample_rate)))
     return (f'<figure><div class=spec><img alt="Spectrogram of {called}, {seconds:.1f} seconds, 0 to '
             f'{top}" src="{picture}"><span class=t aria-hidden=true>{top}</span><span class=b '
             f'aria-hidden=true>0</span><span class="b r" aria-hidden=true>{seconds:.1f} s</span></div>'

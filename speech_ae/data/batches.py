@@ -45,8 +45,8 @@ def set_epoch(self:AudioDataset,
              ):
     "Cut the recordings as this epoch cuts them"
     self.epoch, self.crops, size = epoch, [], self.crop_frames
-    shifts = np.random.default_rng([self.seed, epoch, 0]).integers(-(size//2), size - size//2,
-                                                                   len(self.members)) if size else []
+    shifts = (np.random.default_rng([self.seed, epoch, 0]).integers(-(size//2), size - size//2, len(self.members))
+              if size else [])
     for j, i in enumerate(self.members):
         n_samples = self.corpus.recordings[i].n_samples
         n_frames = self.framing.n_frames(n_samples)
@@ -124,8 +124,8 @@ class Samples:
         import torch
         self.corpus, self.device, self.values = corpus, torch.device(device), None
         recordings = corpus.recordings
-        self.starts, self.gains = np.array([r.start for r in recordings]), np.array([r.gain for r in recordings],
-                dtype=np.float32)
+        self.starts, self.gains = (np.array([r.start for r in recordings]),
+                                   np.array([r.gain for r in recordings], dtype=np.float32))
         if self.device.type == 'cuda' and 2*len(corpus.values) <= share*torch.cuda.mem_get_info(self.device)[0]:
             self.make_resident()
 

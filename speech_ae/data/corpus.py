@@ -94,8 +94,8 @@ def list_sources(data_dir, # Corpus folder
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files:
         raise CorpusError(f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder or below it')
-    known, name, unwanted = _read_metadata(root, files), root.resolve().name, {} if excluded else _read_excluded(root,
-            files)
+    known, name, unwanted = (_read_metadata(root, files), root.resolve().name,
+                             {} if excluded else _read_excluded(root, files))
     if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
     if len(unwanted) == len(files):
         raise CorpusError(f'{show_path(root)}: exclude.csv leaves out all recordings; delete rows of it')
@@ -307,8 +307,8 @@ def exclude_recording(data_dir, # Corpus folder
     root = Path(data_dir)
     if not any(s.file == file for s in list_sources(root, excluded=True)):
         raise CorpusError(f'{show_path(file)}: no recording of {show_path(root)}')
-    rows = {name: why for name, why in read_excluded(root).items() if name != file} | ({file: reason} if exclude
-            else {})
+    rows = ({name: why for name, why in read_excluded(root).items() if name != file}
+            | ({file: reason} if exclude else {}))
     if rows: write_rows(root/'exclude.csv', [Excluded(name, rows[name]) for name in sorted(rows)], ('file', 'reason'))
     else: (root/'exclude.csv').unlink(missing_ok=True)
     return rows
@@ -369,8 +369,8 @@ def describe_split(recordings:list[Recording], # With `split` set
             f'validation: {count(len(held_out), "speaker")}, {length(valid)} ({100*valid/total:.1f} %).')
     if len(speakers) == 1:
         text += ' Only one speaker, so the split is by file: validation shows other sentences, not other voices.'
-    unheard, untested = names('valid', 'language') - names('train', 'language'), names('train',
-            'language') - names('valid', 'language')
+    unheard, untested = (names('valid', 'language') - names('train', 'language'),
+                         names('train', 'language') - names('valid', 'language'))
     if unheard: text += f' In validation only: {show_path(", ".join(sorted(unheard)))}.'
     if untested: text += f' No validation voice in: {show_path(", ".join(sorted(untested)))}.'
     return text

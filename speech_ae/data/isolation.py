@@ -151,8 +151,9 @@ class WorkerProcess:
     def __init__(self, function, # Function of a module, or 'module:function'; its first argument is the file that it reads, the others are plain values
                  seconds=10., # Limit of the processor time of a call, and as much again for every megabyte of the file; ten times that by the clock; none on Windows
                  gigabytes=2.): # Limit of its memory; none on Windows
-        self.name, self.seconds, self.gigabytes = function if isinstance(function,
-                str) else f'{function.__module__}:{function.__name__}', seconds, gigabytes
+        self.name, self.seconds, self.gigabytes = (function if isinstance(function, str)
+                                                   else f'{function.__module__}:{function.__name__}', seconds,
+                                                   gigabytes)
 
     def __call__(self, path, # File that the function reads
                  *arguments): # What it takes besides

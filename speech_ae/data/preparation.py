@@ -127,8 +127,8 @@ def _known_entries(folder, root, files):
     newest = {entry['file']: entry for entry in journal}
     known = {file: newest[file] for file in files if file in newest and newest[file]['stamp'] == _stamp(root/file)
              and _intact(folder, newest[file])}
-    sizes, by_content, shared = {entry['stamp'][0] for entry in journal}, {entry['sha256']: entry
-            for entry in journal}, {}
+    sizes, by_content, shared = ({entry['stamp'][0] for entry in journal},
+                                 {entry['sha256']: entry for entry in journal}, {})
     for file in set(files) - known.keys():
         stamp = _stamp(root/file)
         if stamp is None or stamp[0] not in sizes: continue

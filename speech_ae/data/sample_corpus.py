@@ -117,7 +117,7 @@ def make_sample_corpus(
     done, partial = folder/'.speech_ae_sample', folder/'.speech_ae_sample.partial'
     if not can_hold_sample_corpus(folder):
         raise SpeechAEError(f'{show_path(folder)}: holds something other than the sample corpus and is left as it is: '
-        'give --data_dir to train on it, or name another folder for the sample corpus')
+                            'give --data_dir to train on it, or name another folder for the sample corpus')
     missing = {f for f,*_ in _sample_clips() if not ((folder/f).is_file() and (folder/f).stat().st_size)}
     if done.exists() and not missing: return folder
     with _open_espeak() as (lib, rate):

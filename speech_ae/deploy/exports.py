@@ -166,8 +166,8 @@ def _slice(x, start, end, axis, step):
 
 def _gather(x, index, axis=0):
     index = _values(index)
-    return x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index,
-            int) else _along(_values(x), axis, index)
+    return (x[index] if isinstance(x, torch.Size) else x.select(axis, index) if isinstance(index, int)
+            else _along(_values(x), axis, index))
 
 # %% ../../nbs/deploy/exports.ipynb #f8b9e997
 _OF_VALUES = dict(  # operators whose inputs are all numbers to compute with
@@ -201,9 +201,8 @@ class _TorchGraph:
 
     def __getattr__(self, operator):
         def compute(*inputs, name=None, **options):
-            return _OF_SIZES[operator](*inputs,
-                                       **options) if operator in _OF_SIZES else _OF_VALUES[operator](*map(_values,
-                    inputs), **options)
+            return (_OF_SIZES[operator](*inputs, **options) if operator in _OF_SIZES
+                    else _OF_VALUES[operator](*map(_values, inputs), **options))
         return compute
 
 # %% ../../nbs/deploy/exports.ipynb #289d6e37
@@ -394,10 +393,11 @@ def _flat(self:_AdaptiveGraph, keep, place, values=None):
     "Places, and values, of the kept coefficients as rows (B, N*block), zero for the others"
     rows = np.array([0, -1])
     place = self.graph.Reshape(self.graph.Where(keep, place, np.int64(0)), rows)
-    return place if values is None else (place,
-                                         self.graph.Reshape(_blanked(self.graph,
-                                                                     self.graph.Reshape(values,
-            np.array([0, -1, self.a.group, self.a.block])), keep), rows))
+    return (place if values is None
+            else (place,
+                  self.graph.Reshape(_blanked(self.graph,
+                                              self.graph.Reshape(values, np.array([0, -1, self.a.group, self.a.block])),
+                                              keep), rows)))
 
 @patch
 def encode(self:_AdaptiveGraph, frames, **options): # (B, T, length) to (B, T, k)
@@ -496,8 +496,9 @@ def _state_shape(model, recordings=1): return 2*model.config.n_layers, recording
 def _network_nodes(graph, model, part, int8):
     "Nodes of a model made of LSTMs"
     scale, given, wanted, number = np.float32(model.input_scale.item()), *PARTS[part], graph.onnx.TensorProto
-    lengths, position = graph.Cast('lengths', to=number.INT32), graph.Range(np.int32(0),
-            graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)), to=number.INT32), np.int32(1))
+    lengths, position = (graph.Cast('lengths', to=number.INT32),
+                         graph.Range(np.int32(0), graph.Cast(graph.Gather(graph.Shape(given), np.int64(1)),
+                                                             to=number.INT32), np.int32(1)))
     real = graph.Unsqueeze(graph.Less(position, graph.Unsqueeze(lengths, np.array([1]))), np.array([2]))
     state = graph.Expand(graph.constant(np.zeros(_state_shape(model), np.float32), 'state'),
                          graph.Concat(np.array([1]), graph.Shape('lengths'), np.array([1]),
@@ -582,9 +583,8 @@ def _eager(model, part, x, lengths=None):
 def _noise(model, part, batch, frames, padded, generator):
     "Input for a part, and lengths, which are None if nothing is padded"
     lengths = torch.tensor([max(1, 2*frames//3), frames, 1][:batch]) if padded else None
-    x = torch.randn(batch, frames, model.config.latent_size,
-                    generator=generator) if part == 'decoder' else model.input_scale*torch.randn(batch, frames,
-            model.config.frame_length, generator=generator)
+    x = (torch.randn(batch, frames, model.config.latent_size, generator=generator) if part == 'decoder'
+         else model.input_scale*torch.randn(batch, frames, model.config.frame_length, generator=generator))
     return x.masked_fill(~frame_mask(lengths, frames).unsqueeze(-1), math.nan) if padded else x, lengths
 
 def _error(found, expected):
@@ -612,9 +612,8 @@ def _expected(model, part, x, lengths, found):
     told = {}
     def choose(coefficients, n_blocks, average=None):
         own = Allocation.indices(model.allocation, coefficients, n_blocks, average)
-        chosen, real = model.allocation.read_indices(found[-1])[:,
-                                                                :own.shape[1]], (torch.arange(own.shape[1])
-                < n_blocks[:, None]).unsqueeze(-1)
+        chosen, real = (model.allocation.read_indices(found[-1])[:, :own.shape[1]],
+                        (torch.arange(own.shape[1]) < n_blocks[:, None]).unsqueeze(-1))
         told.update(choices=int(real.sum())*own.shape[-1], other_choices=int(((own != chosen) & real).sum()),
                     farther=float((_farther(model, coefficients, n_blocks, chosen)*real).max()))
         return chosen
@@ -670,8 +669,8 @@ def export_snr(exported:Exported, # From `open_export`
         found = exported(x)
         expected, found = (y[0] if part == 'encoder' else model.framing.overlap_add(y[0])
                            for y in (_expected(model, part, x, None, found)[0], found))
-        signal, noise = signal + expected.double().square().sum().item(), noise + (found
-                - expected).double().square().sum().item()
+        signal, noise = (signal + expected.double().square().sum().item(),
+                         noise + (found - expected).double().square().sum().item())
     return 10*math.log10(signal/max(noise, 1e-30)) if signal and math.isfinite(noise) else -math.inf
 
 # %% ../../nbs/deploy/exports.ipynb #6c1201a3
@@ -832,17 +831,16 @@ def _frames_off(exported, model, part, recordings=None):
 def _only_switched(exported, model, part, error, recordings):
     """Whether an export of a network that differs on noise does so in single frames only, where a switch lies at its
     threshold"""
-    return model.config.kind == 'network' and error <= 100*TOLERANCE and _frames_off(exported, model, part,
-            recordings) <= 1/500
+    return (model.config.kind == 'network' and error <= 100*TOLERANCE
+            and _frames_off(exported, model, part, recordings) <= 1/500)
 
 _MARGIN = 4 # In dB: recordings in a batch share their scales, which adds noise
 
 def _mixed_precision(model, part, recordings=None, least_snr=None):
     """An int8 graph, and the names of the directions that stay in float32: the fewest with which the noise is below the
     limit by a margin, at most half of them"""
-    mixings, names, wanted = _mixings(model, part), _directions(model,
-                                                                part), _MARGIN + (LEAST_SNR['int8'] if least_snr is None
-            else least_snr)
+    mixings, names, wanted = (_mixings(model, part), _directions(model, part),
+                              _MARGIN + (LEAST_SNR['int8'] if least_snr is None else least_snr))
     def graph(kept): return _int8(onnx_graph(model, part, _Int8(mixings, tuple(kept))))
     def snr(proto): return export_snr(_open_onnx(proto.SerializeToString()), model, part, recordings)
     if snr(proto := graph(())) >= wanted: return proto, []

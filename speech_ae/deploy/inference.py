@@ -256,8 +256,8 @@ def _survey(self:AdaptiveAE, samples=None, latents=None):
         return _energy(samples)/max(1, -(-int(self.framing.n_frames(len(samples)))//2)*self.allocation.block)
     n_bands = self.allocation.n_bands
     values = latents.size - len(latents[::2])*n_bands
-    return math.sqrt(max(0., _energy(latents) - _energy(latents[::2, :n_bands]))/max(1,
-            values)), _Noise(self.allocation.block)
+    return (math.sqrt(max(0., _energy(latents) - _energy(latents[::2, :n_bands]))/max(1, values)),
+            _Noise(self.allocation.block))
 
 class _Noise:
     "Any rows of the noise of `Allocation.fill`"
@@ -283,8 +283,8 @@ def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
     values, keep, energies, real = allocation.read(z, lengths)
     noise = torch.stack([surveys[p.recording][1](p.first//2, keep.shape[1])
                          for p in pieces]).to(z) if allocation.noise_fill else None
-    whole = allocation.fill(values, keep, real, levels, noise) + self.refiner(values, keep, energies, real, levels,
-            128 if z.device.type == 'cpu' else 2**16)
+    whole = (allocation.fill(values, keep, real, levels, noise)
+             + self.refiner(values, keep, energies, real, levels, 128 if z.device.type == 'cpu' else 2**16))
     return unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
 
 # %% ../../nbs/deploy/inference.ipynb #56e463af
@@ -616,9 +616,8 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
                 ) -> list[FileResult]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
     inputs = _listed(inputs)
-    folder, how = _output_folder(inputs, output_dir, 'latents'), dict(chunk_seconds=chunk_seconds,
-                                                                      context_seconds=context_seconds,
-                                                                      batch_seconds=batch_seconds)
+    folder, how = (_output_folder(inputs, output_dir, 'latents'),
+                   dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _place(_find_jobs(inputs, list_sources), folder, '.npz')
     model, digest = _open(model, device)
     settings = _settings(model, as_is)
@@ -647,9 +646,8 @@ def decode_files(inputs, # Folder of latents, .npz file, or list of these
     again"""
     if format not in _FORMATS: raise InferenceError(f'format {format!r}: unknown; choose from {", ".join(_FORMATS)}')
     inputs = _listed(inputs)
-    folder, how = _output_folder(inputs, output_dir, 'decoded'), dict(chunk_seconds=chunk_seconds,
-                                                                      context_seconds=context_seconds,
-                                                                      batch_seconds=batch_seconds)
+    folder, how = (_output_folder(inputs, output_dir, 'decoded'),
+                   dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _place(_find_jobs(inputs, _find_latents), folder, f'.{format}')
     model, digest = _open(model, device)
     made_with = f'{digest} chunk={chunk_seconds:g} context={context_seconds:g}'

@@ -331,15 +331,15 @@ def _results(facts, title):
     return '\n\n'.join(filter(None, parts))
 
 def _number(value):
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value,
-            bool) and math.isfinite(value) else None
+    return (float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            else None)
 
 def _results_of_training(facts):
     if facts.report is None: return 'Not measured.'
     def cells(row):
-        return [card_text(row['name']), number_text(None if (v := _number(row.get('explained_variance'))) is None
-                                                    else 100*v, 2), *(number_text(_number(row.get(name)))
-                                                                      for name in ('si_sdr_mean', 'si_sdr_median'))]
+        return [card_text(row['name']),
+                number_text(None if (v := _number(row.get('explained_variance'))) is None else 100*v, 2),
+                *(number_text(_number(row.get(name))) for name in ('si_sdr_mean', 'si_sdr_median'))]
     table = _table(['', 'explained variance, % ↑', 'SI-SDR, dB, mean ↑', 'SI-SDR, dB, median ↑'],
                    map(cells, facts.report['quality']))
     return ('At its end, the training reports of its validation recordings: '
@@ -491,9 +491,8 @@ def _homes(facts):
     """Folders of this machine, and of the one that trained, that must not be named; not those near the root, which are
     everywhere"""
     named = [getattr(facts.config, name, None) for name in ('data_dir', 'output_dir', 'cache_dir')]
-    paths = {Path(os.path.abspath(p)) for p in (facts.folder, Path.home(), os.getcwd(),
-                                                *filter(None, named))} | {Path(p) for p in filter(None, named)
-            if os.path.isabs(p)}
+    paths = ({Path(os.path.abspath(p)) for p in (facts.folder, Path.home(), os.getcwd(), *filter(None, named))}
+             | {Path(p) for p in filter(None, named) if os.path.isabs(p)})
     return sorted({str(place) for p in paths for place in (p, *p.parents) if len(place.parts) > 2
                    or place == Path.home() != Path('/')})
 
@@ -509,8 +508,8 @@ def check_private(folder, # Folder that is to be shared
                   - {'recording.wav', 'again.wav', 'example.wav'}]
     for path in sorted(p for p in Path(folder).rglob('*') if p.is_file()):
         content = path.read_bytes()
-        found = _names(content, [*_homes(facts), *recordings]) if path.suffix in ('.md',
-                '.json') else [p for p in _homes(facts) if len(p) > 7 and os.fsencode(p) in content]
+        found = (_names(content, [*_homes(facts), *recordings]) if path.suffix in ('.md', '.json')
+                 else [p for p in _homes(facts) if len(p) > 7 and os.fsencode(p) in content])
         if found:
             raise ShareError(f'{path.name}: would publish {show_path(max(found, key=len))}; take it out of --title, '
                              '--notes, or the name of the language that it comes from')
@@ -632,8 +631,8 @@ def _reason(e, writing):
     if isinstance(e, ValueError): return f'the Hub refuses: {words}'
     if isinstance(e, OSError) and e.errno and not isinstance(e, ConnectionError):
         return f'{e.strerror} ({show_path(e.filename)})' if e.filename else e.strerror
-    network = isinstance(e, OSError) or type(e).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore',
-            'requests', 'urllib3')
+    network = (isinstance(e, OSError)
+               or type(e).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore', 'requests', 'urllib3'))
     return f'the Hub cannot be reached ({kind}: {words})' if network else f'{kind}: {words}'
 
 @contextmanager

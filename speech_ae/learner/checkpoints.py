@@ -269,8 +269,9 @@ def is_random_state(value, # Anything
     "Whether `set_random_state` can go on from it"
     if not isinstance(value, dict): return False
     try:
-        return _is_torch_state(value['torch'], value['cuda']) and _is_python_state(*value.get('python',
-                [3, [0]*625, None])) and _is_numpy_state(*value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.]))
+        return (_is_torch_state(value['torch'], value['cuda'])
+                and _is_python_state(*value.get('python', [3, [0]*625, None]))
+                and _is_numpy_state(*value.get('numpy', ['MT19937', [0]*624, 0, 0, 0.])))
     except (KeyError, RuntimeError, TypeError): return False
 
 def _is_torch_state(cpu, gpus):
@@ -282,5 +283,5 @@ def _is_words(numbers, n):
 def _is_python_state(version, words, gauss):
     return version == 3 and _is_words(words, 625) and words[-1] <= 624 and (gauss is None or is_number(gauss))
 def _is_numpy_state(name, words, place, has_gauss, gauss):
-    return name == 'MT19937' and _is_words(words, 624) and is_count(place, 624) and is_count(has_gauss,
-            1) and is_number(gauss)
+    return (name == 'MT19937' and _is_words(words, 624) and is_count(place, 624) and is_count(has_gauss, 1)
+            and is_number(gauss))

@@ -237,8 +237,8 @@ def _read_level(lstm, units, latent, lowest, share, fill):
     n, decades = lstm.hidden_size, len(_LEVELS)
     slope = math.log(10)/2*decades/share
     at_most = fill*math.sqrt(_LEVELS[-1])/_LARGEST/_OPENED  # where all level units are saturated
-    lstm.weight_ih_l0[3*n + units, latent], lstm.bias_ih_l0[3*n + units] = slope, math.log(at_most) - slope*(lowest
-            + share)
+    lstm.weight_ih_l0[3*n + units,
+                      latent], lstm.bias_ih_l0[3*n + units] = slope, math.log(at_most) - slope*(lowest + share)
     lstm.weight_ih_l1[2*n + units] *= _LARGEST*_SMALL
 
 def _switch_decoder(stack, synthesis, pairs):
@@ -252,8 +252,8 @@ def _switch_decoder(stack, synthesis, pairs):
     low, high, every = torch.arange(common, slots), torch.arange(slots, m), torch.arange(m)
     switch = torch.eye(n)[slots]
     for units, sign in (low, -1), (high, 1): _gated(lstm, 0, units, sign*_DECODER_GAIN*switch, 0, low, _SMALL)
-    fill, lift, sources = torch.arange(m, m + pairs), torch.tensor([m + pairs]), torch.arange(max(0, common - _SOURCES),
-            common or slots)
+    fill, lift, sources = (torch.arange(m, m + pairs), torch.tensor([m + pairs]),
+                           torch.arange(max(0, common - _SOURCES), common or slots))
     _gated(lstm, 0, fill, -_FILL_GATE*switch, -_FILL_GATE*(1 - 1.3*_LEVEL_SHARE),
            sources[torch.arange(pairs)%len(sources)], _SIGN)
     _open_units(lstm, 0, lift, 0, _SIGN)
@@ -304,10 +304,8 @@ def _filled_decoder(stack, synthesis, slots, edges):
         rows = slot + slots*(sign < 0)
         head.weight[rows, slot], out.weight[:, rows] = sign/_SMALL, sign*synthesis[:, :slots]
     for band, (begin, end) in enumerate(zip(edges//2, edges[1:]//2)):
-        units, lift, rows, lower = torch.arange(begin,
-                                                end), torch.tensor([slots + filled
-                                                                    + band]), 2*slots + torch.arange(begin,
-                end), 2*slots + filled + band
+        units, lift, rows, lower = (torch.arange(begin, end), torch.tensor([slots + filled + band]),
+                                    2*slots + torch.arange(begin, end), 2*slots + filled + band)
         _gated(lstm, 0, slots + units, 0, _OPEN, slots - sources + units%sources, _SIGN)
         _open_units(lstm, 0, lift, 0, _SIGN)
         _read_level(lstm, torch.cat([slots + units, lift]), slots + band, 0, 1, _BAND_FILL)

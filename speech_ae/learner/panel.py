@@ -201,8 +201,10 @@ class TrainingPanel:
     def __init__(self, on_stop): # Function without arguments, called once when the button is clicked
         import ipywidgets as widgets
         self.on_stop, self.asked, self.players, self.listener, self.handles = on_stop, False, {}, None, []
-        self.text, self.picture, self.sounds = widgets.HTML(), widgets.Image(format='png',
-                layout=dict(max_width='100%', display='none')), widgets.HBox(layout=dict(flex_flow='row wrap'))
+        self.text, self.picture, self.sounds = (widgets.HTML(),
+                                                widgets.Image(format='png',
+                                                              layout=dict(max_width='100%', display='none')),
+                                                widgets.HBox(layout=dict(flex_flow='row wrap')))
         self.button = widgets.Button(description='Stop', icon='stop',
                                      tooltip='Save the run at the next step and end it; it can be resumed',
                                      layout=dict(width='110px', flex='0 0 auto'))

@@ -59,8 +59,8 @@ def choose_recordings(recordings, # List of `Recording`
     if not max_minutes_per_speaker > 0:
         raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
     limit, used, chosen = 60*max_minutes_per_speaker, {}, []
-    for r in sorted(recordings, key=lambda r: hashlib.sha256(f'{seed} {r.file}'.encode('utf-8',
-            'surrogateescape')).digest()):
+    for r in sorted(recordings,
+                    key=lambda r: hashlib.sha256(f'{seed} {r.file}'.encode('utf-8', 'surrogateescape')).digest()):
         seconds = min(r.seconds, limit)
         if used.get(r.speaker, 0) + seconds > limit: continue
         used[r.speaker] = used.get(r.speaker, 0) + seconds
@@ -198,8 +198,8 @@ def _leaks(subject, recordings, own):
     "What of the recordings the model has heard in training, in words"
     train = [row for row in _split_rows(subject, 'sha256', 'speaker', 'split') if row['split'] == 'train']
     heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
-    files, speakers = sum(r.sha256 in heard for r in recordings), {r.speaker
-                                                                   for r in recordings} & voices if own else ()
+    files, speakers = (sum(r.sha256 in heard for r in recordings),
+                       {r.speaker for r in recordings} & voices if own else ())
     return ([f'{files} of these recordings were in the training of the model: their scores say nothing '
              'about new recordings.'] if files else
             [f'{len(speakers)} of these speakers were in the training of the model: their scores say '
@@ -248,8 +248,8 @@ def find_material(subject:LoadedModel, # What is evaluated
     train_corpus, train = (corpus, [r for r in listed if r.split == 'train']) if given else (None, [])
     if not train: train_corpus, train = _own_training(subject, cache_dir, {r.sha256 for r in candidates})
     samples = AudioDataset(train_corpus, _marked(train_corpus, train), 'train') if train else []
-    digest = hashlib.sha256(repr([(r.file, r.sha256) for r in train]).encode('utf-8',
-            'surrogateescape')).hexdigest() if train else ''
+    digest = (hashlib.sha256(repr([(r.file, r.sha256) for r in train]).encode('utf-8', 'surrogateescape')).hexdigest()
+              if train else '')
     return EvaluationData(root, corpus, choose_recordings(candidates, max_minutes_per_speaker, max_files, seed),
                           samples, [r.speaker for r in train], digest, words, own and not split,
                           _leaks(subject, candidates, own))
@@ -391,8 +391,8 @@ def make_rows(subject:LoadedModel, # What is evaluated
             rows.append(Row('silence', ROWS[kind], lambda: lambda x: 0*x, row_key(kind), kind,
                             only=('waveform', 'spectrum')))
         elif kind == 'denoised':
-            rows += [] if subject.preparation['denoise'] == 'none' else [Row('denoised input',
-                    ROWS[kind], lambda: lambda x: x, row_key(kind), kind, 'recorded')]
+            rows += ([] if subject.preparation['denoise'] == 'none'
+                     else [Row('denoised input', ROWS[kind], lambda: lambda x: x, row_key(kind), kind, 'recorded')])
         elif kind == 'model': rows += _model_rows(subject, material, bits, missing)
         elif kind == 'outside': rows += _outside_rows(subject, missing)
         elif why := _why_not(kind, k, subject, material):
@@ -776,8 +776,8 @@ _MAY_REPORT = dict(run={}, history=[dict(epoch=float)], training_floor=float, tr
 def _check_shape(value, shape, name):
     "Raise `EvaluationError` unless a value of JSON has the parts and types of `shape`"
     kind = shape if isinstance(shape, type) else type(shape)
-    fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool
-            or not isinstance(value, bool)) and not (kind is int and value < 0)
+    fits = (isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+            and not (kind is int and value < 0))
     if not fits:
         raise EvaluationError(f'{name} is {show_value(value)}, not {dict(dict="an object", list="a list", str="text", bool="true or false").get(kind.__name__, "a number")}')
     if isinstance(shape, list):
@@ -899,8 +899,8 @@ def _rows_explained(evaluation):
         return row['what'] + (' Reference: the recording as recorded, at the same level.'
                               if row['reference'] != 'prepared' else '')
     absent = '<h3>Not measured</h3>' + definitions((row['name'], f'left out: {row["reason"]}') for row in missing)
-    return folded('What the rows are', definitions((row['name'], what(row)) for row in rows)) + (absent if missing
-            else '')
+    return folded('What the rows are',
+                  definitions((row['name'], what(row)) for row in rows)) + (absent if missing else '')
 
 def _failures_explained(evaluation):
     "Which metrics failed, and on which recordings"
@@ -952,8 +952,8 @@ def _section_rate(evaluation):
     "Quality against bit rate, where codecs of others were measured"
     rows = [row for kind in ('model', 'outside', *ROWS) for row in evaluation.about['rows'] if row['kind'] == kind
             and row['name'] in evaluation.values]
-    rate, colors = {row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows}, dict(model='m',
-            outside='s')
+    rate, colors = ({row['name']: evaluation.median(row['name'], 'payload_kbps') for row in rows},
+                    dict(model='m', outside='s'))
     rows = [row for i, row in enumerate(rows) if math.isfinite(rate[row['name']]) and row not in rows[:i]]
     if not any(row['kind'] == 'outside' for row in rows): return ''
     def chart(metric):
@@ -1105,8 +1105,8 @@ def _tiles(evaluation):
         found.append((f'SI-SDR lost by rounding to {low_bits[0].removeprefix("model, ")}, dB',
                       evaluation.interval('model', 'si_sdr', other=low_bits[0]), 'si_sdr', False))
     def tile(label, i, m, signed):
-        return label, ('+' if signed and i.mean > 0 else '') + number_text(i.mean,
-                _digits(m)), f'{number_text(i.low, _digits(m))} to {number_text(i.high, _digits(m))}'
+        return (label, ('+' if signed and i.mean > 0 else '') + number_text(i.mean, _digits(m)),
+                f'{number_text(i.low, _digits(m))} to {number_text(i.high, _digits(m))}')
     return tile_list(tile(*t) for t in found if t[1].speakers)
 
 # %% ../../nbs/measure/evaluation.ipynb #aba2f38d
@@ -1254,9 +1254,8 @@ def _repr_markdown_(self:Evaluation):
 @patch
 def headline_words(self:Evaluation) -> str:
     "Which recordings the headline is about, in a few words"
-    n, speakers = int(self.members(self.headline).sum()), len({s
-                                                               for s, m in zip(self.speaker,
-            self.members(self.headline)) if m})
+    n, speakers = (int(self.members(self.headline).sum()),
+                   len({s for s, m in zip(self.speaker, self.members(self.headline)) if m}))
     return (f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, '
             f'{"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}')
 
@@ -1378,8 +1377,8 @@ def save(self:Comparison):
 def page(self:Comparison) -> str:
     "The comparison for people, HTML"
     first, *others = self.runs
-    shown, more, plotted = _columns(self, _MAIN), _columns(self, _MORE), _columns(self,
-            ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3]
+    shown, more, plotted = (_columns(self, _MAIN), _columns(self, _MORE),
+                            _columns(self, ('si_sdr', 'pesq_wb', 'estoi', 'mel'))[:3])
     alone = grid(_marks({row: self.interval(row, m) for row in self.values}, m, '') for m in plotted)
     against = grid(_marks({name: self.interval(name, m, other=first) for name in others}, m, '', ('worse', 'better'))
                    for m in plotted)

@@ -35,8 +35,8 @@ class Interval:
     kind: str
 
     def __str__(self):
-        return f'{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]' + (f' (range of {self.speakers})'
-                if self.kind == 'range' else '')
+        return (f'{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]'
+                + (f' (range of {self.speakers})' if self.kind == 'range' else ''))
 
     @property
     def sign(self): # 1: above zero beyond doubt, -1: below zero, 0: the interval holds zero or is a mere range
@@ -79,9 +79,9 @@ def speaker_interval(values, # One for each recording, nan where there is none
     "Mean over speakers with an interval from speakers resampled within language, as in `resampled_ends`"
     means, files = speaker_means(values, speakers), int(np.sum(~np.isnan(np.asarray(values, dtype=float))))
     if not means: return Interval(*[math.nan]*3, 0, 0, 'range')
-    x, spoken = np.array(list(means.values())), dict(zip(map(str, reversed(speakers)),
-                                                         reversed(['']*len(speakers) if languages is None
-                                                                  else languages)))
+    x, spoken = (np.array(list(means.values())),
+                 dict(zip(map(str, reversed(speakers)),
+                          reversed(['']*len(speakers) if languages is None else languages))))
     if len(x) < fewest: return Interval(*map(float, (x.mean(), x.min(), x.max())), len(x), files, 'range')
     strata = _strata([spoken[name] for name in means])
     ends = resampled_ends([x[group] for group in strata], [len(group)/len(x) for group in strata], resamples,

@@ -30,8 +30,8 @@ def as_codec(model, # A `SpeechAE`, or something that has `encode(samples)` and 
              label=None, # What to call a model; its preset if None
             ): # A codec with `name`, `k`, `encode`, `decode`
     "A model as a codec; what is one already comes back as it is"
-    return ModelCoder(model, name=label or model.config.preset) if hasattr(model, 'config') and hasattr(model,
-            'framing') else model
+    return (ModelCoder(model, name=label or model.config.preset) if hasattr(model, 'config')
+            and hasattr(model, 'framing') else model)
 
 # %% ../../nbs/measure/latents.ipynb #ac8855d2
 @dataclass(repr=False)
@@ -197,8 +197,8 @@ def _allocation_of(model):
 def _mel_triangles(n_coefficients, sample_rate, n_mels):
     "Weights that average coefficients in triangles evenly spaced on the mel scale, shape (n_mels, n_coefficients)"
     import librosa
-    hz, edges = (np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients, librosa.mel_frequencies(n_mels + 2,
-            fmin=0, fmax=sample_rate/2)
+    hz, edges = ((np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients,
+                 librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate/2))
     weights = np.stack([np.interp(hz, edges[i:i + 3], [0, 1, 0]) for i in range(n_mels)])
     if not weights.any(1).all():
         raise LatentsError(f'n_mels={n_mels}: some bands would lie between two of the {n_coefficients} coefficients; '
@@ -486,8 +486,8 @@ def _read_array(content, kinds, axes, where):
 def _read_members(f, expected, most_bytes, name):
     "The arrays of an open .npz file whose list can be read"
     with zipfile.ZipFile(f) as z:
-        sizes, names = {member.filename: member.file_size for member in z.infolist()}, [f'{key}.npy'
-                for key in expected]
+        sizes, names = ({member.filename: member.file_size for member in z.infolist()},
+                        [f'{key}.npy' for key in expected])
         if sorted(z.namelist()) != sorted(names):
             raise LatentsError(f'{name}: holds {show_value(", ".join(z.namelist()))}; expected '
                                f'{", ".join(names)}, each once')

@@ -77,8 +77,8 @@ def band_snr(reference, # Samples, shape (n,), float
     "Ratio of the original's energy to the error's, in each band of the spectrum"
     reference, estimate = _pair(reference, estimate)
     if bandwidth is None: bandwidth = recording_bandwidth(reference, sample_rate)
-    signal, error = _band_energies(reference, sample_rate, bands), _band_energies(reference - estimate, sample_rate,
-            bands)
+    signal, error = (_band_energies(reference, sample_rate, bands),
+                     _band_energies(reference - estimate, sample_rate, bands))
     with np.errstate(divide='ignore', invalid='ignore'): ratio = 10*np.log10(signal/error)
     return np.where([bandwidth >= (low + high)/2 for low, high in bands], ratio, np.nan)
 
