@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from speech_ae.adaptive.allocation import AdaptiveFloor, Allocation, lapped
+from speech_ae.adaptive.allocation import AdaptiveBaseline, Allocation, lapped
 from speech_ae.adaptive.model import Refiner
 from speech_ae.data.batches import AudioDataset
 from speech_ae.data.corpus import bandwidth, split_by_speaker
@@ -67,7 +67,7 @@ def fills(allocation, recordings):
         for fill in (0., .2, .35, .5, .7):
             trial = Allocation(k, allocation.framing, noise_fill=fill)
             trial.load_state_dict(allocation.state_dict())
-            found = [measure_recording(x, AdaptiveFloor(trial)(x), metrics=('waveform', 'pesq', 'stoi'))
+            found = [measure_recording(x, AdaptiveBaseline(trial)(x), metrics=('waveform', 'pesq', 'stoi'))
                      for x in recordings]
             table.append(dict(k=k, noise_fill=fill,
                               **{m: round(float(np.mean([f[m] for f in found])), 3)

@@ -14,13 +14,13 @@ import numpy as np
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 from machine import processor
-from speech_ae.baselines import (LatentQuantizer, Quantized, coefficient_moments, klt_floor, lapped_floor,
-                                 low_pass_floor, mean_snr, noise_filled_floor, quantized,
-                                 set_apart, switched_klt_floor)
+from speech_ae.baselines import (LatentQuantizer, Quantized, coefficient_moments, klt_baseline, lapped_baseline,
+                                 low_pass_baseline, mean_snr, noise_filled_baseline, quantized,
+                                 set_apart, switched_klt_baseline)
 from speech_ae.data.corpus import bandwidth, split_by_speaker
 from speech_ae.data.preparation import prepare_corpus
 from speech_ae.measure.intervals import speaker_means
-from speech_ae.metrics import frame_moments, mdct_floor, pca_floor, si_sdr
+from speech_ae.metrics import frame_moments, mdct_baseline, pca_baseline, si_sdr
 
 def measure_parts(reconstruct, recordings, parts, speakers):
     """SI-SDR and explained variance over each part, a dictionary of arrays of bool; si_sdr_speakers is the mean over
@@ -40,7 +40,7 @@ def measure_parts(reconstruct, recordings, parts, speakers):
 def quantizer_choices(fit, judges, speakers):
     """What eight bits leave of the low-pass at k=100 under each spread and margin; mean SNR in dB, speakers counting
     alike"""
-    floor = low_pass_floor(100)
+    floor = low_pass_baseline(100)
     codes = [floor.encode(x) for x in fit[::4]]
     def snr(**how): return round(mean_snr(Quantized(floor, LatentQuantizer.fit(codes, **how)), judges, speakers), 2)
     return [dict(spread=spread, margin=margin, snr=snr(spread=spread, margin=margin)) for margin in (1, 1.5, 2, 3)
@@ -57,7 +57,7 @@ def noise_choices(fit, judges):
         return dict(pesq=round(float(np.mean([pesq(16_000, *p, 'wb') for p in pairs])), 3),
                     estoi=round(float(np.mean([stoi(*p, 16_000, extended=True) for p in pairs])), 3))
     return [dict(k=k, bands=bands, gain=gain,
-                 **scores(noise_filled_floor(moments, k, bands, gain) if bands else low_pass_floor(k)))
+                 **scores(noise_filled_baseline(moments, k, bands, gain) if bands else low_pass_baseline(k)))
             for k, several in ((25, (0, 3, 4, 6, 8, 12)), (12, (0, 2, 3, 4, 6, 8))) for bands in several
             for gain in ((1, .5, .25, .125, .0625) if bands else (0,))]
 
@@ -76,11 +76,11 @@ def main():
     wide = np.array([bandwidth(x, 22_050) >= 8_000 for x in unseen])
     parts = {'all': wide | True, 'from 8 kHz': wide}
     frames, coefficients = frame_moments(train), coefficient_moments(train)
-    fits = {'PCA': lambda k: pca_floor(frames, k), 'MDCT': lambda k: mdct_floor(train, k),
-            'KLT': lambda k: klt_floor(coefficients, k), 'low-pass': low_pass_floor,
-            'lapped': lambda k: lapped_floor(train, k, groups=speakers['train']),
-            '64 KLTs + index': lambda k: switched_klt_floor(train, k),
-            'noise-filled': lambda k: noise_filled_floor(coefficients, k)}
+    fits = {'PCA': lambda k: pca_baseline(frames, k), 'MDCT': lambda k: mdct_baseline(train, k),
+            'KLT': lambda k: klt_baseline(coefficients, k), 'low-pass': low_pass_baseline,
+            'lapped': lambda k: lapped_baseline(train, k, groups=speakers['train']),
+            '64 KLTs + index': lambda k: switched_klt_baseline(train, k),
+            'noise-filled': lambda k: noise_filled_baseline(coefficients, k)}
     apart = set_apart(len(train), speakers['train'])
     fit, judges, judging = ([x for x, a in zip(train, apart) if not a], [x for x, a in zip(train, apart) if a],
                             [s for s, a in zip(speakers['train'], apart) if a])

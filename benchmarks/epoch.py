@@ -8,7 +8,7 @@ from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds,
 import torch
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, update_average
-from speech_ae.training import (Checkpoints, EarlyStopping, Floors, Progress, StopOnSignal, TrainConfig, Trainer,
+from speech_ae.training import (Checkpoints, EarlyStopping, Baselines, Progress, StopOnSignal, TrainConfig, Trainer,
                                 complete_config)
 
 def new_trainer(prepared, recordings, preset, batch, device):
@@ -17,7 +17,7 @@ def new_trainer(prepared, recordings, preset, batch, device):
     trainer = Trainer(config, prepared, recordings)
     initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
     if preset == 'classic': trainer.measure_steps()
-    trainer.callbacks = [Progress(Floors()), StopOnSignal(Checkpoints(EarlyStopping(0)))]
+    trainer.callbacks = [Progress(Baselines()), StopOnSignal(Checkpoints(EarlyStopping(0)))]
     return trainer
 
 def epoch(trainer):

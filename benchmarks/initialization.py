@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 import speech_ae.learner.initialization as initialization
 from machine import processor
 from speech_ae.adaptive.model import build_model
-from speech_ae.baselines import best_linear_floor, full_mdct
+from speech_ae.baselines import best_linear_baseline, full_mdct
 from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
 from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.measure.quality import available_metrics, measure_recording
@@ -79,7 +79,7 @@ def main():
                 if name in found[0]}
     result = dict(sizes={}, recordings=len(unseen), speakers=len(set(who)), cpu=processor())
     for size in args.sizes:
-        baseline = measure(best_linear_floor(train, size, speakers))
+        baseline = measure(best_linear_baseline(train, size, speakers))
         result['sizes'][size] = found = {'best linear': {m: dict(mean=round(speaker_interval(v, who).mean, 3))
                                                          for m, v in baseline.items()}}
         for name, settings, reconstruct in rows(size, train, scale, moments):

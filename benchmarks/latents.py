@@ -22,7 +22,7 @@ from speech_ae.framing import Framing
 from speech_ae.measure.latents import (as_codec, envelope, features, frame_levels, log_mel, mfcc, probe,
                                        reconstruction_by_dimensions, shift_consistency, source_of, balanced_interval,
                                        variance_spectrum)
-from speech_ae.metrics import mdct_floor, pca_floor
+from speech_ae.metrics import mdct_baseline, pca_baseline
 from speech_ae.model import SpeechAE
 
 RATE = 22_050
@@ -153,7 +153,7 @@ def main():
     def prepare(row): return corpus.slice(place[row['file']], 0, round(args.seconds*RATE))
     train, valid = ([prepare(row) for row in some_of([row for row in rows if row['split'] == part], 60)]
                     for part in ('train', 'valid'))
-    floors = pca_floor(train, models[0].k), mdct_floor(train, models[0].k)
+    floors = pca_baseline(train, models[0].k), mdct_baseline(train, models[0].k)
     spectra, dimensions, shifts = [], [], []
     for c in *models, *floors:
         spectrum = variance_spectrum([c.encode(x) for x in train])

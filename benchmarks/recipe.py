@@ -30,7 +30,7 @@ def run(changes, args, folder):
         trainer = start_run(config)
         begun = time.monotonic()
         trainer.fit()
-    floor = next(c for c in trainer.callbacks if isinstance(c, training.Floors)).linear
+    floor = next(c for c in trainer.callbacks if isinstance(c, training.Baselines)).linear
     return dict(valid_snr_db=[round(r['valid_snr_db'], 3) for r in trainer.history],
                 seconds=round(time.monotonic() - begun), linear=round(floor, 3), precision=trainer.config.precision)
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['HISTORY_COLUMNS', 'WARM_UP', 'SHORT_RUN', 'MAY_DIFFER', 'NonFiniteStep', 'TrainConfig', 'pick_device', 'has_bfloat16',
            'check_config', 'complete_config', 'Callback', 'step_factor', 'Trainer', 'is_out_of_memory', 'explain_error',
-           'explain_errors', 'describe_skip', 'EarlyStopping', 'Floors', 'baseline_snr_db', 'CollapseAlarm', 'LeftOut',
-           'History', 'Curves', 'Progress', 'try_steps', 'Estimate', 'Checkpoints', 'StopOnSignal', 'Live', 'Report',
-           'RunLock', 'make_callbacks', 'start_run', 'choose_threads', 'place', 'newest_checkpoint', 'read_config',
-           'resume_run', 'train']
+           'explain_errors', 'describe_skip', 'EarlyStopping', 'Baselines', 'baseline_snr_db', 'CollapseAlarm',
+           'LeftOut', 'History', 'Curves', 'Progress', 'try_steps', 'Estimate', 'Checkpoints', 'StopOnSignal', 'Live',
+           'Report', 'RunLock', 'make_callbacks', 'start_run', 'choose_threads', 'place', 'newest_checkpoint',
+           'read_config', 'resume_run', 'train']
 
 # %% ../nbs/04_training.ipynb #5197118d
 import copy, csv, errno, hashlib, inspect, itertools, math, os, re, secrets, shlex, shutil, signal, sys, threading, time
@@ -47,7 +47,7 @@ from .learner.panel import (Run, RunState, TrainingPanel, plot_curves, png_bytes
                                      state_html)
 from .learner.report import (environment, fit_best_linear, is_collapsed, middle_recording, quality_table,
                                       save_examples, short_report, verdict, write_report)
-from .metrics import measure, pca_floor
+from .metrics import measure, pca_baseline
 from .model import (PRESETS, AutoencoderLoss, ModelConfig, count_parameters, frame_mask, mel_bands, overlapped,
                              snr_db)
 
@@ -779,8 +779,9 @@ def load_state_dict(self:Trainer,
     self.scheduler.load_state_dict(state['scheduler'])
     for name in _PLAIN: setattr(self, name, state[name])
     self.in_a_row = torch.full_like(self.in_a_row, state['in_a_row'])
+    states = {'Baselines' if name == 'Floors' else name: s for name, s in state['callbacks'].items()}  # until 0.0.1
     for c in self.callbacks:
-        if type(c).__name__ in state['callbacks']: c.load_state_dict(state['callbacks'][type(c).__name__])
+        if type(c).__name__ in states: c.load_state_dict(states[type(c).__name__])
     if self.device.type == 'cpu': torch.set_num_threads(state['threads'])
     set_random_state(state['rng'], self.device)
 
@@ -803,7 +804,7 @@ class EarlyStopping(Callback):
             trainer.stop = f'no better validation loss for {self.patience} epochs'
 
 # %% ../nbs/04_training.ipynb #04c0323c
-class Floors(Callback):
+class Baselines(Callback):
     "Baselines with as many latents: explained variance of PCA, frame by frame, and SNR of the best linear transform"
     state = 'pca', 'linear', 'linear_name'
     pca, linear, linear_name = None, None, 'best linear'
@@ -812,7 +813,7 @@ class Floors(Callback):
         size = trainer.model.config.latent_size
         self.name = f'PCA-{size}'
         if self.pca is None:
-            self.pca = pca_floor(trainer.moments, size,
+            self.pca = pca_baseline(trainer.moments, size,
                                  trainer.framing).explained(trainer.moments_of(trainer.valid_set))
         if self.linear is None and trainer.ranks.first: self.fit_linear(trainer, size)
 
@@ -1209,7 +1210,7 @@ def sounds(self:Live, trainer, # Whose model is heard
     if new:
         self.source = clips['denoised']
         moments, whole = trainer.__dict__.get('moments'), trainer.whole
-        floor = pca_floor((whole[i] for i in range(0, len(whole), -(-len(whole)//100))) if moments is None else moments,
+        floor = pca_baseline((whole[i] for i in range(0, len(whole), -(-len(whole)//100))) if moments is None else moments,
                           trainer.model.config.latent_size, trainer.framing)
         clips[self.floors.name] = floor(self.source)
     clips['model'] = trainer.evaluated.reconstruct(self.source)
@@ -1345,7 +1346,7 @@ def make_callbacks(config:TrainConfig, # Complete
                    ranks=Ranks(), # The processes of the run; only the first writes files and says something
                   ) -> list[Callback]:
     "The callbacks of a run, in the order in which they are called: first an epoch is saved, then it is talked about"
-    floors, stopping, history = Floors(), EarlyStopping(config.patience), History()
+    floors, stopping, history = Baselines(), EarlyStopping(config.patience), History()
     checkpoints, curves = Checkpoints(stopping), Curves(floors)
     stop = StopOnSignal(checkpoints)
     if not ranks.first: return [floors, stopping, Estimate(), stop]

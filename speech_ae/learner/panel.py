@@ -104,7 +104,7 @@ class RunState:
     linear: float = None # SNR of the best linear transform there
     linear_name: str = 'best linear' # Its name
     explained_variance: float = math.nan # Explained variance of the validation frames in the last epoch
-    floor: float = math.nan # Explained variance of the floor
+    floor: float = math.nan # Explained variance of the baseline
     floor_name: str = 'PCA-100' # What to call it
     best_epoch: int = 0 # With the smallest validation loss
     memory: tuple = None # Bytes of GPU memory: the most that was used, and all there is
@@ -366,7 +366,7 @@ def _curves_html(run):
             f'style="max-width:100%" src="{data_uri("image/png", picture)}">')
 
 def _table_html(run):
-    "The model and the floors, from report.json"
+    "The model and the baselines, from report.json"
     rows = run.report.get('quality', [])
     if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
         raise RunError('report.json: its quality is no table')

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..audio import save_audio
-from ..baselines import best_linear_floor
+from ..baselines import best_linear_baseline
 from ..common.commands import show_duration
 from ..common.files import show_path
 from ..data.batches import AudioDataset
 from .checkpoints import room_for, write_file, write_json
-from ..metrics import mdct_floor, measure, pca_floor
+from ..metrics import mdct_baseline, measure, pca_baseline
 from ..model import SpeechAE
 
 # %% ../../nbs/learner/report.ipynb #0417b3ac
@@ -52,13 +52,13 @@ MOST_FITTED = 400 # recordings that the best linear transform is fitted on, even
 
 def fit_best_linear(train:AudioDataset, # Training recordings
                     k:int, # Latent size
-                   ): # `BestLinearFloor`; None if a hop has fewer than `k` coefficients
+                   ): # `BestLinearBaseline`; None if a hop has fewer than `k` coefficients
     "The best linear transform with `k` coefficients per frame, chosen on speakers set apart"
     hop = train.framing.hop_length
     if k > hop: return None
     index = np.linspace(0, len(train) - 1, min(len(train), MOST_FITTED)).astype(int)
     speakers = [train.corpus.recordings[train.crops[i][0]].speaker for i in index]
-    return best_linear_floor([train[i] for i in index], k, speakers, hop_length=hop)
+    return best_linear_baseline([train[i] for i in index], k, speakers, hop_length=hop)
 
 def quality_table(model:SpeechAE, # Measured by its `reconstruct`
                   train:AudioDataset, # Whole training recordings, to fit the baselines on
@@ -67,7 +67,7 @@ def quality_table(model:SpeechAE, # Measured by its `reconstruct`
                  ) -> list[dict]: # Rows: name, explained_variance, si_sdr_mean, si_sdr_median (both dB), recordings
     "The model and its baselines on the same recordings"
     k, best = model.config.latent_size, fit_best_linear(train, model.config.latent_size)
-    baselines = pca_floor(train, k, model.framing), mdct_floor(train, k, model.config.hop_length)
+    baselines = pca_baseline(train, k, model.framing), mdct_baseline(train, k, model.config.hop_length)
     rows = [('silence', lambda x: 0*x), *((b.name, b) for b in baselines), *([('best linear', best)] if best else [])]
     rows = [dict(name=name, **measure(f, valid)) for name, f in rows]
     before = [dict(name='model before training', **start)] if start else []

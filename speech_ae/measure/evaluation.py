@@ -22,7 +22,7 @@ from fastcore.script import Param, call_parse, is_cli
 from .. import __version__
 from ..adaptive.model import load_pretrained
 from ..audio import read_audio
-from ..baselines import best_linear_floor, low_pass_floor, noise_filled_floor, quantized, switched_klt_floor
+from ..baselines import best_linear_baseline, low_pass_baseline, noise_filled_baseline, quantized, switched_klt_baseline
 from ..common.commands import command, progress
 from ..common.files import SpeechAEError, show_path
 from ..common.page import (bar_table, color_key, count_text, definitions, folded, grid, html_page, html_table,
@@ -40,7 +40,7 @@ from ..learner.report import environment
 from .intervals import Interval, speaker_interval
 from .outside_codecs import missing_codecs, outside_codecs
 from .quality import METRICS, MetricError, available_metrics, level_match, measure_recording
-from ..metrics import mdct_floor, pca_floor
+from ..metrics import mdct_baseline, pca_baseline
 from ..model import count_parameters
 from ..training import HISTORY_COLUMNS, TrainConfig, check_config, pick_device
 
@@ -140,7 +140,7 @@ def open_model(model, # Run folder, model folder, or an object with `reconstruct
 # %% ../../nbs/measure/evaluation.ipynb #88c4ab59
 @dataclass
 class EvaluationData:
-    "Recordings to measure and recordings to fit floors on"
+    "Recordings to measure and recordings to fit baselines on"
     root: Path # Folder of the recordings to measure
     corpus: Corpus # They as prepared
     recordings: list # Those to measure, with `n_samples` cut to what is measured
@@ -397,21 +397,21 @@ def make_rows(subject:LoadedModel, # What is evaluated
         elif kind == 'outside': rows += _outside_rows(subject, missing)
         elif why := _why_not(kind, k, subject, material):
             missing.append(dict(name=_FLOORS[kind][0].format(k or 'k'), reason=why))
-        else: rows += _floor_rows(kind, subject, material, bits)
+        else: rows += _baseline_rows(kind, subject, material, bits)
     return rows, missing
 
 # %% ../../nbs/measure/evaluation.ipynb #b4c39cbb
-_FLOORS = {'pca': ('PCA-{}', lambda m, model, k: pca_floor(m.train, k, model.framing)),
-           'mdct': ('MDCT-{}', lambda m, model, k: mdct_floor(m.train, k, model.config.hop_length)),
-           'best_linear': ('best linear-{}', lambda m, model, k: best_linear_floor(m.train, k, m.train_speakers)),
-           'switched': ('64 KLTs + index, {}', lambda m, model, k: switched_klt_floor(m.train, k,
+_FLOORS = {'pca': ('PCA-{}', lambda m, model, k: pca_baseline(m.train, k, model.framing)),
+           'mdct': ('MDCT-{}', lambda m, model, k: mdct_baseline(m.train, k, model.config.hop_length)),
+           'best_linear': ('best linear-{}', lambda m, model, k: best_linear_baseline(m.train, k, m.train_speakers)),
+           'switched': ('64 KLTs + index, {}', lambda m, model, k: switched_klt_baseline(m.train, k,
                    hop_length=model.config.hop_length)),
-           'low_pass': ('low-pass-{}', lambda m, model, k: low_pass_floor(k, model.config.hop_length)),
-           'noise_filled': ('noise-filled-{}', lambda m, model, k: noise_filled_floor(m.train, k,
+           'low_pass': ('low-pass-{}', lambda m, model, k: low_pass_baseline(k, model.config.hop_length)),
+           'noise_filled': ('noise-filled-{}', lambda m, model, k: noise_filled_baseline(m.train, k,
                    hop_length=model.config.hop_length))}
 
 def _why_not(kind, k, subject, material):
-    "Why a floor cannot be had; '' if it can"
+    "Why a baseline cannot be had; '' if it can"
     if k is None: return 'the model does not say how many numbers per frame it has'
     if not len(material.train):
         return ('it has to be fitted on the training recordings, and they are not known here; give a run '
@@ -433,8 +433,8 @@ def _with_rounded(name, what, coder, key, kind, material, bits, sample_rate, num
                         kind, numbers=numbers))
     return rows
 
-def _floor_rows(kind, subject, material, bits):
-    "A floor, fitted when it is needed"
+def _baseline_rows(kind, subject, material, bits):
+    "A baseline, fitted when it is needed"
     k, (name, fit) = subject.latent_size, _FLOORS[kind]
     def make():
         print(f'fitting {name.format(k)} on {count_text(len(material.train), "training recording")}', flush=True)
@@ -690,7 +690,7 @@ def kind(self:Evaluation,
 
 @patch
 def best_floor(self:Evaluation) -> str: # Name of a row; None if there is none
-    "The strongest linear floor here"
+    "The strongest linear baseline here"
     floors = [name for kind in ('best_linear', 'mdct', 'pca') for name in self.kind(kind)]
     return max(floors, key=lambda name: self.interval(name, 'si_sdr').mean, default=None)
 
@@ -935,7 +935,7 @@ def _section_differences(evaluation):
     return f'<h2 id=differences>The model against each of them</h2><p>{words}</p>{grid(map(ahead, metrics))}'
 
 def _section_languages(evaluation):
-    "SI-SDR of model and best floor, one pair of bars for each language"
+    "SI-SDR of model and best baseline, one pair of bars for each language"
     shown = [name for name in ('model', evaluation.best_floor()) if name in evaluation.values]
     if not shown: return ''
     found = {language: [evaluation.interval(name, 'si_sdr', language) for name in shown]
@@ -1125,7 +1125,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              device='auto', # Where the model computes
              more_rows=(), # `Row` objects of your own
             ) -> Evaluation: # Also in files: files.csv, report.json, report.html
-    "Measure a model beside its floors and other codecs, and write the report; results found before are used again"
+    "Measure a model beside its baselines and other codecs, and write the report; results found before are used again"
     settings = dict(date=time.strftime('%Y-%m-%d'), seed=seed, metrics=metric_groups(metrics),
                     max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
     subject = open_model(model, device)
@@ -1282,7 +1282,7 @@ def find_evaluation(run, # Evaluation folder, or run folder that holds evaluatio
 
 # %% ../../nbs/measure/evaluation.ipynb #3632659b
 class Comparison(Evaluation):
-    "An evaluation whose rows are the models of several runs and their floors; `runs` are the names of the models"
+    "An evaluation whose rows are the models of several runs and their baselines; `runs` are the names of the models"
     @property
     def runs(self): return [row['name'] for row in self.about['rows'] if row['kind'] == 'model']
 

@@ -186,7 +186,7 @@ def mfcc(samples, # Shape (n,), float32
 
 # %% ../../nbs/measure/latents.ipynb #86a5ba84
 def _allocation_of(model):
-    "The `Allocation` of a model, codec or floor; `LatentsError` if it has none"
+    "The `Allocation` of a model, codec or baseline; `LatentsError` if it has none"
     found = getattr(getattr(model, 'model', model), 'allocation', None)
     if found is None:
         name = getattr(model, 'name', None) or getattr(getattr(model, 'config', None), 'preset', type(model).__name__)
@@ -206,7 +206,7 @@ def _mel_triangles(n_coefficients, sample_rate, n_mels):
     return weights/weights.sum(1, keepdims=True)
 
 # %% ../../nbs/measure/latents.ipynb #7032fb7d
-def envelope(model, # Transform-coding model, its codec, or an `AdaptiveFloor`
+def envelope(model, # Transform-coding model, its codec, or an `AdaptiveBaseline`
              latents, # Latents of one recording, shape (T, k), float, or what `read_latents` gives
              rate=50, # Rows a second, at most one per block of two frames
              *, n_mels=80, # Bands, up to half the sample rate
