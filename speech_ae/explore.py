@@ -226,7 +226,7 @@ def add_rumble(clean, # Samples, shape (n,)
 def denoising_view(recording, # Samples, shape (n,)
                    method='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`
                    strength=1., # Factor on the attenuation in dB, 0 or more
-                   clean=None, # What it should be, shape (n,); None if nobody knows
+                   clean=None, # What it should be, shape (n,); None if unknown
                    sample_rate=22_050, # In Hz
                   ) -> View: # `numbers`: levels in dBFS, and with `clean` the SI-SDR before and after in dB
     "A recording before and after denoising: seen, measured, heard"
@@ -504,7 +504,7 @@ class Entry:
         return show_path(self.source.file) + (f'  [{", ".join(marks)}]' if marks else '')
 
 def survey_corpus(data_dir, # Corpus folder
-                  max_files:int=None, # Only so many, see `take_files`
+                  max_files:int=None, # Maximum number, see `take_files`
                   findings=None, # From `check_corpus`; the folder is checked if None
                  ) -> list[Entry]: # Sorted by path, excluded ones among them
     "All recordings of a folder with what is wrong with them"
@@ -601,7 +601,7 @@ def toggle(self:Browser):
 
 # %% ../nbs/explore.ipynb #9ef47c40
 def explore_corpus(data_dir, # Corpus folder
-                   max_files:int=None, # Only so many, see `take_files`
+                   max_files:int=None, # Maximum number, see `take_files`
                    findings=None, # From `check_corpus`; the folder is checked if None
                   ) -> Browser: # Controls: 'language', 'kind', 'file' and 'start'; `toggle()` is the button
     "Look through a folder of recordings, listen to them, and leave some out of training"

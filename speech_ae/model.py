@@ -65,7 +65,7 @@ class ModelConfig:
 
     @classmethod
     def of(cls, preset='classic', **changes):
-        "The configuration of a preset; `ModelError` if there is none of that name"
+        "The configuration of a preset; `ModelError` if it does not exist"
         if preset not in PRESETS: raise ModelError(f'preset {preset!r}: unknown; choose from {", ".join(PRESETS)}')
         return cls(**dict(preset=preset) | PRESETS[preset] | changes)
 
@@ -105,7 +105,7 @@ def _turn(x, lengths):
     return x.gather(1, torch.where(from_end < 0, position, from_end).unsqueeze(-1).expand_as(x))
 
 def _recur_both_ways(lstm, h, lengths):
-    """What `lstm` does with packed sequences, each direction by itself: on a CPU three times as fast, since packed ones
+    """What `lstm` does with packed sequences, each direction on its own: on a CPU three times as fast, since packed ones
     miss its fast LSTM"""
     start = h.new_zeros(1, len(h), lstm.hidden_size)
     for layer in range(lstm.num_layers):
@@ -323,7 +323,7 @@ def _card_rows(card):
     return rows + ([('card', f'{len(card) - _MOST_ROWS:,} more entries')] if len(card) > _MOST_ROWS else [])
 
 def _layers(config):
-    "How the layers of a model follow each other, in words"
+    "How the layers of a model follow each other, as text"
     ends, k = config.frame_length, config.latent_size
     if config.kind != 'network':
         return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
@@ -336,7 +336,7 @@ def _repr_html_(self:SpeechAE):
     "What a notebook shows"
     c, rate = self.config, self.framing.frame_rate
     rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'),
-            ('numbers per frame', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
+            ('latent size', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
             ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), '
              f'one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
             ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'),

@@ -87,7 +87,7 @@ def fit_codebook(energies, # Squared coefficients of one band, relative to the r
 
 # %% ../../nbs/adaptive/allocation.ipynb #7c785bf9
 class Allocation(nn.Module):
-    "Samples to latents of `k` numbers per frame and back, by keeping the coefficients that are expected to be large"
+    "Samples to latents of `k` values per frame and back, by keeping the coefficients that are expected to be large"
     def __init__(self, k=100, # Numbers per frame, at least 6
                  framing=Framing(), # Gives sample rate and hop
                  group_frames=100, # Frames that share their numbers, even
@@ -231,7 +231,7 @@ def encode_with_layout(self:Allocation, samples, n_frames, average=None):
 @patch
 def read_indices(self:Allocation, latents, # Shape (B, T, k)
                 ): # int64, shape (B, ceil(T/2), bands)
-    "The indices that stand in the latents"
+    "The indices that are in the latents"
     n_blocks = -(-latents.shape[1]//2)
     values = latents.flatten(1)[:, self._index_places(n_blocks, latents.device).flatten()]
     return (values*64 + 128).round().clamp(0, CODEBOOK_SIZE - 1).long().reshape(len(latents), n_blocks, self.n_bands)
@@ -243,7 +243,7 @@ def read(self:Allocation, latents, # Shape (B, T, k)
         ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
     if latents.shape[-1] != self.k:
-        raise ValueError(f'latents have {latents.shape[-1]} numbers per frame, this model has {self.k}')
+        raise ValueError(f'latents have {latents.shape[-1]} values per frame, this model has {self.k}')
     latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
     keep, place = known or (keep := self.keep(indices, n_frames), self.places(keep, n_frames))
@@ -345,5 +345,5 @@ def adaptive_baseline(train, # Iterable of samples `(n,)` to fit on
                    framing=Framing(), # How samples become frames
                    **options, # See `Allocation`
                   ) -> AdaptiveBaseline:
-    "The adaptive allocation with `k` numbers per frame"
+    "The adaptive allocation with `k` values per frame"
     return AdaptiveBaseline(Allocation(k, framing, **options).fit(train))

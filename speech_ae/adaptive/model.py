@@ -63,7 +63,7 @@ class AdaptiveAE(SpeechAE):
     @torch.no_grad()
     def encode(self, frames, # Windowed frames, not scaled, shape (B, T, frame_length), float32
                lengths=None): # Real frames of each recording, shape (B,), int, 1 to T; None if all are real
-        "Frames to latents, shape (B, T, latent_size); see [allocation](allocation.html) for what stands where"
+        "Frames to latents, shape (B, T, latent_size); see [allocation](allocation.html) for what is stored where"
         return self._encode(frames, _all_real(frames, lengths))[0]
 
     def _encode(self, frames, lengths):
@@ -119,7 +119,7 @@ _CLASSES = {cls.kind: cls for cls in (SpeechAE, AdaptiveAE)}
 def build_model(config:ModelConfig, # Configuration of any kind
                 input_scale=1., # RMS of the unpadded training frames
                ) -> SpeechAE: # Model of the class that `config.kind` calls for
-    "A new model of any preset; `ModelError` if there is none of that configuration"
+    "A new model of any preset; `ModelError` if the configuration is impossible"
     if config.kind not in _CLASSES:
         raise ModelError(f'kind {config.kind!r}: unknown; choose from {", ".join(_CLASSES)}')
     return _CLASSES[config.kind].of(config, input_scale)

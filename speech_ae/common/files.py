@@ -19,7 +19,7 @@ class SpeechAEError(Exception):
 # %% ../../nbs/common/files.ipynb #ed54d45b
 def show_path(path, # File or folder name, str or Path
              ) -> str: # The same name on one line, control characters and undecodable bytes escaped
-    "A file name as it can stand in a message"
+    "A file name as it is shown in a message"
     unsafe = {'Cc', 'Cs', 'Zl', 'Zp'}
     return ''.join(repr(c)[1:-1] if unicodedata.category(c) in unsafe else c for c in os.fsdecode(path))
 
@@ -38,7 +38,7 @@ def atomic_path(path, # Final file name; missing parent folders are made
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as e:
-        if e.filename in (None, str(temporary), temporary): e.filename = str(path)  # nobody knows the temporary name
+        if e.filename in (None, str(temporary), temporary): e.filename = str(path)  # the temporary name means nothing to a user
         raise
     finally: temporary.unlink(missing_ok=True)
 

@@ -34,7 +34,7 @@ def number_text(value, # A number, nan or None
 def count_text(n, # How many
                what, # Name of the things counted, in the singular
               ) -> str: # Such as '2 speakers'
-    "A number of things in words"
+    "A number of things as text"
     return f'{n:,} {what}' + ('' if n == 1 else 's')
 
 # %% ../../nbs/common/page.ipynb #21804c07
@@ -352,7 +352,7 @@ def data_uri(kind, # Media type, such as 'audio/flac'
 def player(name, # What is heard, the caption, plain text
            samples, # Samples, shape (n,)
            sample_rate=22_050, # In Hz
-           source='', # Where it comes from, such as a file name; only in words for those who cannot see the picture
+           source='', # Where it comes from, such as a file name; only as text for those who cannot see the picture
            reference=1., # Magnitude that the spectrogram shows as 0 dB
            gain=1., # Factor of what is played
           ) -> str: # HTML

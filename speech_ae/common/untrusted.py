@@ -91,7 +91,7 @@ def _is_allowed(value, kind, allowed):
 
 def show_value(value, # Anything that JSON can hold
               ) -> str: # At most 60 characters
-    "A value from a file as it can stand in a message"
+    "A value from a file as it is shown in a message"
     text = repr(value) if isinstance(value, (str, int, float)) else type(value).__name__
     return text if len(text) <= 60 else text[:57] + '...'
 

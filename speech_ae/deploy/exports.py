@@ -561,7 +561,7 @@ def _open_onnx(path, threads=None):
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = (threads
             or torch.get_num_threads(), 1, 3)
     try: session = runtime.InferenceSession(os.fspath(path), options, providers=['CPUExecutionProvider'])
-    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it becomes one line
         raise ExportError(f'{show_path(path)}: cannot be opened by onnxruntime ({_first_line(e)})') from None
     given, wanted = session.get_inputs()[0].name, [output.name for output in session.get_outputs()
                                                    if output.name != 'next_state']
@@ -632,7 +632,7 @@ def compare_export(exported:Exported, # From `open_export`
         for padded in False, True:
             x, lengths = _noise(model, part, batch, frames, padded, generator)
             try: found = exported(x, lengths)
-            except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+            except Exception as e:  # noqa: BLE001 whatever a runtime raises, it becomes one line
                 raise ExportError(f'{batch} x {frames} frames: the export cannot be run '
                                   f'({str(e).strip().splitlines()[-1]})') from None
             expected, told = _expected(model, part, x, lengths, found)
@@ -963,7 +963,7 @@ def _open_torch_export(path):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             program = torch.export.load(path, extra_files=files).module()
-    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it is said in a line
+    except Exception as e:  # noqa: BLE001 whatever a runtime raises, it becomes one line
         raise ExportError(f'{show_path(path)}: cannot be opened by torch.export ({_first_line(e)})') from None
     return Exported(_facts(files['facts.json'], path), program)
 

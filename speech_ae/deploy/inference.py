@@ -87,7 +87,7 @@ def _lengths(pieces, like):
 
 @patch
 def _frames_of(self:SpeechAE, pieces, recordings):
-    "Frames of pieces, shape (B, T, frame_length); beyond the end of a short piece they go on with what follows it"
+    "Frames of pieces, shape (B, T, frame_length); beyond the end of a short piece they continue with what follows it"
     hop, length, longest = self.framing.hop_length, self.framing.frame_length, max(map(len, pieces))
     starts = [p.first*hop - length//2 for p in pieces]
     samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length)
@@ -185,7 +185,7 @@ def encode_recordings(model:SpeechAE, # On whatever device
 def encode_recording(model:SpeechAE, # On whatever device
                      samples, # At the model's sample rate, shape (n,), float32, prepared as for its training
                      chunk_seconds=CHUNK_SECONDS, # What a piece keeps
-                     context_seconds=CONTEXT_SECONDS, # What it looks at besides on each side
+                     context_seconds=CONTEXT_SECONDS, # Context on each side in seconds
                      batch_seconds:float=None, # What goes through the model at once, with padding; as much as is quick if None. Memory grows with it, and not with the recording
                     # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
                     ) -> np.ndarray:
@@ -303,7 +303,7 @@ class _Prepared:
     gain: float # A value times this is a sample
     sha256: str # SHA-256 of the file; '' if it could not be read
     problem: str # What was found, '' if nothing
-    detail: str # The same in words
+    detail: str # The same as a sentence
 
     @property
     def samples(self): return self.values*np.float32(self.gain)
@@ -370,7 +370,7 @@ def _check_fit(model, found, name, digest, any_model=False):
 def decode_file(model:SpeechAE,
                 latents, # .npz file of latents, or what `encode_file` gives
                 output=None, # File to write: .wav, .flac, .ogg or .mp3; none if None
-                *, any_model=False, # Decode what another model has encoded, if it has as many numbers per frame
+                *, any_model=False, # Decode what another model has encoded, if it has the same latent size
                 **how, # See `encode_recording`
                ) -> np.ndarray: # Samples, shape (length,), float32, as long as the recording
     "A recording from its latents; `InferenceError` if another model made them, `LatentsError` if the file is none"
@@ -389,7 +389,7 @@ class FileResult:
     output: str = '' # POSIX path relative to the output folder; '' if there is none
     seconds: float = 0. # Duration in seconds
     problem: str = '' # What was found; with an output it is a warning
-    detail: str = '' # The same in words
+    detail: str = '' # The same as a sentence
     sha256: str = '' # SHA-256 of the input
     made_with: str = '' # Model and settings
     output_sha256: str = ''
@@ -634,7 +634,7 @@ def decode_files(inputs, # Folder of latents, .npz file, or list of these
                  # Folder for recordings and `decode_report.csv`; decoded/<name of the first folder> if None
                  output_dir=None,
                  *, format='wav', # Format of the recordings: 'wav', 'flac', 'ogg' or 'mp3'
-                 any_model=False, # Decode what another model has encoded, if it has as many numbers per frame
+                 any_model=False, # Decode what another model has encoded, if it has the same latent size
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                  context_seconds=CONTEXT_SECONDS, # See `encode_recording`

@@ -614,7 +614,7 @@ def _hub():
                          "disk can be loaded without it") from None
 
 def _reason(e, writing):
-    "What went wrong with the Hub, in words"
+    "What went wrong with the Hub, as text"
     status, kind = getattr(getattr(e, 'response', None), 'status_code', None), type(e).__name__
     if kind == 'RevisionNotFoundError': return 'has no such revision'
     if kind == 'GatedRepoError': return 'is open to those only who have asked its owner; log in with: hf auth login'

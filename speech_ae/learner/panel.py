@@ -315,7 +315,7 @@ def read_history(path, # history.csv of a run
 
 # %% ../../nbs/learner/panel.ipynb #975fa1a1
 class Run:
-    "A run folder: what it was, what came of it, how to go on"
+    "A run folder: what it was, what came of it, how to continue"
     def __init__(self, folder): # Such as 'runs/Bengali'
         self.folder = Path(folder)
         if not self.folder.is_dir(): raise RunError(f'{show_path(folder)}: no such folder')
@@ -389,7 +389,7 @@ def _example_html(run, seconds=2.):
 
 # %% ../../nbs/learner/panel.ipynb #ce1947ff
 def _lead_html(run):
-    "Best epoch, verdict, where the model is and how to go on, in words"
+    "Best epoch, verdict, where the model is and how to continue, as text"
     best, verdict, folder = run.best, run.report.get('verdict'), os.fspath(run.folder)
     said = (f'{count_text(max(0, len(run.history) - (run.history[0]["epoch"] == 0)), "epoch")} done; the '
             f'best is epoch {best["epoch"]}, which explains {_percent(best["explained_variance"])} of the '

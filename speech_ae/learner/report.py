@@ -150,7 +150,7 @@ def _settings_table(values):
     return '\n'.join(['| | |', '|---|---|', *(f'| {name} | {cell(value)} |' for name, value in values.items())])
 
 def _show_left_out(n): # Steps
-    "How many steps were left out, in words"
+    "How many steps were left out, as text"
     return (f'{n} step{"s were" if n != 1 else " was"} left out because of a loss or gradient that was not '
             'finite; see nonfinite_step_*.json.')
 

@@ -195,7 +195,7 @@ def _split_rows(subject, *columns):
     return _read_table(subject.folder/'split.csv', columns)
 
 def _leaks(subject, recordings, own):
-    "What of the recordings the model has heard in training, in words"
+    "What of the recordings the model has heard in training, as text"
     train = [row for row in _split_rows(subject, 'sha256', 'speaker', 'split') if row['split'] == 'train']
     heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
     files, speakers = (sum(r.sha256 in heard for r in recordings),
@@ -412,12 +412,12 @@ _FLOORS = {'pca': ('PCA-{}', lambda m, model, k: pca_baseline(m.train, k, model.
 
 def _why_not(kind, k, subject, material):
     "Why a baseline cannot be had; '' if it can"
-    if k is None: return 'the model does not say how many numbers per frame it has'
+    if k is None: return 'the model does not say its latent size'
     if not len(material.train):
         return ('it has to be fitted on the training recordings, and they are not known here; give a run '
                 'folder, or a --split that lists them')
     if kind in ('low_pass', 'noise_filled') and k > 50:
-        return f'shown for models with at most 50 numbers per frame; this one has {k}'
+        return f'shown for models with a latent size of at most 50; this one has {k}'
     if kind == 'best_linear' and subject.model.config.hop_length != 220:
         return f'made for a hop of 220 samples; this model has {subject.model.config.hop_length}'
     return ''
@@ -723,7 +723,7 @@ def verdict(self:Evaluation) -> str: # One to three sentences
     gap, there = self.interval('model', 'si_sdr', other=floor), self.interval(floor, 'si_sdr')
     size = f'{abs(gap.mean):.{1 if abs(gap.mean) >= 1 else 2}f} dB'
     doubt = ', but that may be chance' if gap.kind == 'interval' and not gap.sign else ''
-    return (text + f' The best matrix with as many numbers per frame, {floor}, reaches {number_text(there.mean)} '
+    return (text + f' The best linear baseline of the same latent size, {floor}, reaches {number_text(there.mean)} '
             f'dB: the model is {size} {"above" if gap.mean > 0 else "below"} ' f'it{_margin(_upright(gap), 1)}{doubt}.')
 
 # %% ../../nbs/measure/evaluation.ipynb #34506ce8
@@ -1344,7 +1344,7 @@ def _differences(names, evaluations):
             if len({repr(s.get(k)) for s in settings}) > 1}
 
 def _comparison_warnings(names, evaluations, shared):
-    "What makes a comparison less than fair, in words"
+    "What makes a comparison less than fair, as text"
     prepared = {(e.about['data']['denoise'], e.about['data'].get('level')) for e in evaluations}
     most, heard = max(len(e.recordings) for e in evaluations), [w for e in evaluations
                                                                 for w in e.about['data']['warnings']]
