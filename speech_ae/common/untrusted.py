@@ -6,7 +6,7 @@
 __all__ = ['open_regular', 'parse_json', 'read_json', 'refused', 'show_value', 'check_fields']
 
 # %% ../../nbs/common/untrusted.ipynb #07057e03
-import json, os, resource, signal, stat, sys
+import json, os, stat, sys
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -64,6 +64,7 @@ def refused(words, # That the message contains
             megabytes=64): # Address space that the block may add, on Linux
     """For tests: the block must raise `error` with these words, quickly and without much memory; `AssertionError`
     otherwise"""
+    import resource, signal  # which Windows does not have
     def late(number, frame): raise AssertionError(f'still busy after {seconds} s')
     old = signal.signal(signal.SIGPROF, late)
     limits = resource.getrlimit(resource.RLIMIT_AS)
