@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 import soxr
-from .common.files import SpeechAEError, atomic_path, show_path
+from .common.files import SpeechAEError, atomic_path, import_librosa, show_path
 
 # %% ../nbs/00_audio.ipynb #6f1e4396
 # First three formants of five vowels in Hz: men's averages of Peterson and Barney (1952), doi.org/10.1121/1.1906875
@@ -75,9 +75,9 @@ def plot_spectrogram(samples, # Samples, shape (n,)
                      reference=1., # Magnitude that is shown as 0 dB
                     ):
     "Draw a spectrogram, 0 to -80 dB, time in seconds against frequency in Hz; returns the axes"
-    import librosa, matplotlib.pyplot as plt
+    import matplotlib.pyplot as plt
     ax = ax or plt.gca()
-    magnitude = np.abs(librosa.stft(np.asarray(samples, dtype=np.float32), n_fft=512, hop_length=128))/128
+    magnitude = np.abs(import_librosa().stft(np.asarray(samples, dtype=np.float32), n_fft=512, hop_length=128))/128
     decibels = 20*np.log10(np.maximum(magnitude/reference, 1e-4))
     ax.imshow(decibels, origin='lower', aspect='auto', vmin=-80, vmax=0, cmap='magma',
               extent=(0, len(samples)/sample_rate, 0, sample_rate/2), interpolation='nearest')

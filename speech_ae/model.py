@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastcore.basics import patch
-from .common.files import atomic_path, show_path
+from .common.files import atomic_path, import_librosa, show_path
 from .common.page import html_text
 from .common.untrusted import check_fields, read_json, show_value
 from .common.weights import ModelError, read_weights, weights_file
@@ -217,8 +217,7 @@ def mel_bands(framing, # `Framing` of the model
               count=40, # Bands
              ) -> torch.Tensor: # Shape (frame_length//2 + 1, count); each column sums to 1
     "Matrix from power spectra of frames to the mean powers of mel bands"
-    from librosa.filters import mel
-    bands = torch.tensor(mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
+    bands = torch.tensor(import_librosa().filters.mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
     return bands/bands.sum(0).clamp(min=1e-12)
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..audio import read_audio
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, import_librosa, show_path
 from ..common.untrusted import open_regular, show_value
 from ..framing import Framing
 from .evaluation import ModelCoder
@@ -166,7 +166,7 @@ def log_mel(samples, # Shape (n,), float32
             floor=-60., # Lowest value, in dB relative to the mean energy of all bands
            ) -> np.ndarray: # In dB, shape (T', n_mels), float32, T' = 0 if n == 0 else 1 + floor(n*rate/sample_rate)
     "Log-mel spectrogram, by librosa"
-    import librosa
+    librosa = import_librosa()
     if len(samples) == 0: return np.zeros((0, n_mels), np.float32)
     hop = round(sample_rate/rate)
     padded = np.pad(np.asarray(samples, dtype=np.float32), hop)
@@ -180,9 +180,8 @@ def mfcc(samples, # Shape (n,), float32
          *, n_mfcc=20, # Coefficients kept
         ) -> np.ndarray: # Shape (T', n_mfcc), float32, T' as for `log_mel`
     "Mel-frequency cepstral coefficients: the cosine transform of `log_mel`, by librosa"
-    import librosa
     bands = log_mel(samples, sample_rate, rate)
-    return librosa.feature.mfcc(S=bands.T, n_mfcc=n_mfcc).T if len(bands) else np.zeros((0, n_mfcc), np.float32)
+    return import_librosa().feature.mfcc(S=bands.T, n_mfcc=n_mfcc).T if len(bands) else np.zeros((0, n_mfcc), np.float32)
 
 # %% ../../nbs/measure/latents.ipynb #86a5ba84
 def _allocation_of(model):
@@ -196,7 +195,7 @@ def _allocation_of(model):
 
 def _mel_triangles(n_coefficients, sample_rate, n_mels):
     "Weights that average coefficients in triangles evenly spaced on the mel scale, shape (n_mels, n_coefficients)"
-    import librosa
+    librosa = import_librosa()
     hz, edges = ((np.arange(n_coefficients) + .5)*sample_rate/2/n_coefficients,
                  librosa.mel_frequencies(n_mels + 2, fmin=0, fmax=sample_rate/2))
     weights = np.stack([np.interp(hz, edges[i:i + 3], [0, 1, 0]) for i in range(n_mels)])

@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import soxr
 from scipy.fft import rfft
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, import_librosa, in_turn, show_path
 from ..data.corpus import bandwidth as recording_bandwidth
 from ..framing import Framing
 from ..metrics import si_sdr
@@ -107,8 +107,7 @@ _MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}  # window 
 
 @lru_cache(maxsize=32)
 def _mel_matrix(sample_rate, window, n_mels):
-    from librosa.filters import mel
-    return mel(sr=sample_rate, n_fft=window, n_mels=n_mels).T
+    return import_librosa().filters.mel(sr=sample_rate, n_fft=window, n_mels=n_mels).T
 
 def mel_distance(reference, # Samples, shape (n,), float
                  estimate, # Samples, shape (n,), float
@@ -256,6 +255,14 @@ def dnsmos(estimate, # Samples, shape (n,), float; of a reconstruction, or of th
     except Exception as e: raise MetricError(f'DNSMOS: {e}') from None
 
 # %% ../../nbs/measure/quality.ipynb #b7f20714
+@lru_cache
+def _compile_pyin(dtype):
+    "Let numba compile what `pitch` calls, once for a process and in one process at a time, see `import_librosa`"
+    librosa, settings = import_librosa(), dict(y=np.zeros(2048, dtype), fmin=60., fmax=500., sr=22_050)
+    with in_turn('librosa'):
+        librosa.pyin(**settings)
+        librosa.yin(**settings)
+
 def pitch(samples, # Samples, shape (n,), float
           sample_rate=22_050, # In Hz
           fmin=60., # Lowest pitch looked for, in Hz
@@ -263,7 +270,8 @@ def pitch(samples, # Samples, shape (n,), float
          # Pitch in Hz, meaningful where voiced, and whether a frame is voiced (bool); shape (T,), one frame every 20 ms
          ) -> tuple[np.ndarray, np.ndarray]:
     "Pitch track by probabilistic YIN (Mauch and Dixon, 2014), refined by YIN (de Cheveigne and Kawahara, 2002)"
-    import librosa
+    librosa = import_librosa()
+    _compile_pyin(np.asarray(samples).dtype)
     settings = dict(fmin=fmin, fmax=fmax, sr=sample_rate, frame_length=round(1024*sample_rate/22_050),
                     hop_length=round(.02*sample_rate))
     path, voiced, _ = librosa.pyin(samples, resolution=.25, n_thresholds=50, beta_parameters=(2, 12), switch_prob=.05,
