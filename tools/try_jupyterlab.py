@@ -27,8 +27,9 @@ def missing():
 
 def copy_tree(to):
     "The files of this tree that a notebook may read, where cells can write as they like"
-    leave = shutil.ignore_patterns('.git', '__pycache__', '.ipynb_checkpoints', '*.pt', '*.egg-info', 'data', 'runs',
-                                   'build', 'dist', 'venv', '.venv', '_proc', '_docs')
+    made_here = {'.git', 'data', 'runs', 'build', 'dist', 'venv', '.venv', '_proc', '_docs'}
+    caches = shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.egg-info')
+    leave = lambda folder, names: caches(folder, names) | (made_here if Path(folder) == root else set())
     shutil.copytree(root, to, ignore=leave, symlinks=True)
 
 def free_port():
