@@ -27,15 +27,16 @@ def _last_words(e):
     return f'error: {e}', getattr(e, 'status', 1)
 
 @contextmanager
-def command(function, # The `call_parse` function whose command this is
+def command(function=None, # The `call_parse` function whose command this is; None for a command that reads its own arguments
            ):
     "Turn errors into one line and an exit status when called from the command line; from Python they stay exceptions"
-    if is_cli(function):
+    from_shell = function is None or is_cli(function)
+    if from_shell:
         for stream in sys.stdout, sys.stderr:  # a name that the terminal cannot show must not end the run
             if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
     try: yield
     except (SpeechAEError, OSError, KeyboardInterrupt) as e:
-        if not is_cli(function): raise
+        if not from_shell: raise
         text, status = _last_words(e)
         sys.stderr.write(text + '\n')  # in one piece, should several processes write at once
         sys.stderr.flush()

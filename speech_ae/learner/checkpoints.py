@@ -87,7 +87,7 @@ def link_file(source:Path, # File that is whole
 
 # %% ../../nbs/learner/checkpoints.ipynb #dc49c356
 _SEAL = 71  # len('sha256:') + 64 hexadecimal digits
-CHECKPOINT_FORMAT = 2  # grows when a checkpoint holds something that an older speech_ae would not know
+CHECKPOINT_FORMAT = 3  # grows when a checkpoint holds something that an older speech_ae would not know
 
 def save_checkpoint(path, # File to write, atomically
                     state:dict, # Tensors, numbers, strings, and lists and dicts of them
@@ -139,6 +139,29 @@ def _check_values(state, size, name):
         elif not (value is None or isinstance(value, (bool, int, float, str))):
             raise TrainingError(f'{name}: not a checkpoint of speech_ae (it holds a {type(value).__name__})')
 
+# %% ../../nbs/learner/checkpoints.ipynb #5b0e71c3
+# what formats 1 and 2 kept beside the callbacks: the callback that has it now, and its name there
+_MOVED = dict(average=('WeightAverage', 'average'), step_scale=('ScaledSteps', 'scale'), sums=('Recorder', 'sums'),
+              started=('Initialize', 'started'), skipped=('SkipNonFinite', 'skipped'),
+              in_a_row=('SkipNonFinite', 'in_a_row'), before=('SkipNonFinite', 'before'),
+              parts=('SplitBatches', 'n_pieces'))
+# what the first versions did not have
+_ADDED = dict(skipped=0, in_a_row=0, before=None, parts=dict(train=1, valid=1))
+_ADDED_TO = dict(Baselines=dict(linear=None, linear_name='best linear'), Report=dict(start=None))
+
+def _upgrade(state):
+    "A state of format 1 or 2 in the form of format 3; what is invalid in it stays invalid"
+    state = _ADDED | state
+    if not isinstance(state.get('callbacks'), dict): return state
+    callbacks = {'Baselines' if name == 'Floors' else name: _ADDED_TO.get(name, {}) | saved
+                 for name, saved in state['callbacks'].items() if isinstance(saved, dict) and saved}
+    if 'Floors' in state['callbacks']: callbacks['Baselines'] = _ADDED_TO['Baselines'] | callbacks['Baselines']
+    for name, (callback, attribute) in _MOVED.items():
+        value = state.pop(name, None)
+        if value is not None or name == 'before': callbacks.setdefault(callback, {})[attribute] = value
+    callbacks['Plateau'] = state.pop('scheduler', {})
+    return state | dict(format_version=CHECKPOINT_FORMAT, callbacks=callbacks)
+
 # %% ../../nbs/learner/checkpoints.ipynb #a526b37c
 def _opened(path, name):
     "The state in a sealed file"
@@ -167,10 +190,10 @@ def load_checkpoint(path, # File written by `save_checkpoint`
         state = _opened(path, name)
     except OSError as e: raise TrainingError(f'{name}: {e.strerror or e}') from None
     version = state.get('format_version') if isinstance(state, dict) else None
-    if version not in (1, CHECKPOINT_FORMAT):
+    if version not in (1, 2, CHECKPOINT_FORMAT):
         raise TrainingError(f'{name}: format_version {version!r}, this one reads up to {CHECKPOINT_FORMAT}; install a '
                             'newer speech_ae')
-    return state
+    return state if version == CHECKPOINT_FORMAT else _upgrade(state)
 
 # %% ../../nbs/learner/checkpoints.ipynb #7e120657
 def model_digest(folder, # Written by `save_pretrained`
