@@ -44,13 +44,14 @@ def _run(settings, resume=None, gpus=None): # {name: value} of the settings that
 # %% ../nbs/04_training.ipynb #fa0adb41
 @delegates(TrainConfig)
 def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-in sample corpus
-          *, resume:str=None, # Continue the run in the run folder from its newest checkpoint, 'auto', or from this one
+          *, resume:str=None, # Continue the run in the run folder from its newest checkpoint ('auto') or from this file
           gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
           **kwargs, # Fields of `TrainConfig`
          ) -> Trainer: # At the end of the run
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
     folder"""
-    settings = dict(data_dir=data_dir) | kwargs
+    settings = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
+                for name, value in (dict(data_dir=data_dir) | kwargs).items()}
     given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
     TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
     result = _run(given, resume, gpus)

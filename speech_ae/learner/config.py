@@ -46,8 +46,10 @@ class TrainConfig:
     preset: str = setting('classic', choices=tuple(PRESETS))
     # Latent size, at most hidden_size/2 unless init is random (default: that of the preset, 100)
     latent_size: int = setting(least=1, most=4096)
-    hidden_size: int = setting(least=1, most=4096) # Width of the LSTMs in each direction (default: that of the preset, 256)
-    n_layers: int = setting(least=1, most=16) # LSTM layers in the encoder, and in the decoder (default: that of the preset, 2)
+    # Width of the LSTMs in each direction (default: that of the preset, 256)
+    hidden_size: int = setting(least=1, most=4096)
+    # LSTM layers in the encoder, and in the decoder (default: that of the preset, 2)
+    n_layers: int = setting(least=1, most=16)
     # Initialization (default: switched for classic, mdct for streaming and other sizes)
     init: str = setting(choices=tuple(INITS))
     # Domain of the reconstruction loss: overlap-added waveforms or single frames
@@ -137,7 +139,8 @@ def check_config(config:TrainConfig, # With None where the user gave nothing
     "Raise `TrainingError` for the first setting that is outside its limits or does not go with another"
     for f in fields(TrainConfig):
         value = getattr(config, f.name)
-        if value is not None: _check_setting(f.name, value, **f.metadata)
+        if value is None or (f.name, value) == ('init', 'fitted'): continue  # 'fitted' is that of transform coding
+        _check_setting(f.name, value, **f.metadata)
     model_config = config.model_config
     if model_config.kind == 'adaptive': _check_transform_coding(config)
     if config.spectral_weight and config.loss == 'frames':
