@@ -17,7 +17,10 @@ from machine import processor
 from speech_ae.common.files import SpeechAEError
 from speech_ae.data.corpus import describe_split, split_by_speaker
 from speech_ae.data.preparation import prepare_corpus
-from speech_ae.training import Callback, TrainConfig, Trainer, complete_config
+from speech_ae.learner.config import TrainConfig, complete_config
+from speech_ae.learner.loop import Callback
+from speech_ae.learner.steps import Initialize, Recorder
+from speech_ae.learner.trainer import Trainer
 
 BASE = dict(batch=16, crop_frames=150, learning_rate=0.001)  # what speech_ae_train takes on a GPU
 PLAN = {5: ('16x150@0.001', '64x150@0.001', '64x150@0.002', '64x150@0.002w9', '64x150@0.004', '128x150@0.001',
@@ -74,7 +77,8 @@ def measure(run, config, corpus, recordings):
                               learning_rate=run['learning_rate'], seed=run['seed']), corpus, recordings,
                       callbacks=[WarmUp(run['warm_up'])])
     trainer.call('before_fit')
-    trainer.begin()
+    trainer.epochs = config.epochs
+    trainer.get(Initialize).before_steps(trainer)
     curve, seconds, cpu_seconds, crops, frames, outcome = [], 0., 0., 0, 0, 'finished'
     def point():
         h = trainer.history[-1]
@@ -90,12 +94,14 @@ def measure(run, config, corpus, recordings):
             start, cpu_start = time.perf_counter(), time.process_time()
             trainer.train_epoch()
             seconds, cpu_seconds = seconds + time.perf_counter() - start, cpu_seconds + time.process_time() - cpu_start
-            crops, frames = crops + len(trainer.train_set), frames + int(trainer.sums[0])
-            trainer.finish_epoch(trainer.validate())
+            crops, frames = crops + len(trainer.data.train), frames + int(trainer.get(Recorder).sums[0])
+            trainer.validate()
+            trainer.epoch += 1
+            trainer.end_epoch()
             point()
     except SpeechAEError as e: outcome = 'diverged: ' + str(e).split(':')[0]
     return dict(run, epochs=config.epochs, rules=rules(run), outcome=outcome,
-                largest_batch=max(map(len, trainer.train_set.batches(run['batch']))), steps=trainer.step,
+                largest_batch=max(map(len, trainer.data.train.batches(run['batch']))), steps=trainer.step,
                 crops_per_second=round(crops/max(cpu_seconds, 1e-9), 2),
                 times_real_time=round(frames/trainer.model.framing.frame_rate/max(cpu_seconds, 1e-9), 1),
                 cpu_seconds=round(cpu_seconds, 1), seconds=round(seconds, 1), curve=curve)

@@ -8,16 +8,20 @@ from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds,
 import torch
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, update_average
-from speech_ae.training import (Checkpoints, EarlyStopping, Baselines, Progress, StopOnSignal, TrainConfig, Trainer,
-                                complete_config)
+from speech_ae.learner.callbacks import Baselines, EarlyStopping, Progress
+from speech_ae.learner.config import TrainConfig, complete_config
+from speech_ae.learner.run_folder import Checkpoints, StopOnSignal
+from speech_ae.learner.steps import ScaledSteps, WeightAverage
+from speech_ae.learner.trainer import Trainer
 
 def new_trainer(prepared, recordings, preset, batch, device):
     config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch,
                                          device=device, epochs=1))
     trainer = Trainer(config, prepared, recordings)
-    initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
-    if preset == 'classic': trainer.measure_steps()
-    trainer.callbacks = [Progress(Baselines()), StopOnSignal(Checkpoints(EarlyStopping(0)))]
+    initialize(trainer.model.cpu(), trainer.data.whole, config.init, trainer.data.moments).to(trainer.data.device)
+    trainer.epochs = 1
+    trainer.call('after_initialize')
+    trainer.callbacks += [Progress(Baselines()), StopOnSignal(Checkpoints(EarlyStopping(0)))]
     return trainer
 
 def epoch(trainer):
@@ -28,14 +32,15 @@ def epoch(trainer):
 
 def bare(trainer):
     "The same steps on the same batches, already on the device"
-    trainer.train_set.set_epoch(0)
-    batches = trainer.train_set.batches(trainer.config.batch_size)
-    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.framing.n_frames(n))
-            for samples, n in trainer.load(trainer.train_set, batches)]
-    model, lost, framing = copy.deepcopy(trainer.model).train(), trainer.loss_function, trainer.framing
+    trainer.data.train.set_epoch(0)
+    batches = trainer.data.train.batches(trainer.config.batch_size)
+    data = [(samples.clone(), n, None if bool((n == n[0]).all()) else trainer.data.framing.n_frames(n))
+            for samples, n in trainer.data.tensors(trainer.data.train, batches)]
+    model, lost, framing = copy.deepcopy(trainer.model).train(), trainer.loss_function, trainer.data.framing
     from speech_ae.model import overlapped
-    average, optimizer = copy.deepcopy(trainer.average), ScaledAdam(model.parameters(), lr=1e-3, fused=True)
-    optimizer.set_scale(trainer.step_scale, model)
+    average, scaled = (trainer.get(cls) for cls in (WeightAverage, ScaledSteps))
+    mean, optimizer = copy.deepcopy(average and average.average), ScaledAdam(model.parameters(), lr=1e-3, fused=True)
+    optimizer.set_scale(scaled and scaled.scale, model)
     def run():
         for samples, _, lengths in data:
             frames = framing.frame(samples)
@@ -45,7 +50,7 @@ def bare(trainer):
             loss.backward()
             optimizer.clip()
             optimizer.step()
-            if average: update_average(average, model, 1 - trainer.config.ema_decay)
+            if average: update_average(mean, model, 1 - average.decay)
     return run, batches
 
 def main():
@@ -59,7 +64,7 @@ def main():
                 ('classic', 256), ('classic', 1024), ('adaptive', 16)):
             trainer = new_trainer(prepared, recordings, preset, batch, device)
             steps, batches = bare(trainer)
-            n_frames = sum(trainer.train_set.n_frames(i) for b in batches for i in b)
+            n_frames = sum(trainer.data.train.n_frames(i) for b in batches for i in b)
             trainer.call('before_fit')
             try:
                 for busy in (False, True) if device == 'cpu' else (False,):
@@ -72,7 +77,7 @@ def main():
                                         steps=len(batches), busy=busy,
                                         ratio=ratio(found, times['bare loop'], basis),
                                         ratio_wall=ratio(found, times['bare loop'], 'wall'),
-                                        times_real_time=n_frames/trainer.framing.frame_rate/seconds(found, basis)))
+                                        times_real_time=n_frames/trainer.data.framing.frame_rate/seconds(found, basis)))
                     rows[-1] |= dict(target=1.05, met=rows[-1]['ratio'] <= 1.05, rate_met=rows[-1]['ratio'] <= 1/.9)
             finally: trainer.call('cleanup')
     show(rows, ('name', 'preset', 'precision', 'batch', 'steps', 'busy', 'cpu', 'wall', 'ratio', 'ratio_wall',

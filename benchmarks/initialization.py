@@ -16,7 +16,8 @@ from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
 from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.measure.quality import available_metrics, measure_recording
 from speech_ae.model import ModelConfig
-from speech_ae.training import TrainConfig, start_run
+from speech_ae.learner.config import TrainConfig
+from speech_ae.learner.run_folder import start_run
 
 here = Path(__file__).resolve().parent
 
@@ -67,9 +68,9 @@ def main():
         trainer = start_run(TrainConfig(data_dir=args.data_dir, output_dir=folder, init='random', device='cpu'))
         (train, speakers), (unseen, who) = (([s[i] for i in range(len(s))],
                                              [s.corpus.recordings[crop[0]].speaker for crop in s.crops])
-                                            for s in (trainer.whole, trainer.valid_set))
-        scale, moments, files = (trainer.measured_scale(), trainer.moments,
-                                 [trainer.valid_set.file(i) for i in range(len(unseen))])
+                                            for s in (trainer.data.whole, trainer.data.valid))
+        scale, moments, files = (trainer.data.rms(), trainer.data.moments,
+                                 [trainer.data.valid.file(i) for i in range(len(unseen))])
     wide = [i for i, file in enumerate(files) if read_recorded(Path(args.data_dir)/file)[1]['bandwidth'] >= WIDE_BAND]
     wide = [i for place, i in enumerate(wide) if [who[j] for j in wide[:place]].count(who[i]) < args.per_speaker]
     unseen, who = [unseen[i] for i in wide], [who[i] for i in wide]

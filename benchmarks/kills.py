@@ -12,17 +12,20 @@ for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.env
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
 import filelock, joblib, PIL.Image, safetensors.torch, scipy.signal, torch, torch._dynamo, torch.utils.data, tqdm.auto
-from fastcore.script import _run_cli
 from matplotlib.figure import Figure
 from machine import processor
 from speech_ae import baselines, training
+from speech_ae.learner import callbacks, run_folder
+from speech_ae.learner.checkpoints import TrainingError
+from speech_ae.learner.config import TrainConfig
+from speech_ae.learner.loop import Callback
 from speech_ae.adaptive import model as adaptive
 from speech_ae.audio import save_audio, synth_speech
 
 COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
 RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2',
         'two loaders': '--epochs 2 --preset adaptive --workers 2'}
-if 'save_minutes' in training.TrainConfig.__dataclass_fields__:
+if 'save_minutes' in TrainConfig.__dataclass_fields__:
     RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
 
@@ -41,7 +44,7 @@ class Notes:
 
     def done(self, step): self.numbers[10 + step], self.step = time.monotonic(), step
 
-class Watch(training.Callback):
+class Watch(Callback):
     "Notes every step"
     def __init__(self, notes): self.notes = notes
     def before_steps(self, trainer): self.notes.done(trainer.step)
@@ -52,13 +55,13 @@ class Watch(training.Callback):
 def be_watched(notes, folder, pipe=None, event=None):
     """In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number
     `event`"""
-    make, save = training.make_callbacks, training.save_checkpoint
-    training.plot_curves = lambda *args: Figure(figsize=(1, 1))  # a curve takes longer to draw than an epoch here
-    training.make_callbacks = lambda *args, **kwargs: [Watch(notes), *make(*args, **kwargs)]
+    make, save = run_folder.run_callbacks, run_folder.save_checkpoint
+    callbacks.plot_curves = lambda *args: Figure(figsize=(1, 1))  # a curve takes longer to draw than an epoch here
+    run_folder.run_callbacks = lambda *args, **kwargs: [Watch(notes), *make(*args, **kwargs)]
     def noted(path, state):
         save(path, state)
         notes.saved = state['step']
-    training.save_checkpoint = noted
+    run_folder.save_checkpoint = noted
     def hook(name, args):
         if name not in ('open', 'os.rename', 'os.link',
                         'os.remove') or name == 'open' and not (isinstance(args[2], int)
@@ -74,7 +77,7 @@ def run_command(words, log):
     for stream, number in (open(f'{log}.out', 'wb'), 1), (open(f'{log}.err', 'wb'), 2): os.dup2(stream.fileno(), number)
     sys.argv = ['speech_ae_train', *words]
     try:
-        _run_cli(training.train.__wrapped__, False)
+        training.train_cli()
         return 0
     except SystemExit as e: return e.code or 0
     except KeyboardInterrupt: return 130  # before the command had taken over, as an interpreter ends
@@ -216,8 +219,8 @@ class Runs:
         "The step of the newest checkpoint and what went wrong, if anything"
         if not (run/'config.json').exists(): return None, ''
         with contextlib.redirect_stdout(io.StringIO()):
-            try: _, state = training.newest_checkpoint(run)
-            except training.TrainingError as e: return None, f'does not open: {e}'
+            try: _, state = run_folder.RunFolder(run).newest_checkpoint()
+            except TrainingError as e: return None, f'does not open: {e}'
         return (state['step'] if state else 0), ''
 
     def check_signal(self, place, number, status, stage):

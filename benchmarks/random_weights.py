@@ -9,7 +9,9 @@ import argparse, contextlib, io, json, tempfile, time
 from pathlib import Path
 import torch
 from machine import processor
-from speech_ae.training import Callback, TrainConfig, start_run
+from speech_ae.learner.config import TrainConfig
+from speech_ae.learner.loop import Callback
+from speech_ae.learner.run_folder import start_run
 
 here = Path(__file__).resolve().parent
 VARIANTS = {'frames': dict(loss='frames'), 'frames, orthogonal': dict(loss='frames', orthogonal=True), 'waveform': {},
@@ -41,7 +43,8 @@ def begin(data_dir, folder, seconds, orthogonal=False, **changes):
         trainer = start_run(TrainConfig(**dict(data_dir=data_dir, output_dir=str(folder), epochs=1000, init='random',
                                                dropout=0., ema_decay=.98, device='cpu') | changes))
     if orthogonal: set_recurrence(trainer.model)
-    trainer.callbacks = [TimeLimit(seconds)]
+    steps_only = [c for c in trainer.callbacks if type(c).__module__ == 'speech_ae.learner.steps']
+    trainer.callbacks = [*steps_only, TimeLimit(seconds)]  # no files, no pictures
     return trainer
 
 def main():
@@ -56,7 +59,7 @@ def main():
         for i, (name, changes) in enumerate(VARIANTS.items()):
             trainer = begin(args.data_dir, Path(folder)/str(i), 60*args.trial, **changes)
             trainer.fit()
-            rows[name] = dict(curve=trainer.callbacks[0].curve,
+            rows[name] = dict(curve=trainer.get(TimeLimit).curve,
                               settings={k: getattr(trainer.config, k)
                                         for k in ('loss', 'batch_size', 'learning_rate', 'precision', 'crop_frames',
                                                   'ema_decay')})
@@ -64,7 +67,7 @@ def main():
             if best is None or rows[name]['curve'][-1]['valid_snr_db'] > rows[best[0]]['curve'][-1]['valid_snr_db']:
                 best = name, trainer
         name, trainer = best
-        limit = trainer.callbacks[0]
+        limit = trainer.get(TimeLimit)
         limit.begun, limit.seconds, trainer.stop = time.monotonic() - limit.curve[-1]['seconds'], 60*args.minutes, ''
         trainer.fit()
         print(name, limit.curve[-1], flush=True)

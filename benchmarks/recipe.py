@@ -8,9 +8,11 @@ import argparse, contextlib, io, json, tempfile, time
 from pathlib import Path
 from unittest import mock
 import torch
-import speech_ae.training as training
+from speech_ae.learner import steps
+from speech_ae.learner.callbacks import Baselines
+from speech_ae.learner.config import TrainConfig
+from speech_ae.learner.run_folder import start_run
 from machine import processor
-from speech_ae.training import TrainConfig, start_run
 
 here = Path(__file__).resolve().parent
 PARTS = {'default': {},
@@ -26,11 +28,11 @@ def run(changes, args, folder):
     plain, changes = changes.get('plain', False), {k: v for k, v in changes.items() if k != 'plain'}
     config = TrainConfig(**dict(data_dir=args.data_dir, output_dir=str(folder), epochs=args.epochs, device='cpu')
                          | changes)
-    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(training, 'step_scale', lambda model, *_: {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}) if plain else contextlib.nullcontext():
+    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(steps, 'step_scale', lambda model, *_: {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}) if plain else contextlib.nullcontext():
         trainer = start_run(config)
         begun = time.monotonic()
         trainer.fit()
-    floor = next(c for c in trainer.callbacks if isinstance(c, training.Baselines)).linear
+    floor = trainer.get(Baselines).linear
     return dict(valid_snr_db=[round(r['valid_snr_db'], 3) for r in trainer.history],
                 seconds=round(time.monotonic() - begun), linear=round(floor, 3), precision=trainer.config.precision)
 

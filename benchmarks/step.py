@@ -11,7 +11,9 @@ from torch import nn
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import update_average
 from speech_ae.model import ModelConfig, SpeechAE, count_parameters, overlapped
-from speech_ae.training import TrainConfig, Trainer, complete_config
+from speech_ae.learner.config import TrainConfig, complete_config
+from speech_ae.learner.steps import Recorder, WeightAverage
+from speech_ae.learner.trainer import Trainer
 
 CROP = 150
 
@@ -19,36 +21,37 @@ def new_trainer(prepared, recordings, preset, batch, precision, device):
     config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch,
                                          precision=precision, epochs=1, device=device))
     trainer = Trainer(config, prepared, recordings)
-    initialize(trainer.model.cpu(), trainer.whole, config.init, trainer.moments).to(trainer.device)
-    if trainer.average: trainer.average.load_state_dict(trainer.model.state_dict())
-    if preset == 'classic': trainer.measure_steps()
+    trainer.epochs, trainer.n_batches = 1, 1_000_000  # the schedule is that of a long run
+    initialize(trainer.model.cpu(), trainer.data.whole, config.init, trainer.data.moments).to(trainer.data.device)
+    trainer.call('after_initialize')
     trainer.model.train()
     return trainer
 
 def full_batch(trainer, batch):
     "One batch of whole crops on the device, repeated where the corpus has too few"
-    crops = [i for i, (_, start, stop) in enumerate(trainer.train_set.crops)
-             if stop - start == (CROP - 1)*trainer.framing.hop_length + 1]
+    crops = [i for i, (_, start, stop) in enumerate(trainer.data.train.crops)
+             if stop - start == (CROP - 1)*trainer.data.framing.hop_length + 1]
     indices = (crops*(-(-batch//len(crops))))[:batch]
-    return *next(iter(trainer.load(trainer.train_set, [indices]))), indices
+    return next(trainer.data.load(trainer.data.train, [indices]))
 
 def stepper(trainer, batch, times=1, shorter=0):
     """`times` steps on the same batch, whose last crop may be some frames shorter than the others: then LSTMs run over
     packed sequences"""
-    samples, n_samples, indices = full_batch(trainer, batch)
-    n_samples[-1] -= shorter*trainer.framing.hop_length
-    samples[-1, n_samples[-1]:] = 0
-    data = samples, n_samples, indices
+    trainer.batch = full_batch(trainer, batch)
+    trainer.batch.n_samples[-1] -= shorter*trainer.data.framing.hop_length
+    trainer.batch.samples[-1, trainer.batch.n_samples[-1]:] = 0
+    data = trainer.batch
     def steps():
-        for _ in range(times): trainer.train_step(*data)
-        trainer.read()
+        trainer.batch = data
+        for _ in range(times): trainer.train_batch()
+        trainer.get(Recorder).flush(trainer)
     return steps
 
-def plain_loop(batch_data, framing, device, times=1):
+def plain_loop(samples, framing, device, times=1):
     "The step as one writes it at first"
     model = SpeechAE(ModelConfig.of('classic')).to(device).train()
     optimizer, frames = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False,
-                                         fused=False), framing.frame(batch_data[0])
+                                         fused=False), framing.frame(samples)
     def steps():
         for _ in range(times):
             optimizer.zero_grad()
@@ -62,14 +65,14 @@ def plain_loop(batch_data, framing, device, times=1):
 
 def unequal(trainer, batch):
     "Shares of the batches of an epoch in which not all crops have the same number of samples, and of frames"
-    batches, crops = trainer.train_set.batches(batch), trainer.train_set.crops
+    batches, crops = trainer.data.train.batches(batch), trainer.data.train.crops
     def share(size): return sum(len({size(i) for i in b}) > 1 for b in batches)/len(batches)
-    return dict(samples=share(lambda i: crops[i][2] - crops[i][1]), frames=share(trainer.train_set.n_frames))
+    return dict(samples=share(lambda i: crops[i][2] - crops[i][1]), frames=share(trainer.data.train.n_frames))
 
 def flop_per_frame(trainer, batch=2):
     "(forward, forward and backward), counted; oneDNN would hide the products of LSTMs from the counter"
     from torch.utils.flop_counter import FlopCounterMode
-    model, frames = copy.deepcopy(trainer.model).cpu(), trainer.framing.frame(full_batch(trainer, batch)[0].cpu())
+    model, frames = copy.deepcopy(trainer.model).cpu(), trainer.data.framing.frame(full_batch(trainer, batch).samples.cpu())
     with torch.backends.mkldnn.flags(enabled=False):
         with FlopCounterMode(display=False) as forward: model(frames)
         with FlopCounterMode(display=False) as both: model(frames)[0].square().mean().backward()
@@ -77,8 +80,8 @@ def flop_per_frame(trainer, batch=2):
 
 def parts(trainer, batch, rounds):
     "Median seconds of each part of a step"
-    samples, n_samples, indices = full_batch(trainer, batch)
-    lost, framing, model, device, found = trainer.loss_function, trainer.framing, trainer.model, trainer.device.type, []
+    samples, average, found = full_batch(trainer, batch).samples, trainer.get(WeightAverage), []
+    lost, framing, model, device = trainer.loss_function, trainer.data.framing, trainer.model, trainer.data.device.type
     for _ in range(rounds + 1):
         marks = []
         def mark(): synchronize(device); marks.append(time.process_time() if device == 'cpu' else time.perf_counter())
@@ -88,7 +91,7 @@ def parts(trainer, batch, rounds):
         mark(); trainer.optimizer.zero_grad(); loss.backward()
         mark(); trainer.optimizer.clip()
         mark(); trainer.optimizer.step()
-        if trainer.average: update_average(trainer.average, model, 1 - trainer.config.ema_decay)
+        if average: update_average(average.average, model, 1 - average.decay)
         mark(); found.append(np.diff(marks))
     return dict(zip(('framing', 'forward', 'loss', 'backward', 'clipping', 'optimizer'),
                     np.median(found[1:], 0).tolist()))
@@ -96,7 +99,7 @@ def parts(trainer, batch, rounds):
 def operators(trainer, batch, most=6):
     "The operators of a step that take longest, with their share of its time"
     from torch.autograd.profiler import profile
-    run, gpu = stepper(trainer, batch), trainer.device.type == 'cuda'
+    run, gpu = stepper(trainer, batch), trainer.data.device.type == 'cuda'
     run()
     with profile(use_kineto=gpu, use_device='cuda' if gpu else None) as found: run()
     times = {e.key: e.self_device_time_total if gpu else e.self_cpu_time_total for e in found.key_averages()}
@@ -108,15 +111,16 @@ def precisions(prepared, recordings, device, steps):
     rows = []
     for precision in 'float32', 'bfloat16':
         trainer = new_trainer(prepared, recordings, 'classic', 8, precision, device)
-        batches = (trainer.train_set.batches(8)*steps)[:steps]
-        trainer.train_set.set_epoch(0)
+        batches = (trainer.data.train.batches(8)*steps)[:steps]
+        trainer.data.train.set_epoch(0)
         before = trainer.validate()
         trainer.model.train()
-        for batch, data in zip(batches, trainer.load(trainer.train_set, batches)): trainer.train_step(*data, batch)
-        trainer.read()
+        for trainer.batch in trainer.data.load(trainer.data.train, batches): trainer.train_batch()
+        trainer.get(Recorder).flush(trainer)
+        sums = trainer.get(Recorder).sums
         rows.append(dict(precision=precision, steps=steps, before=before['valid_loss'], mse_before=before['valid_mse'],
-                         train_loss=float(trainer.sums[1]/trainer.sums[0]),
-                         train_mse=float(trainer.sums[2]/trainer.sums[0]),
+                         train_loss=float(sums[1]/sums[0]),
+                         train_mse=float(sums[2]/sums[0]),
                          **{k: v for k, v in trainer.validate().items() if k in ('valid_loss', 'valid_mse')}))
     for name in 'train_loss', 'valid_loss', 'train_mse', 'valid_mse':
         rows[1][f'{name}_ratio'] = rows[1][name]/rows[0][name]
@@ -134,10 +138,10 @@ def main():
             made = {f'{preset}, {p}': new_trainer(*data, preset, batch, p, device)
                     for p in (('bfloat16', 'float32') if preset == 'classic' else ('float32',))}
             first = next(iter(made.values()))
-            flop[preset], framing = flop_per_frame(first), first.framing
+            flop[preset], framing = flop_per_frame(first), first.data.framing
             tasks = ({name: stepper(t, batch, times) for name, t in made.items()}
                      | ({'classic, bfloat16, unequal crops': stepper(first, batch, times, 9)} if preset == 'classic'
-                        else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch), framing, device, times)}
+                        else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch).samples, framing, device, times)}
                                     if preset == 'classic' else {}))
             peaks = {p: [] for p in (torch.float32, torch.bfloat16)}
             for p in peaks: tasks[p] = lambda p=p: peaks[p].append(matrix_rate(p, device))

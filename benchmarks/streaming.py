@@ -16,7 +16,8 @@ from speech_ae.audio import save_audio, synth_speech
 from speech_ae.deploy.streaming import Stream, look_ahead
 from speech_ae.metrics import si_sdr
 from speech_ae.model import SpeechAE
-from speech_ae.training import TrainConfig, start_run
+from speech_ae.learner.config import TrainConfig
+from speech_ae.learner.run_folder import start_run
 
 CHUNKS = (10, 20, 40, 100) # In ms
 SECONDS = {'Stream': 30, 'a call of nn.LSTM for each chunk': 15, 'the last second again': 4} # Of sound in each round
@@ -28,7 +29,7 @@ def train(args, folder, preset):
     trainer, began = start_run(config), time.process_time()
     trainer.fit()
     took, report = time.process_time() - began, json.loads(Path(folder, preset, 'report.json').read_text())
-    held_out = [np.asarray(x) for r, x in zip(trainer.recordings, trainer.corpus, strict=True) if r.split == 'valid']
+    held_out = [np.asarray(x) for r, x in zip(trainer.data.recordings, trainer.data.corpus, strict=True) if r.split == 'valid']
     row = dict(preset=preset, parameters=report['parameters'], cpu_seconds=took, best_epoch=report['best_epoch'],
                quality=report['quality'], split=report['split'],
                history=[{k: row[k] for k in ('epoch', 'train_loss', 'valid_loss', 'explained_variance')}

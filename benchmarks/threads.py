@@ -7,7 +7,7 @@ import json, os, sys, time
 from timing import half_busy, in_process, options, save, seconds, show, spent, take_turns
 import torch
 from speech_ae.model import ModelConfig, SpeechAE
-from speech_ae.training import choose_threads
+from speech_ae.learner.run_folder import choose_threads
 
 CROP = 150
 
