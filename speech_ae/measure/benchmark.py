@@ -143,11 +143,11 @@ def table(self:Benchmark) -> tuple[dict, list[dict]]: # {row name: [{metric: val
     "Values of every row on every recording, and what could not be measured"
     failures, recordings = self.failures(), self.data.recordings
     count = Counter((f['row'], f['metrics']) for f in failures)
-    hopeless = {pair for pair, n in count.items() if n > max(1, len(recordings)/20)}
-    spoiled = {(f['file'], f['metrics']) for f in failures if (f['row'], f['metrics']) not in hopeless}
+    dropped = {pair for pair, n in count.items() if n > max(1, len(recordings)/20)}
+    excluded = {(f['file'], f['metrics']) for f in failures if (f['row'], f['metrics']) not in dropped}
     def values(row, r):
         entry = self.cache.get(self.key(row, r))
         kept = [group for group in self.groups if isinstance(entry.get(group), dict)
-                and (row.name, group) not in hopeless and (r.file, group) not in spoiled]
+                and (row.name, group) not in dropped and (r.file, group) not in excluded]
         return {m: math.nan if v is None else v for group in (*kept, 'more') for m, v in entry.get(group, {}).items()}
     return {row.name: [values(row, r) for r in recordings] for row in self.rows}, failures

@@ -96,9 +96,9 @@ def _split_rows(loaded, *columns):
 def _leaks(loaded, recordings, own):
     "Warnings about recordings or speakers that the model was trained on"
     train = [row for row in _split_rows(loaded, 'sha256', 'speaker', 'split') if row['split'] == 'train']
-    heard, voices = {row['sha256'] for row in train}, {row['speaker'] for row in train}
-    files = sum(r.sha256 in heard for r in recordings)
-    speakers = {r.speaker for r in recordings} & voices if own else ()
+    train_files, train_speakers = {row['sha256'] for row in train}, {row['speaker'] for row in train}
+    files = sum(r.sha256 in train_files for r in recordings)
+    speakers = {r.speaker for r in recordings} & train_speakers if own else ()
     if files: return [f'{files} of these recordings were used to train the model: '
                       'their scores say nothing about new recordings.']
     if speakers: return [f'{len(speakers)} of these speakers were used to train the model: '
@@ -156,14 +156,14 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
     listed = _read_split(given, corpus) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
     if not candidates: raise EvaluationError(f'--split {show_path(given)}: no recording has split valid')
-    words = (describe_split(listed) if given
-             else f'No split: all {len(listed)} recordings of the folder may be measured.')
+    description = (describe_split(listed) if given
+                   else f'No split: all {len(listed)} recordings of the folder may be measured.')
     train_corpus, train = (corpus, [r for r in listed if r.split == 'train']) if given else (None, [])
     if not train: train_corpus, train = _own_training(loaded, cache_dir, {r.sha256 for r in candidates})
     samples = AudioDataset(train_corpus, _marked(train_corpus, train), 'train') if train else []
     return EvaluationData(root, corpus, choose_recordings(candidates, max_minutes_per_speaker, max_files, seed),
-                          samples, [r.speaker for r in train], _train_digest(train), words, own and not split,
-                          _leaks(loaded, candidates, own))
+                          samples, [r.speaker for r in train], _train_digest(train), description,
+                          own and not split, _leaks(loaded, candidates, own))
 
 # %% ../../nbs/measure/evaluation_data.ipynb #421df93e
 WIDE_BAND = 8000  # Hz
