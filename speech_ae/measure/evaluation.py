@@ -165,7 +165,7 @@ _compare = compare  # the command has a flag of that name
 def evaluate_cli(
     model:str=None, # Run folder or model folder
     data_dir:str=None, # Folder of recordings (default: that of the run)
-    # CSV with columns file,split: its validation recordings are measured (default: the run's split, otherwise all)
+    # CSV with columns file,split: measure its validation recordings (default: the run's split on its data, else all)
     split:str=None,
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
     rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
