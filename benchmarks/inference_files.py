@@ -11,7 +11,7 @@ import torch
 from speech_ae.adaptive.model import build_model, load_pretrained
 from speech_ae.deploy.inference import decode_latents, decode_recordings, encode_recording, encode_recordings
 from speech_ae.learner.initialization import initialize
-from speech_ae.measure.evaluation import ModelCoder
+from speech_ae.measure.loaded_model import ModelCoder
 from speech_ae.model import ModelConfig, SpeechAE
 
 RATE, SEAM_SECONDS, CONTEXTS = 22_050, 3., (.03, .05, .1, .2, .3, .5, .75, 1., 1.5, 2.)

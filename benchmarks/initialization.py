@@ -12,7 +12,7 @@ import speech_ae.learner.initialization as initialization
 from machine import processor
 from speech_ae.adaptive.model import build_model
 from speech_ae.baselines import best_linear_baseline, full_mdct
-from speech_ae.measure.evaluation import WIDE_BAND, read_recorded
+from speech_ae.measure.evaluation_data import WIDE_BAND, read_recorded
 from speech_ae.measure.intervals import paired_interval, speaker_interval
 from speech_ae.measure.quality import available_metrics, measure_recording
 from speech_ae.model import ModelConfig

@@ -462,7 +462,7 @@ def explore_latents(model, # Run folder, model folder, or `SpeechAE`
                     seconds=2., # Longest duration in seconds; of longer recordings the loudest part is taken
                    ) -> Panel: # Controls: 'dimension', 'gain', 'offset' and, for networks, 'share' and 'how'
     "Change a number of the latents, or go from one recording to another, and hear what it does"
-    from speech_ae.measure.evaluation import open_model
+    from speech_ae.measure.loaded_model import open_model
     subject = open_model(model)
     model, rate = subject.model, subject.sample_rate
     def clip(recording, seed):

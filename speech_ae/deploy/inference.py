@@ -27,7 +27,7 @@ from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_
 from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_apart, _stop_on_signal
 from ..denoising import DENOISE_METHODS
-from ..measure.evaluation import LoadedModel, _Preparation, open_model
+from ..measure.loaded_model import LoadedModel, Preparation, open_model
 from ..measure.latents import LatentsError, read_latents
 from ..model import SpeechAE, weights_sha256
 
@@ -290,7 +290,7 @@ def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
 # %% ../../nbs/deploy/inference.ipynb #56e463af
 def _settings(model, as_is=False):
     "How recordings are prepared for a model"
-    found = {} if as_is else check_fields(LoadedModel(model, '').preparation, _Preparation,
+    found = {} if as_is else check_fields(LoadedModel(model, '').preparation, Preparation,
                                           dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card",
                                           InferenceError)
     return dict(sample_rate=model.config.sample_rate, denoise='none' if as_is else found.denoise,

@@ -22,9 +22,10 @@ from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import open_regular, read_json
 from ..data.isolation import WorkerProcess
-from ..measure.evaluation import (Evaluation, LoadedModel, _check_shape, _digits, _read_table, load_evaluation,
-                                          open_model)
+from ..measure.checked_files import check_shape, read_table
+from ..measure.loaded_model import LoadedModel, open_model
 from ..measure.quality import METRICS, SI_SDR_CEILING
+from ..measure.results import Evaluation, load_evaluation, metric_digits
 from ..model import SpeechAE, count_parameters, weights_sha256
 from ..training import TrainConfig
 
@@ -163,7 +164,7 @@ class RunFacts:
 # %% ../../nbs/deploy/sharing.ipynb #701dae3d
 def _read_split(path):
     "Rows of split.csv, with `seconds` as a number"
-    rows = _read_table(path, ('file', 'language', 'speaker', 'seconds', 'split'))
+    rows = read_table(path, ('file', 'language', 'speaker', 'seconds', 'split'))
     for i, row in enumerate(rows):
         try: row['seconds'] = float(row['seconds'])
         except ValueError: row['seconds'] = math.nan
@@ -176,7 +177,7 @@ def _read_report(path):
     "report.json of a training; None if it did not come to an end"
     if not os.path.lexists(path): return None
     report = read_json(path, _MOST_REPORT, ShareError)
-    _check_shape(report, _REPORT, show_path(path))
+    check_shape(report, _REPORT, show_path(path))
     return report
 
 # %% ../../nbs/deploy/sharing.ipynb #1ea8687f
@@ -285,7 +286,7 @@ def _rows(evaluation):
 
 def _mean(interval, metric): # In a cell that is not broken
     if not interval.speakers: return '–'
-    mean, low, high = (number_text(value, _digits(metric)) for value in (interval.mean, interval.low, interval.high))
+    mean, low, high = (number_text(value, metric_digits(metric)) for value in (interval.mean, interval.low, interval.high))
     return f'{mean}\u00a0[{low},\u00a0{high}]' + (r'\*' if interval.kind == 'range' else '')
 
 # That some row has, in two halves: of the whole recording, and of single bands and other things
@@ -304,7 +305,7 @@ def _by_group(evaluation):
     groups = [(name, words) for name, words in (('wide', 'all with 8 kHz and more'), ('narrow', 'all below 8 kHz'),
                                                 *((name, card_text(name)) for name in sorted(set(evaluation.language))))
               if evaluation.members(name).any()]
-    rows = [row for row in ('model', evaluation.best_floor()) if row]
+    rows = [row for row in ('model', evaluation.best_baseline()) if row]
     return _table(['SI-SDR, dB ↑', *map(card_text, rows)],
                   [[words, *(_mean(evaluation.interval(row, 'si_sdr', name), 'si_sdr') for row in rows)]
                    for name, words in groups])

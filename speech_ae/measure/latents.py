@@ -17,7 +17,7 @@ from ..audio import read_audio
 from ..common.files import SpeechAEError, import_librosa, show_path
 from ..common.untrusted import open_regular, show_value
 from ..framing import Framing
-from .evaluation import ModelCoder
+from .loaded_model import ModelCoder
 from .intervals import resampled_ends
 from ..metrics import measure
 
