@@ -24,9 +24,11 @@ from .deploy.exports import (PARTS, PRECISIONS, ExportError, _trusted, open_expo
                                       write_safetensors, write_torch_export, write_torchscript)
 from .deploy.jobs import make_job_bundle
 from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
+from .learner.config import TrainConfig, complete_config, pick_device
 from .learner.report import environment
+from .learner.steps import Recorder
+from .learner.trainer import Trainer
 from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
-from .training import TrainConfig, Trainer, complete_config, pick_device
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
 class CheckFailed(SpeechAEError):
@@ -93,18 +95,21 @@ def _check_step(at, steps=3): # Steps, since weights that begin at zero move one
     config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1,
                                          device=at.wanted))
     at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
-    trainer.begin()
+    trainer.epochs, recorder = 1, trainer.get(Recorder)
+    trainer.call('before_steps')
     before, snr = [p.detach().clone() for p in trainer.model.parameters()], trainer.history[-1]['valid_snr_db']
     trainer.model.train()
-    batches = [trainer.train_set.batches(config.batch_size)[0]]*steps
-    for indices, batch in zip(batches, trainer.load(trainer.train_set, batches)): trainer.train_step(*batch, indices)
-    trainer.read()
+    batches = trainer.data.train_batches(0)
+    trainer.n_batches = len(batches)
+    loaded = trainer.data.load(trainer.data.train, batches[:1]*steps)
+    for trainer.batch in loaded: trainer.train_batch()
+    recorder.flush(trainer)
     parameters = list(trainer.model.parameters())
     _require(all(p.device.type == at.device.type for p in parameters), f'weights that are not on {at.device}')
     _require(all(p.grad.isfinite().all() for p in parameters), 'gradients that are not finite')
     same = sum(torch.equal(p, q) for p, q in zip(parameters, before))
     _require(same == 0, f'{same} of {len(parameters)} weight tensors did not change')
-    _, loss, _, _, norm = (trainer.sums/trainer.sums[0]).tolist()
+    _, loss, _, _, norm = (recorder.sums/recorder.sums[0]).tolist()
     return (f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} '
             f'on {at.device}, all {len(parameters)} weight tensors changed')
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import speech_ae
 from ..common.files import atomic_path, new_path, show_path
 from .exports import ExportError
-from ..training import TrainConfig, check_config
+from ..learner.config import TrainConfig, check_config
 
 # %% ../../nbs/deploy/jobs.ipynb #cf524c0f
 def training_command(data_dir, # Folder of recordings on the other machine; relative ones lie in the job's folder

@@ -27,7 +27,7 @@ from ..measure.loaded_model import LoadedModel, open_model
 from ..measure.quality import METRICS, SI_SDR_CEILING
 from ..measure.results import Evaluation, load_evaluation, metric_digits
 from ..model import SpeechAE, count_parameters, weights_sha256
-from ..training import TrainConfig
+from ..learner.config import TrainConfig
 
 # %% ../../nbs/deploy/sharing.ipynb #5c08087c
 class ShareError(SpeechAEError):

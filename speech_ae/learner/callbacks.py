@@ -10,6 +10,7 @@ __all__ = ['EarlyStopping', 'Baselines', 'baseline_snr_db', 'CollapseAlarm', 'Sk
 import math, os, shutil, sys, time
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 import numpy as np
 import torch
 from fastcore.basics import patch
@@ -31,7 +32,7 @@ from ..model import AutoencoderLoss, snr_db
 # %% ../../nbs/learner/callbacks.ipynb #fd48428a
 class EarlyStopping(Callback):
     "Stop after `patience` epochs without a better validation loss; 0 never stops. Knows which epoch was best"
-    state = dict(best=is_number, best_epoch=is_count)
+    state:ClassVar = dict(best=is_number, best_epoch=is_count)
     def __init__(self, patience): self.patience, self.best, self.best_epoch = patience, math.inf, 0
 
     def before_fit(self, learner): self.check(learner)  # a run that has stopped for this reason stays stopped
@@ -50,7 +51,7 @@ def _is_optional_number(value): return value is None or is_number(value)
 
 class Baselines(Callback):
     "Baselines with the same latent size: explained variance of PCA, frame by frame, and SNR of the best linear transform"
-    state = dict(pca=_is_optional_number, linear=_is_optional_number,
+    state:ClassVar = dict(pca=_is_optional_number, linear=_is_optional_number,
                  linear_name=lambda value: isinstance(value, str) and len(value) < 100)
     pca, linear, linear_name = None, None, 'best linear'
 
@@ -105,7 +106,7 @@ def _are_times(value):
 
 class History(Callback):
     "Write history.csv and timing.csv after every epoch"
-    state = dict(times=_are_times)
+    state:ClassVar = dict(times=_are_times)
     def __init__(self): self.times = []
     def before_fit(self, learner): self.start = time.perf_counter()
 

@@ -8,6 +8,7 @@ __all__ = ['Callback', 'Learner', 'validation_sums']
 # %% ../../nbs/learner/loop.ipynb #e1f41b49
 import math
 from contextlib import closing, nullcontext
+from typing import ClassVar
 import torch
 from .data import Batch, TrainingData
 from ..model import frame_mask, overlapped
@@ -15,7 +16,7 @@ from ..model import frame_mask, overlapped
 # %% ../../nbs/learner/loop.ipynb #fbd9fc5a
 class Callback:
     "Base class of callbacks: a method for each event of a `Learner`, and attributes that belong in a checkpoint"
-    state = {}  # name of an attribute: function that says whether a value from a file is valid
+    state:ClassVar = {}  # name of an attribute: function that says whether a value from a file is valid
 
     def setup(self, learner): pass
     def before_fit(self, learner): pass

@@ -101,7 +101,7 @@ def _remove_stale(folder):
 # %% ../../nbs/learner/run_folder.ipynb #3532a422
 class Checkpoints(Callback):
     "Save last.pt, best.pt with model/, and every fifth epoch"
-    state = dict(best_model=lambda value: isinstance(value, str))
+    state:ClassVar = dict(best_model=lambda value: isinstance(value, str))
     best_model = ''  # checksum of the weights in model/
     def __init__(self, stopping, # `EarlyStopping`, which knows the best epoch
                  every=5): # Epochs from one checkpoint that is kept to the next
@@ -200,7 +200,7 @@ class StopOnSignal(Callback):
 # %% ../../nbs/learner/run_folder.ipynb #4be12445
 class Report(Callback):
     "At the end of a run: report.json, report.md, example.wav, and a table on the screen"
-    state = dict(start=lambda value: value is None or isinstance(value, dict))
+    state:ClassVar = dict(start=lambda value: value is None or isinstance(value, dict))
     def __init__(self, baselines, stopping, history): # `Callback` objects whose results are reported
         self.baselines, self.stopping, self.history, self.start = baselines, stopping, history, None
 
@@ -377,7 +377,7 @@ MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_c
               'output_dir')
 
 @patch
-def read_config(self:RunFolder) -> TrainConfig:
+def config(self:RunFolder) -> TrainConfig:
     "The settings in config.json"
     path = self/'config.json'
     if not path.exists(): raise TrainingError(f'{self}: no run here (config.json is missing)')
@@ -386,7 +386,7 @@ def read_config(self:RunFolder) -> TrainConfig:
 @patch
 def resumed_config(self:RunFolder, config:TrainConfig, given): # Names of the settings that the user gave
     "The saved settings with those given by the user that may differ; `TrainingError` if another differs"
-    saved = asdict(self.read_config())
+    saved = asdict(self.config())
     for name in given:
         value = getattr(config, name)
         if (name, value) == ('precision', 'auto'): continue  # as it was
@@ -529,7 +529,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
 
 def _check_same_run(folder, path, state):
     "Raise `TrainingError` if a checkpoint was written by a run with other settings"
-    own, other = (asdict(config) for config in (folder.read_config(), read_config(state.get('config'), show_path(path))))
+    own, other = (asdict(config) for config in (folder.config(), read_config(state.get('config'), show_path(path))))
     different = show_difference(*({k: v for k, v in settings.items() if k not in MAY_DIFFER}
                                   for settings in (other, own)))
     if different: raise TrainingError(f'{show_path(path)}: of another run than the one in {folder}: {different}')

@@ -10,6 +10,7 @@ __all__ = ['HISTORY_COLUMNS', 'WARM_UP', 'SHORT_RUN', 'Recorder', 'Initialize', 
 # %% ../../nbs/learner/steps.ipynb #9f52d09b
 import copy, math
 from contextlib import closing
+from typing import ClassVar
 import torch
 from fastcore.basics import patch
 from ..common.files import show_path
@@ -32,7 +33,7 @@ def _are_sums(value):
 
 class Recorder(Callback):
     "Average the numbers of the steps and of the validation recordings, and append a row per epoch to the history"
-    state = dict(sums=_are_sums)
+    state:ClassVar = dict(sums=_are_sums)
     def setup(self, learner):
         # this epoch: frames, then loss, mse, error and gradient norm, each weighted by frames
         self.sums = torch.zeros(5, dtype=torch.float64)
@@ -88,7 +89,7 @@ def after_epoch(self:Recorder, learner):
 # %% ../../nbs/learner/steps.ipynb #4c236e90
 class Initialize(Callback):
     "Initialize the model before the first step and validate it as epoch 0, which may stay the best"
-    state = dict(started=lambda value: isinstance(value, bool))
+    state:ClassVar = dict(started=lambda value: isinstance(value, bool))
     def __init__(self, init): self.init, self.started = init, False # One of `INITS`
 
     def before_steps(self, learner):
@@ -223,7 +224,7 @@ class SkipNonFinite(Callback):
     """Leave weights and moments alone in a step whose loss or gradient is not finite; after a second one in a row go
     back to before the first and raise `NonFiniteStep`"""
     # steps skipped in all and since the last good one, and where the learner was before the first of these
-    state = dict(skipped=is_count, in_a_row=lambda value: value in (0, 1), before=_is_position)
+    state:ClassVar = dict(skipped=is_count, in_a_row=lambda value: value in (0, 1), before=_is_position)
     def setup(self, learner):
         self.skipped, self.before, self.pending, self.last = 0, None, [], None
         self.on_device = torch.zeros((), device=learner.data.device)  # steps skipped in a row, not read yet
@@ -301,7 +302,7 @@ def _are_pieces(value):
 
 class SplitBatches(Callback):
     "Send batches through the model in twice as many pieces when memory runs out, with the same gradients up to rounding"
-    state = dict(n_pieces=_are_pieces)
+    state:ClassVar = dict(n_pieces=_are_pieces)
     def __init__(self, advice): self.advice = advice # Function from 'train' or 'valid' to an error's advice
     def setup(self, learner): self.n_pieces = learner.n_pieces
 

@@ -27,7 +27,8 @@ from .result_cache import ResultCache
 from .results import Evaluation
 from .rows import ROWS, make_rows
 from ..model import count_parameters
-from ..training import HISTORY_COLUMNS, pick_device
+from ..learner.config import pick_device
+from ..learner.steps import HISTORY_COLUMNS
 
 # %% ../../nbs/measure/evaluation.ipynb #aba2f38d
 def _run_benchmark(benchmark, workers):

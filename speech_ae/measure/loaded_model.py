@@ -15,7 +15,7 @@ from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import check_fields, read_json
 from ..denoising import DENOISE_METHODS
 from .checked_files import EvaluationError
-from ..training import TrainConfig, check_config, pick_device
+from ..learner.config import TrainConfig, check_config, pick_device
 
 # %% ../../nbs/measure/loaded_model.ipynb #504dc9ce
 @dataclass
