@@ -50,7 +50,7 @@ class EarlyStopping(Callback):
 def _is_optional_number(value): return value is None or is_number(value)
 
 class Baselines(Callback):
-    "Baselines with the same latent size: explained variance of PCA, frame by frame, and SNR of the best linear transform"
+    "Baselines of the same latent size: explained variance of PCA by frames, SNR of the best linear transform"
     state:ClassVar = dict(pca=_is_optional_number, linear=_is_optional_number,
                  linear_name=lambda value: isinstance(value, str) and len(value) < 100)
     pca, linear, linear_name = None, None, 'best linear'

@@ -223,15 +223,15 @@ class Report(Callback):
 
     def facts(self, learner, model):
         "What is known without measuring"
-        best, lines = self.stopping.best_epoch, self.baselines
+        best, lines, device = self.stopping.best_epoch, self.baselines, learner.data.device
+        seconds = sum(row['seconds'] for row in self.history.times)
         row = next(row for row in learner.history if row['epoch'] == best)
         return dict(verdict=verdict(row['explained_variance'], row['latent_std'], row['step'], lines.pca, lines.name),
                     split=describe_split(learner.data.recordings), findings=len(learner.data.corpus.findings),
                     best_epoch=best, stopped=learner.stop or 'all epochs done',
                     left_out=learner.get(SkipNonFinite).skipped, floor=lines.pca, linear=lines.linear,
-                    parameters=count_parameters(model), seconds=round(sum(row['seconds'] for row in self.history.times)),
-                    environment=environment(learner.data.device), config=asdict(learner.config),
-                    history=learner.history)
+                    parameters=count_parameters(model), seconds=round(seconds), environment=environment(device),
+                    config=asdict(learner.config), history=learner.history)
 
 # %% ../../nbs/learner/run_folder.ipynb #df8d1487
 def run_callbacks(config:TrainConfig, # Complete, see `complete_config`
@@ -439,7 +439,8 @@ def set_aside(self:RunFolder,
     "Move what came later to a folder of its own, and let last.pt be where the run continues"
     aside = next(aside for n in itertools.count(1) if not (aside := self/f'set_aside_{n}').exists())
     aside.mkdir()
-    skipped = [p for p in self.path.glob('nonfinite_step_*.json') if int('0' + re.sub(r'\D', '', p.name)) > trainer.step]
+    def step_of(path): return int('0' + re.sub(r'\D', '', path.name))
+    skipped = [p for p in self.path.glob('nonfinite_step_*.json') if step_of(p) > trainer.step]
     for p in [p for p in later if p.name != 'last.pt'] + skipped: os.rename(p, aside/p.name)
     if self/'last.pt' in later:
         link_file(self/'last.pt', aside/'last.pt')

@@ -95,7 +95,8 @@ class Trainer(Learner):
         spectral = config.spectral_weight or 0.
         loss_function = AutoencoderLoss(config.latent_weight, config.loss, spectral,
                                         mel_bands(model_config.framing) if spectral else None)
-        super().__init__(model, data, loss_function, ScaledAdam(model.parameters(), lr=config.learning_rate, fused=True),
+        optimizer = ScaledAdam(model.parameters(), lr=config.learning_rate, fused=True)
+        super().__init__(model, data, loss_function, optimizer,
                          training_callbacks(config, model_config.kind, self.memory_advice) + list(callbacks))
 
     def fit(self, epochs:int=None): # Number of epochs in the end; `config.epochs` if None
@@ -118,8 +119,9 @@ class Trainer(Learner):
         "What to do if a single crop or recording does not fit into memory"
         config, data = self.config, self.data
         if kind == 'train':
+            whole = '' if config.crop_frames else ', 0 is whole recordings'
             return (f'--batch_size {config.batch_size} --crop_frames {config.crop_frames}: a single crop does not fit '
-                    f'into memory; use a smaller --crop_frames{"" if config.crop_frames else ", 0 is whole recordings"}')
+                    f'into memory; use a smaller --crop_frames{whole}')
         recording, start, stop = max(data.valid.crops, key=lambda crop: crop[2] - crop[1])
         return (f'{show_path(data.corpus.recordings[recording].file)}: {(stop - start)/data.framing.sample_rate:.0f} s '
                 'for validation do not fit into memory; cut it into pieces, or use --device cpu')
@@ -161,9 +163,9 @@ _OPTIONAL = {ScaledSteps}  # callbacks of a step that may have nothing to rememb
 def _check_callbacks(states, trainer):
     "Raise an error unless the states are those of the trainer's callbacks"
     for callback in trainer.callbacks:
-        name, state = type(callback).__name__, states.get(type(callback).__name__)
-        if state is not None: callback.check_state(state, trainer)
-        elif type(callback).__module__ == Recorder.__module__ and callback.state_dict() and type(callback) not in _OPTIONAL:
+        name, of_steps = type(callback).__name__, type(callback).__module__ == Recorder.__module__
+        if name in states: callback.check_state(states[name], trainer)
+        elif of_steps and callback.state_dict() and type(callback) not in _OPTIONAL:
             raise ValueError(f'the state of {name} is missing')
     if 'WeightAverage' in states and not trainer.get(WeightAverage):
         raise TrainingError('the checkpoint has an average of the weights, which --ema_decay 0 excludes')
