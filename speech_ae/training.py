@@ -32,14 +32,16 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
         raise Interrupted(f'{e}; {advice}', e.status) from None
     return folder
 
-def _run(settings, resume=None, gpus=None): # {name: value} of the settings that were given
+def _run(settings, resume=None, gpus=None, callbacks=()): # {name: value} of the settings that were given
     "Train in this process, or in several; the trainer at the end of the run, or the folder of the run"
     if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
+    if gpus and gpus > 1 and callbacks:
+        raise TrainingError('callbacks cannot be passed to several processes; start a script of yours with torchrun')
     if gpus and gpus > 1: return _run_processes(settings, resume, gpus)
     config = TrainConfig(**settings)
     with explain_errors(), Ranks.join(pick_device(config.device).type).working() as ranks:
-        trainer = (resume_run(config, resume, given=list(settings), ranks=ranks) if resume
-                   else start_run(config, ranks=ranks))
+        how = dict(ranks=ranks, callbacks=callbacks)
+        trainer = resume_run(config, resume, given=list(settings), **how) if resume else start_run(config, **how)
         return trainer.fit()
 
 # %% ../nbs/04_training.ipynb #fa0adb41
@@ -47,6 +49,7 @@ def _run(settings, resume=None, gpus=None): # {name: value} of the settings that
 def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-in sample corpus
           *, resume:str=None, # Continue the run in the run folder from its newest checkpoint ('auto') or from this file
           gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
+          callbacks=(), # More `Callback` objects; to resume, those that the run was started with
           **kwargs, # Fields of `TrainConfig`
          ) -> Trainer: # At the end of the run
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
@@ -55,7 +58,7 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
                 for name, value in (dict(data_dir=data_dir) | kwargs).items()}
     given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
     TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
-    result = _run(given, resume, gpus)
+    result = _run(given, resume, gpus, callbacks)
     if isinstance(result, Trainer): return result
     trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))
     RunLock(result).release()
@@ -63,7 +66,7 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
 
 train.__delwrap__ = TrainConfig  # whose comments document these parameters
 
-# %% ../nbs/04_training.ipynb #dc10ba71
+# %% ../nbs/04_training.ipynb #9249895c
 def train_parser() -> argparse.ArgumentParser:
     "Command line of `speech_ae_train`; the result has only what was given"
     parser = argparse.ArgumentParser('speech_ae_train', description=inspect.getdoc(train),
@@ -82,5 +85,5 @@ def train_cli():
     own = {name: given.pop(name) for name in ('resume', 'gpus') if name in given}
     with command(): _run(given, **own)
 
-# %% ../nbs/04_training.ipynb #ec97d379
+# %% ../nbs/04_training.ipynb #b073d895
 if __name__ == '__main__' and '__file__' in globals(): train_cli()  # not in a notebook

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHECKPOINT_FORMAT', 'TrainingError', 'show_bytes', 'room_for', 'write_file', 'plain_json', 'write_json',
-           'write_table', 'link_file', 'save_checkpoint', 'load_checkpoint', 'model_digest', 'show_difference',
-           'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state', 'random_state',
-           'set_random_state', 'is_count', 'is_number', 'is_random_state']
+           'write_table', 'link_file', 'save_checkpoint', 'check_plain', 'load_checkpoint', 'model_digest',
+           'show_difference', 'check_tensors', 'check_optimizer', 'seed_everything', 'torch_random_state',
+           'random_state', 'set_random_state', 'is_count', 'is_number', 'is_random_state']
 
 # %% ../../nbs/learner/checkpoints.ipynb #83d15ec7
 import csv, errno, hashlib, io, json, math, os, random, shutil, zipfile
@@ -110,6 +110,19 @@ def _check_seal(f, name):
         digest.update(piece)
         size -= len(piece)
     if seal[7:] != digest.hexdigest().encode(): raise TrainingError(f'{name}: damaged (its checksum does not fit)')
+
+# %% ../../nbs/learner/checkpoints.ipynb #5b0e71c5
+def check_plain(value, # State of a callback
+                name, # What to call it in the message
+               ):
+    "Raise `TrainingError` unless a value is made of numbers, strings, tensors, and lists and dicts of them"
+    if isinstance(value, dict): inside = [*value, *value.values()]
+    elif isinstance(value, (list, tuple)): inside = value
+    elif value is None or type(value) in (bool, int, float, str) or type(value) is torch.Tensor: return
+    else:
+        raise TrainingError(f'{name}: its state holds a {type(value).__name__}, which a checkpoint cannot hold; use '
+                            'numbers, strings, tensors, and lists and dicts of them')
+    for part in inside: check_plain(part, name)
 
 # %% ../../nbs/learner/checkpoints.ipynb #a3471124
 def _check_archive(f, name):

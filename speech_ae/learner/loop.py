@@ -58,18 +58,20 @@ class Learner:
                  optimizer, # Optimizer of the model's parameters
                  callbacks=()): # `Callback` objects, called in this order
         self.model, self.data, self.loss_function, self.optimizer = model, data, loss_function, optimizer
-        self.callbacks = list(callbacks)
         self.network = model  # what is trained: the model, or a wrapper that averages gradients over processes
         self.evaluated = model  # what is validated and saved: the model, or an average of its weights
         self.n_pieces = dict(train=1, valid=1)  # how many pieces of a batch go through the model one after the other
         self.gradient_scale, self.accumulate = 1, nullcontext
         self.epoch = self.epochs = self.step = self.batches_done = self.n_batches = 0
-        self.history, self.numbers, self.stop = [], {}, ''
-        self.call('setup')
+        self.history, self.numbers, self.stop, self.callbacks = [], {}, '', []
+        self.add(*callbacks)
 
+    def add(self, *callbacks): # `Callback` objects, called after those that are there
+        for callback in callbacks:
+            self.callbacks.append(callback)
+            callback.setup(self)
     def call(self, event:str): # Name of a method of `Callback`
         for callback in self.callbacks: getattr(callback, event)(self)
-
     def get(self, cls): # Class of a callback; None if there is none
         return next((callback for callback in self.callbacks if isinstance(callback, cls)), None)
 
@@ -84,7 +86,6 @@ class Learner:
         return self
 
     def run(self):
-        "The loop over epochs"
         self.call('before_fit')
         self.call('before_steps')
         while self.epoch < self.epochs and not self.stop:
@@ -110,8 +111,7 @@ class Learner:
         self.call('after_backward')
         self.optimizer.step()
         self.call('after_step')
-        self.step += 1
-        self.batches_done += 1
+        self.step, self.batches_done = self.step + 1, self.batches_done + 1
         self.call('after_batch')
 
     def backward(self):
@@ -124,14 +124,15 @@ class Learner:
 
     def backward_piece(self, piece):
         "Loss, mean squared error and error of a piece, shape (3,), as parts of the whole batch's, and their gradients"
-        frames, lengths, reconstruction, latents = self.predict(piece)
-        self.loss, mse, error = self.loss_function(reconstruction, frames, latents, lengths, self.model.input_scale,
-                                                   whole=(piece.n_frames, len(piece.items)))
+        frames, lengths, self.reconstruction, self.latents = self.predict(piece)
+        self.loss, mse, error = self.loss_function(self.reconstruction, frames, self.latents, lengths,
+                                                   self.model.input_scale, whole=(piece.n_frames, len(piece.items)))
+        self.share = len(piece)/len(piece.items)  # of the whole batch
         self.call('after_loss')
         weight = torch.where(self.loss.detach().isfinite(), float(piece.counts*self.gradient_scale), math.nan)
         (self.loss*weight).backward()  # a loss that is not finite makes all gradients nan, in all processes
-        self.loss = self.loss.detach()
-        return torch.stack([self.loss, mse.detach(), error.detach()])
+        loss, self.loss, self.reconstruction, self.latents = self.loss.detach(), None, None, None
+        return torch.stack([loss, mse.detach(), error.detach()])
 
     def predict(self, batch:Batch):
         "Frames (B, T, frame_length), their numbers (B,) or None if all are equal, reconstruction and latents"
@@ -149,15 +150,13 @@ class Learner:
         self.model.eval()
         self.call('before_validate')
         self.valid, self.valid_sums = {}, 0.
+        def evaluate(): return [validation_sums(self, piece) for piece in self.batch.split(self.n_pieces['valid'])]
         with closing(self.data.load(self.data.valid, self.data.valid_batches())) as loaded:
             for self.batch in loaded:
-                for sums in self.retry(self.evaluate_pieces): self.valid_sums += self.batch.counts*sums.double()
+                for sums in self.retry(evaluate): self.valid_sums += self.batch.counts*sums.double()
                 self.call('after_valid_batch')
         self.call('after_validate')
         return self.valid
-
-    def evaluate_pieces(self):
-        return [validation_sums(self, piece) for piece in self.batch.split(self.n_pieces['valid'])]
 
     def end_epoch(self):
         self.batches_done = 0
@@ -169,9 +168,10 @@ class Learner:
             try: return attempt()
             except (RuntimeError, MemoryError) as e:
                 if not any(callback.can_retry(self, e) for callback in self.callbacks): raise
+            self.loss = self.reconstruction = self.latents = None
             self.call('before_retry')  # outside of the handler, where the tensors of the attempt are released
 
-# %% ../../nbs/learner/loop.ipynb #27adb167
+# %% ../../nbs/learner/loop.ipynb #24caf8c1
 def validation_sums(learner:Learner,
                     piece:Batch, # Validation recordings
                    ) -> torch.Tensor: # Shape (6 + 2*latent_size,), on the CPU

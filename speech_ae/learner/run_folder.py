@@ -312,6 +312,7 @@ def _open_corpus(config, data_dir, ranks):
 def start_run(config:TrainConfig, # As the user gave it
               model_config:ModelConfig=None, # `config.model_config` if None
               ranks=Ranks(), # Processes of the run
+              callbacks=(), # More `Callback` objects, called before those that save
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
     config = complete_config(config)
@@ -324,12 +325,12 @@ def start_run(config:TrainConfig, # As the user gave it
     recordings = split_by_speaker(corpus.recordings, config.seed)
     with folder.lock(ranks):
         if ranks.first: folder.save_config(config, data_dir, new=True)
-        return _begin(config, corpus, recordings, model_config, ranks)
+        return _begin(config, corpus, recordings, model_config, ranks, callbacks)
 
-def _begin(config, corpus, recordings, model_config, ranks):
+def _begin(config, corpus, recordings, model_config, ranks, callbacks):
     "A trainer before its first step, with split and first checkpoint in the run folder"
     print(describe_split(recordings), flush=True)
-    trainer = Trainer(config, corpus, recordings, model_config, run_callbacks(config, ranks), ranks)
+    trainer = Trainer(config, corpus, recordings, model_config, [*callbacks, *run_callbacks(config, ranks)], ranks)
     if ranks.first:
         with room_for(config.run_dir, 4*checkpoint_bytes(trainer)):
             write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
@@ -512,6 +513,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
                model_config:ModelConfig=None, # `config.model_config` if None
                given=None, # Names of the settings that the user gave; those that differ from the default if None
                ranks=Ranks(), # Processes of the run, as many as before or not
+               callbacks=(), # More `Callback` objects, those that the run was started with
               ) -> Trainer: # Ready to `fit`
     "Continue a run from a checkpoint"
     check_config(config)
@@ -523,10 +525,11 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
                        else (Path(checkpoint), load_checkpoint(checkpoint)))
         corpus = _open_corpus(config, config.data_dir, ranks)
-        if state: return _continue(folder, config, corpus, model_config, ranks, path, state)
+        if state: return _continue(folder, config, corpus, model_config, ranks, callbacks, path, state)
         print(f'{folder}: no checkpoint yet, the run begins with its first epoch', flush=True)
         if ranks.first: folder.save_config(config, config.data_dir)
-        return _begin(config, corpus, split_by_speaker(corpus.recordings, config.seed), model_config, ranks)
+        recordings = split_by_speaker(corpus.recordings, config.seed)
+        return _begin(config, corpus, recordings, model_config, ranks, callbacks)
 
 def _check_same_run(folder, path, state):
     "Raise `TrainingError` if a checkpoint was written by a run with other settings"
@@ -535,14 +538,24 @@ def _check_same_run(folder, path, state):
                                   for settings in (other, own)))
     if different: raise TrainingError(f'{show_path(path)}: of another run than the one in {folder}: {different}')
 
-def _continue(folder, config, corpus, model_config, ranks, path, state):
+def _warn_of_callbacks(trainer, callbacks, state):
+    "Print which callbacks are new to the run, and which it had before"
+    names = {type(callback).__name__ for callback in trainer.callbacks}
+    for name in sorted(state['callbacks'].keys() - names):
+        print(f'warning: the run had a callback {name}, whose state is not used; pass it to resume_run', flush=True)
+    for name in sorted(type(c).__name__ for c in callbacks if c.state_dict()):
+        if name not in state['callbacks']: print(f'warning: the run had no callback {name}, which starts now', flush=True)
+
+def _continue(folder, config, corpus, model_config, ranks, callbacks, path, state):
     "A trainer that has loaded a checkpoint, in a run folder that agrees with it"
     _check_same_run(folder, path, state)
-    trainer = Trainer(config, corpus, folder.saved_split(corpus), model_config, run_callbacks(config, ranks), ranks,
+    all_callbacks = [*callbacks, *run_callbacks(config, ranks)]
+    trainer = Trainer(config, corpus, folder.saved_split(corpus), model_config, all_callbacks, ranks,
                       input_scale=1.)  # the checkpoint has the right one
     try: trainer.load_state_dict(state)
     except TrainingError as e: raise TrainingError(f'{show_path(path)}: {e}') from None
     if ranks.first:  # only now: a resume that is refused changes nothing
+        _warn_of_callbacks(trainer, callbacks, state)
         folder.continue_from(path, trainer)
         folder.save_config(config, config.data_dir)
     stopping = trainer.get(EarlyStopping)

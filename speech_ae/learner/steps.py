@@ -235,6 +235,13 @@ class SkipNonFinite(Callback):
     @in_a_row.setter
     def in_a_row(self, n): self.on_device = torch.full_like(self.on_device, n)
 
+    def before_fit(self, learner):
+        classes = [type(callback) for callback in learner.callbacks]
+        if not {Recorder, GradientClipping} <= set(classes[:classes.index(type(self))]):
+            raise ValueError('SkipNonFinite: needs Recorder and GradientClipping before it in the list of callbacks')
+        if not all(group.get('fused') for group in learner.optimizer.param_groups):
+            raise ValueError('SkipNonFinite: needs an optimizer that was made with fused=True')
+
     def before_batch(self, learner):
         self.pending.append(dict(step=learner.step, batches_done=learner.batches_done, items=learner.batch.items,
                                  rng=torch_random_state(learner.data.device)))

@@ -15,9 +15,9 @@ from fastcore.basics import patch
 from ..adaptive.model import build_model
 from ..common.files import SpeechAEError, show_path
 from ..data.preparation import Corpus
-from .checkpoints import (CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_tensors, is_count,
-                                           is_number, is_random_state, random_state, seed_everything,
-                                           set_random_state, show_difference)
+from .checkpoints import (CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_plain,
+                                           check_tensors, is_count, is_number, is_random_state, random_state,
+                                           seed_everything, set_random_state, show_difference)
 from .config import TrainConfig, pick_device
 from .data import TrainingData
 from .distributed import Ranks
@@ -136,17 +136,27 @@ def split_digest(recordings) -> str: # 64 hexadecimal digits
     rows = [(r.file, r.sha256, r.split) for r in recordings]
     return hashlib.sha256(repr(rows).encode('utf-8', 'surrogateescape')).hexdigest()
 
+def _callback_states(callbacks):
+    "What callbacks must remember, by the name of their class"
+    states = {}
+    for callback in callbacks:
+        name, state = type(callback).__name__, callback.state_dict()
+        if not state: continue
+        if name in states: raise TrainingError(f'two callbacks of class {name} have a state; only one can be saved')
+        check_plain(state, name)
+        states[name] = state
+    return states
+
 _OWN = ('epoch', 'step', 'batches_done', 'history')  # attributes of a learner that are kept as they are
 
 @patch
 def state_dict(self:Trainer) -> dict: # For `save_checkpoint`
     "Everything needed to continue from here"
     self.get(Recorder).flush(self)
-    states = {type(callback).__name__: callback.state_dict() for callback in self.callbacks}
     return dict(format_version=CHECKPOINT_FORMAT, config=asdict(self.config), model_config=asdict(self.model.config),
                 split=split_digest(self.data.recordings), model=self.model.state_dict(),
                 optimizer=self.optimizer.state_dict(), **{name: getattr(self, name) for name in _OWN},
-                callbacks={name: state for name, state in states.items() if state},
+                callbacks=_callback_states(self.callbacks),
                 rng=random_state(self.data.device), threads=torch.get_num_threads())
 
 # %% ../../nbs/learner/trainer.ipynb #0ed7152a
