@@ -12,7 +12,10 @@ import numpy as np
 import onnx
 import torch
 from speech_ae.adaptive.model import build_model, load_pretrained
-from speech_ae.deploy.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
+from speech_ae.deploy.comparison import export_snr, largest_error
+from speech_ae.deploy.exports import open_export, write_onnx
+from speech_ae.deploy.onnx_graph import onnx_graph
+from speech_ae.deploy.quantization import quantize_lstms
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, step_scale
 from speech_ae.model import ModelConfig, SpeechAE, frames_rms
@@ -87,7 +90,7 @@ def main():
             facts[precision] = dict(largest_error=float(exported.facts['largest_error']),
                                     snr_db=export_snr(exported, model, recordings=held_out[:8]),
                                     in_float32=exported.facts.get('in_float32', ''))
-        onnx.save(_int8(onnx_graph(model)), folder/'plain.onnx')
+        onnx.save(quantize_lstms(onnx_graph(model)), folder/'plain.onnx')
         runs = ({'PyTorch': lambda x, lengths: model(x, None if int(lengths.min()) == x.shape[1] else lengths)}
                 | {name: open_export(folder/f'{file}.onnx', threads=1)
                    for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))})
