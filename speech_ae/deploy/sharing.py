@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', 'one_line', 'card_text', 'language_code',
-           'Licenses', 'to_yaml', 'front_matter', 'RunFacts', 'read_run', 'model_index', 'card_facts', 'model_card',
-           'plain_png', 'check_private', 'SharedFolder', 'model_folder', 'is_hub_name', 'check_names', 'load_model',
-           'check_upload', 'upload_model', 'share_cli']
+           'Licenses', 'front_matter', 'RunFacts', 'read_run', 'eval_results', 'card_facts', 'model_card', 'plain_png',
+           'check_private', 'SharedFolder', 'model_folder', 'is_hub_name', 'check_names', 'load_model', 'check_upload',
+           'upload_model', 'share_cli']
 
 # %% ../../nbs/deploy/sharing.ipynb #00d63991
-import html, importlib, json, math, os, re, secrets, shutil, sys, unicodedata
+import html, importlib, math, os, re, shutil, sys, unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from .. import __version__
 from ..adaptive.model import load_pretrained
 from ..audio import load_audio, save_audio
 from ..common.commands import command, show_duration
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, show_path, temporary_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import open_regular, read_json
 from ..data.isolation import WorkerProcess
@@ -119,26 +119,19 @@ class Licenses:
         return [flag for flag in ('license', 'data_license') if one_line(getattr(self, flag)).casefold() == 'unknown']
 
 # %% ../../nbs/deploy/sharing.ipynb #a7928888
-def _scalar(value): return f'{value:.4f}' if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-
-def to_yaml(values, # Dict or list of dicts, lists, texts of one line (see `one_line`), whole numbers, and finite numbers that are rounded to four decimals
-            indent='', # Before each line
-           ) -> str: # YAML in blocks
-    "Values as YAML, which any parser reads back as they were"
-    lines = []
-    for key, item in values.items() if isinstance(values, dict) else ((None, item) for item in values):
-        head, block = f'{indent}-' if key is None else f'{indent}{key}:', isinstance(item, (dict, list)) and item
-        if not block: lines.append(f'{head} {_scalar(item)}\n')
-        elif key is None: lines.append(f'{head} {to_yaml(item, indent + "  ").lstrip()}')
-        else: lines.append(f'{head}\n{to_yaml(item, indent + "  ")}')
-    return ''.join(lines)
+def _hub():
+    "The package huggingface_hub; `ShareError` if it is not there"
+    try: return importlib.import_module('huggingface_hub')
+    except ImportError:
+        raise ShareError("the Hub and its model cards need the package huggingface_hub: pip install 'speech_ae[hub]'; "
+                         "model folders on disk can be loaded without it") from None
 
 _MARK = '# Written by speech_ae_share from a run folder; the next call replaces this file.'
 
-def front_matter(values:dict, # What `to_yaml` takes
+def front_matter(data, # `huggingface_hub.ModelCardData`, texts of one line (see `one_line`)
                 ) -> str: # With both lines `---`
     "The block at the top of a model card"
-    return f'---\n{_MARK}\n{to_yaml(values)}---\n'
+    return f'---\n{_MARK}\n{data.to_yaml()}\n---\n'
 
 # %% ../../nbs/deploy/sharing.ipynb #52403edf
 _REPORT = dict(quality=[dict(name=str)], verdict=str, best_epoch=int, seconds=float, stopped=str,
@@ -383,37 +376,36 @@ def _making(facts):
     return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])
 
 # %% ../../nbs/deploy/sharing.ipynb #ca56cbdc
-def model_index(facts:RunFacts, # From `read_run`
-                title, # Name of the model
-                datasets=(), # Names on the Hub of the data it was trained on
-               ) -> list: # As the Hub expects it under 'model-index'; empty without an evaluation
+def eval_results(facts:RunFacts, # From `read_run`
+                 datasets=(), # Names on the Hub of the data it was trained on
+                ) -> list: # `huggingface_hub.EvalResult` of each metric; empty without an evaluation
     "Means over speakers of the model in its evaluation, as results for the Hub"
     e = facts.evaluation
     if e is None or 'model' not in e.values: return []
-    means = {m: e.interval('model', m).mean for m in e.metrics if m in METRICS}
-    metrics = [dict(type=m, value=round(mean, 4),
-                    name=f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers')
-               for m, mean in means.items() if math.isfinite(mean)]
     own = e.about['data']['unheard']
-    data = dict(name=('Validation recordings of the training data, ' if own else 'Other recordings, ')
-                + e.headline_words(), type=one_line(datasets[0]) if own and datasets else 'own-recordings',
-                **(dict(split='validation') if own else {}))
-    return [dict(name=one_line(title), results=[dict(task=dict(type='audio-to-audio', name='Speech reconstruction'),
-                                                     dataset=data, metrics=metrics)])] if metrics else []
+    where = dict(task_type='audio-to-audio', task_name='Speech reconstruction',
+                 dataset_type=one_line(datasets[0]) if own and datasets else 'own-recordings',
+                 dataset_name=('Validation recordings of the training data, ' if own else 'Other recordings, ')
+                 + e.headline_words(), dataset_split='validation' if own else None)
+    means = {m: e.interval('model', m).mean for m in e.metrics if m in METRICS}
+    def label(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers'
+    return [_hub().EvalResult(**where, metric_type=m, metric_value=round(mean, 4), metric_name=label(m))
+            for m, mean in means.items() if math.isfinite(mean)]
 
 def card_facts(facts:RunFacts, # From `read_run`
-               title, # As for `model_index`
+               title, # Name of the model
                licences:Licenses, # Licenses of weights and recordings
-               datasets=(), # As for `model_index`
-              ) -> dict: # For `front_matter`
+               datasets=(), # As for `eval_results`
+              ): # `huggingface_hub.ModelCardData`
     "What the Hub can search for"
     codes = sorted({code for name in facts.languages if (code := language_code(name))})
-    found = dict(language=codes, license=licences.license, license_name=one_line(licences.license_name or ''),
-                 license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
-                 tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset],
-                 datasets=[*map(one_line, datasets)])
-    return {key: value for key, value in (found | {'model-index': model_index(facts, title, datasets)}).items()
-            if value}
+    results = eval_results(facts, datasets)
+    return _hub().ModelCardData(
+        language=codes or None, license=licences.license, license_name=one_line(licences.license_name or '') or None,
+        license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
+        tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset],
+        datasets=[*map(one_line, datasets)] or None,
+        **(dict(model_name=one_line(title), eval_results=results) if results else {}))
 
 # %% ../../nbs/deploy/sharing.ipynb #5133588b
 def _title(facts):
@@ -566,16 +558,13 @@ def model_folder(run, # Run folder or model folder
     facts = read_run(run, evaluation)
     words = '' if notes is None else _read_file(notes, 2**18).decode('utf-8', 'replace')
     output = Path(run)/'hub' if output is None else Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f'.tmp-{secrets.token_hex(4)}')
-    try:
+    with temporary_path(output) as temporary:
         facts.model.save_pretrained(temporary)
         for name in extras: _ADD[name](facts, temporary)
         (temporary/'README.md').write_text(model_card(facts, licences, title, to or 'path/to/this/folder', datasets,
                                                       words, extras), encoding='utf-8')
         check_private(temporary, facts)
         _replace_folder(output, temporary, Path(run))
-    finally: shutil.rmtree(temporary, ignore_errors=True)
     return SharedFolder(output, {name: (output/name).stat().st_size for name in _MADE if (output/name).exists()},
                         licences)
 
@@ -605,13 +594,6 @@ def check_names(to=None, # Name on the Hub
 # %% ../../nbs/deploy/sharing.ipynb #57c556e5
 _FILES = ('config.json', 'model.safetensors', 'README.md')
 _MOST_DOWNLOAD = 2**30 + 2**21  # bytes: the most that `from_pretrained` takes
-
-def _hub():
-    "The package huggingface_hub; `ShareError` if it is not there"
-    try: return importlib.import_module('huggingface_hub')
-    except ImportError:
-        raise ShareError("the Hub needs the package huggingface_hub: pip install 'speech_ae[hub]'; model folders on "
-                         "disk can be loaded without it") from None
 
 def _reason(e, writing):
     "What went wrong with the Hub, as text"
