@@ -105,8 +105,8 @@ def _turn(x, lengths):
     return x.gather(1, torch.where(from_end < 0, position, from_end).unsqueeze(-1).expand_as(x))
 
 def _recur_both_ways(lstm, h, lengths):
-    """What `lstm` does with packed sequences, each direction on its own: on a CPU three times as fast, since packed ones
-    miss its fast LSTM"""
+    """What `lstm` does with packed sequences, each direction on its own: on a CPU three times as fast, since packed
+    ones miss its fast LSTM"""
     start = h.new_zeros(1, len(h), lstm.hidden_size)
     for layer in range(lstm.num_layers):
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
@@ -217,7 +217,8 @@ def mel_bands(framing, # `Framing` of the model
               count=40, # Bands
              ) -> torch.Tensor: # Shape (frame_length//2 + 1, count); each column sums to 1
     "Matrix from power spectra of frames to the mean powers of mel bands"
-    bands = torch.tensor(import_librosa().filters.mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
+    mel = import_librosa().filters.mel
+    bands = torch.tensor(mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
     return bands/bands.sum(0).clamp(min=1e-12)
 
 @dataclass
@@ -245,7 +246,9 @@ class AutoencoderLoss:
                  lengths=None, # Real frames of each sequence, shape (B,)
                  input_scale=1., # RMS of the training frames
                  whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
-                ): # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares add up to those of the whole batch
+                # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares
+                # add up to those of the whole batch
+                ):
         mask = (torch.ones(frames.shape[:2], device=frames.device) if lengths is None
                 else frame_mask(lengths.to(frames.device), frames.shape[1]).float())
         count, recordings = whole or (mask.sum(), len(frames))

@@ -72,7 +72,9 @@ def _distances(energies, # Shape (..., width)
     return energies@(1/codebook).T + codebook.log().sum(1)
 
 # %% ../../nbs/adaptive/allocation.ipynb #e83a3947
-def fit_codebook(energies, # Squared coefficients of a band, relative to the recording's average, shape (n, width), float32
+def fit_codebook(
+                 # Squared coefficients of a band, relative to the recording's average, shape (n, width), float32
+                 energies,
                  iterations=15, # Iterations of the Lloyd algorithm
                  seed=0): # Random seed of the random start
     "256 expected spectra, shape (256, width), the quietest first"

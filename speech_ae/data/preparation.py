@@ -307,7 +307,9 @@ def prepare_corpus(data_dir, # Corpus folder
                    sample_rate=22_050, # In Hz
                    max_files:int=None, # Use only so many recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
-                   cache_dir=None, # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings; ~/.cache/speech_ae if None
+                   # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
+                   # ~/.cache/speech_ae if None
+                   cache_dir=None,
                    workers:int=None, # Processes; all cores if None, or what `joblib.parallel_config` says
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"

@@ -85,10 +85,15 @@ def language_code(name, # Name of a language or of a folder
     return LANGUAGE_CODES.get(key, '')
 
 # %% ../../nbs/deploy/sharing.ipynb #95713425
-LICENSES = tuple('''apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
-    cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl
-    lgpl-lr other unknown'''.split())
+LICENSES = tuple('''
+    apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m
+    afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0
+    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0
+    cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl
+    gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql
+    ofl-1.1 ncsa unlicense zlib pddl lgpl-lr other unknown
+'''.split())
 
 @dataclass(frozen=True)
 class Licenses:
@@ -212,8 +217,8 @@ def _what(facts):
     c = facts.model.config
     return (f'A speech autoencoder, trained with [speech_ae]({REPOSITORY}). It encodes {c.sample_rate:,} Hz speech '
             f'into {c.framing.frame_rate:.1f} latent vectors per second, {c.latent_size} values each, and decodes '
-            f'them to a recording of the same length. It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} '
-            'trainable parameters.')
+            f'them to a recording of the same length. It is of the kind `{c.kind}`, preset `{c.preset}`, with '
+            f'{count_parameters(facts.model):,} trainable parameters.')
 
 def _use(facts, place):
     return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\n"
@@ -636,7 +641,10 @@ def _check_sizes(hub, name, revision):
             raise ShareError(f'{name}: {f.rfilename} has {f.size:,} bytes, no model of speech_ae has more than '
                              f'{_MOST_DOWNLOAD:,}')
 
-def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`; if there is a folder of that name, it is taken
+def load_model(
+               # Model folder, run folder, or name on the Hub, `user/name`; if there is a folder of that name, it is
+               # taken
+               name,
                revision=None, # Branch, tag or commit on the Hub; 'main' if None
                local_files_only=False, # Take it from the Hub's cache, and ask nobody
               ) -> SpeechAE: # On the CPU, in evaluation mode
