@@ -1,10 +1,15 @@
 """How fast exported models are: `python benchmarks/onnx_speed.py [--data_dir FOLDER] [--model FOLDER] [--quick]`
 
-Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch (eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and cut into chunks
-that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what is still wrong at the seams is measured against the whole recording, for several such margins. Noise is
-relative to what PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
-measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison. EnCodec's figures are those that its authors published; they are not measured here, and another machine's.
-A transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
+Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch
+(eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and
+cut into chunks that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what
+is still wrong at the seams is measured against the whole recording, for several such margins. Noise is relative to what
+PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since
+the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of
+float32 matrix products, measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison.
+EnCodec's figures are those that its authors published; they are not measured here, and another machine's. A
+transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes
+benchmarks/results/onnx_speed.json; five minutes on one core."""
 import itertools, os, tempfile
 from pathlib import Path
 from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
