@@ -1,7 +1,9 @@
-"""All benchmarks of speed, one after another: `python benchmarks/all_speed.py [--data_dir FOLDER] [--device cuda] [--quick]`
+"""All benchmarks of speed, one after another: `python benchmarks/all_speed.py [--data_dir FOLDER] [--device cuda]
+[--quick]`
 
-Runs preparation.py, loading.py, step.py, rates.py, threads.py, epoch.py, inference.py and scale.py, each in a process of its own, with the options given here; on a GPU without those that only a CPU answers. About half an hour on
-two free cores. See timing.py for what the numbers mean."""
+Runs preparation.py, loading.py, step.py, rates.py, threads.py, epoch.py, inference.py and scale.py, each in a process
+of its own, with the options given here; on a GPU without those that only a CPU answers. About half an hour on two free
+cores. See timing.py for what the numbers mean."""
 import subprocess, sys
 from pathlib import Path
 

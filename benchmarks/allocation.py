@@ -1,7 +1,10 @@
-"""What the parts of the transform-coding model are worth on real speech: `python benchmarks/allocation.py --data FOLDER`
+"""What the parts of the transform-coding model are worth on real speech: `python benchmarks/allocation.py --data
+FOLDER`
 
-How long a group of frames must be that shares its numbers; how loud the noise in the holes should be (judged on training speakers, needs the extra `metrics`); what networks after the allocation add. SI-SDR on whole recordings of speakers that were not fitted on. Writes benchmarks/results/allocation.json.
-Networks are trained for `--steps` steps on batches of 16 crops of one second, which takes about a quarter of an hour each for 3,000 steps on one free core."""
+How long a group of frames must be that shares its numbers; how loud the noise in the holes should be (judged on
+training speakers, needs the extra `metrics`); what networks after the allocation add. SI-SDR on whole recordings of
+speakers that were not fitted on. Writes benchmarks/results/allocation.json. Networks are trained for `--steps` steps on
+batches of 16 crops of one second, which takes about a quarter of an hour each for 3,000 steps on one free core."""
 import argparse, json, time
 from pathlib import Path
 import numpy as np

@@ -1,7 +1,9 @@
-"""Fit every floor on the training speakers of a corpus and measure it on the others: `python benchmarks/baselines.py --data FOLDER`
+"""Fit every floor on the training speakers of a corpus and measure it on the others: `python benchmarks/baselines.py
+--data FOLDER`
 
-FOLDER is a corpus as for speech_ae_train: it is prepared and split by speaker the same way. Writes mean and median SI-SDR over the recordings of
-unseen speakers, and the mean over speakers, (each at most 45 dB) as JSON, for recordings that reach 8 kHz and all, with float codes and with eight bits a number. The settings of quantiser and noise are
+FOLDER is a corpus as for speech_ae_train: it is prepared and split by speaker the same way. Writes mean and median
+SI-SDR over the recordings of unseen speakers, and the mean over speakers, (each at most 45 dB) as JSON, for recordings
+that reach 8 kHz and all, with float codes and with eight bits a number. The settings of quantiser and noise are
 measured too, on training speakers set apart. Needs the extra `metrics`; takes a few minutes on one core."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS':

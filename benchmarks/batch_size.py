@@ -1,8 +1,11 @@
-"""What does a larger batch cost, and which learning rate keeps the quality? `python benchmarks/batch_size.py --data_dir FOLDER`
+"""What does a larger batch cost, and which learning rate keeps the quality? `python benchmarks/batch_size.py --data_dir
+FOLDER`
 
-Trains `--preset classic --init pca` for the same audio seen at every batch size, crop length and learning rate of PLAN, on one core, and measures the unseen speakers after each epoch. What a step
-does to the weights is the same on every device; how long it takes is not, so times on a GPU are computed from the steps by `seconds_on_gpu`: arithmetic, not a measurement. Each row is written to
-benchmarks/results/batch_size.json as soon as it is done; a second call does only what is missing. About an hour on one core; `--runs 64x150@0.002w10` measures something else than PLAN."""
+Trains `--preset classic --init pca` for the same audio seen at every batch size, crop length and learning rate of PLAN,
+on one core, and measures the unseen speakers after each epoch. What a step does to the weights is the same on every
+device; how long it takes is not, so times on a GPU are computed from the steps by `seconds_on_gpu`: arithmetic, not a
+measurement. Each row is written to benchmarks/results/batch_size.json as soon as it is done; a second call does only
+what is missing. About an hour on one core; `--runs 64x150@0.002w10` measures something else than PLAN."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
 import argparse, json, math, re, sys, time

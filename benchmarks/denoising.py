@@ -1,9 +1,9 @@
 """Measure every denoising method on pairs of noisy and clean speech: `python benchmarks/denoising.py --data FOLDER`
 
-FOLDER holds noisy_clean/noisy and noisy_clean/clean with recordings of equal names. The settings of speech_ae.denoising were chosen on every
-second pair, sorted by name (tuning); the others are held out. Where FOLDER also holds raw/<language>/ and noise/, recordings of each language are
-mixed with the noises at 0, 5, 10 and 15 dB (mixed). Writes means over the files as JSON; needs the extra `metrics`, and measures noisereduce too
-where it is installed."""
+FOLDER holds noisy_clean/noisy and noisy_clean/clean with recordings of equal names. The settings of speech_ae.denoising
+were chosen on every second pair, sorted by name (tuning); the others are held out. Where FOLDER also holds
+raw/<language>/ and noise/, recordings of each language are mixed with the noises at 0, 5, 10 and 15 dB (mixed). Writes
+means over the files as JSON; needs the extra `metrics`, and measures noisereduce too where it is installed."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS':
     os.environ[name] = '1' # speed is that of one core

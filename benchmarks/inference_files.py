@@ -1,8 +1,12 @@
-"""How fast recordings of any length become latents and samples again, in how much memory, and what the seams cost: `python benchmarks/inference_files.py [--data_dir FOLDER] [--models NAME=FOLDER,...] [--device cuda] [--quick]`
+"""How fast recordings of any length become latents and samples again, in how much memory, and what the seams cost:
+`python benchmarks/inference_files.py [--data_dir FOLDER] [--models NAME=FOLDER,...] [--device cuda] [--quick]`
 
-Seconds of `encode_recordings` and `decode_recordings` for sixty clips of 1 to 8 s and for one recording of ten minutes, on one core, in turns with the obvious alternative: one recording after another, each as a whole.
-Peaks of memory, beyond the model and one short recording, of processes of their own that (on Linux) encode and decode an hour in pieces, and ten minutes as a whole. Seams: the decoded samples of a minute cut every 3 s against those of the
-whole, over the context at the seams; of the trained networks in `--models` and of one before training. Writes benchmarks/results/inference_files.json; a quarter of an hour on one core."""
+Seconds of `encode_recordings` and `decode_recordings` for sixty clips of 1 to 8 s and for one recording of ten minutes,
+on one core, in turns with the obvious alternative: one recording after another, each as a whole. Peaks of memory,
+beyond the model and one short recording, of processes of their own that (on Linux) encode and decode an hour in pieces,
+and ten minutes as a whole. Seams: the decoded samples of a minute cut every 3 s against those of the whole, over the
+context at the seams; of the trained networks in `--models` and of one before training. Writes
+benchmarks/results/inference_files.json; a quarter of an hour on one core."""
 import json, sys, tempfile
 from pathlib import Path
 from timing import corpus, in_process, options, ratio, row, save, seconds, show, take_turns

@@ -1,8 +1,11 @@
-"""What each initialization reconstructs before the first step, and what its parts bring: `python benchmarks/initialization.py --data_dir FOLDER`
+"""What each initialization reconstructs before the first step, and what its parts bring: `python
+benchmarks/initialization.py --data_dir FOLDER`
 
-Recordings are split as a training splits them; the rows are compared on its validation recordings of 8 kHz of bandwidth or more, by speaker, at most `--per_speaker` recordings of each, paired with the best linear transform fitted on its training recordings.
-margin: energy of the high coefficients over that of the low ones at which a frame is switched; fill: amplitude of the filling in that of what was dropped.
-Without the extra `metrics`, PESQ-WB and ESTOI are left out. Writes benchmarks/results/initialization.json, which notebooks and README read: no paths, no names of files."""
+Recordings are split as a training splits them; the rows are compared on its validation recordings of 8 kHz of bandwidth
+or more, by speaker, at most `--per_speaker` recordings of each, paired with the best linear transform fitted on its
+training recordings. margin: energy of the high coefficients over that of the low ones at which a frame is switched;
+fill: amplitude of the filling in that of what was dropped. Without the extra `metrics`, PESQ-WB and ESTOI are left out.
+Writes benchmarks/results/initialization.json, which notebooks and README read: no paths, no names of files."""
 import argparse, contextlib, json, math, tempfile
 from pathlib import Path
 import numpy as np

@@ -1,11 +1,18 @@
-"""Kill a training run at random moments, let it go on, and compare what it ends with to a run that nobody disturbed: `python benchmarks/kills.py --trials 200`
+"""Kill a training run at random moments, let it go on, and compare what it ends with to a run that nobody disturbed:
+`python benchmarks/kills.py --trials 200`
 
-Every trial runs the training command on a small corpus in a process of its own, from a folder without anything prepared, and ends that process by SIGKILL: at a moment drawn from the whole length of a run, or just after it
-has opened, renamed or linked one of its files, also one drawn, so that saves, the very first one and the preparation of the corpus are hit often. Then `--resume` goes on (the same command, if there is no run yet). Kept is what ends with
-exit status 0 and with the same bytes of model/model.safetensors, history.csv and split.csv. `--signals` trials do the same with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit status and at what is said.
+Every trial runs the training command on a small corpus in a process of its own, from a folder without anything
+prepared, and ends that process by SIGKILL: at a moment drawn from the whole length of a run, or just after it has
+opened, renamed or linked one of its files, also one drawn, so that saves, the very first one and the preparation of the
+corpus are hit often. Then `--resume` goes on (the same command, if there is no run yet). Kept is what ends with exit
+status 0 and with the same bytes of model/model.safetensors, history.csv and split.csv. `--signals` trials do the same
+with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit status and at what is said.
 
-Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux or another system with fork."""
-import argparse, contextlib, datetime, hashlib, io, json, mmap, os, random, shutil, signal, statistics, subprocess, sys, tempfile, time
+Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and
+computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux
+or another system with fork."""
+import argparse, contextlib, datetime, hashlib, io, json, mmap, os, random
+import shutil, signal, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'

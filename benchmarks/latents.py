@@ -1,11 +1,14 @@
-"""Look at the latents of trained models: `python benchmarks/latents.py --models RUN [RUN ...] --data FOLDER [--cache_dir CACHE]`
+"""Look at the latents of trained models: `python benchmarks/latents.py --models RUN [RUN ...] --data FOLDER
+[--cache_dir CACHE]`
 
-Each RUN is a run folder of speech_ae_train (model/, config.json and split.csv), FOLDER the corpus that all were trained on, with the same split and the same preparation.
-Models are called by their preset, a network that began at random so, too. Where a MANIFEST.csv with the columns file, language, speaker and source lies in FOLDER or
-beside it, it says which recordings are from one source; otherwise format and sample rate do, and split.csv names the speakers. Writes variance spectrum, reconstruction
-against principal directions (directions from training recordings, measured on validation recordings; not for transform-coding models, whose numbers have no fixed places),
-consistency after a shift of 1 ms, and linear probes for speaker and language within one source, each with a control on the quietest rows. Needs scikit-learn (extra
-`probe`); a few minutes on one core."""
+Each RUN is a run folder of speech_ae_train (model/, config.json and split.csv), FOLDER the corpus that all were trained
+on, with the same split and the same preparation. Models are called by their preset, a network that began at random so,
+too. Where a MANIFEST.csv with the columns file, language, speaker and source lies in FOLDER or beside it, it says which
+recordings are from one source; otherwise format and sample rate do, and split.csv names the speakers. Writes variance
+spectrum, reconstruction against principal directions (directions from training recordings, measured on validation
+recordings; not for transform-coding models, whose numbers have no fixed places), consistency after a shift of 1 ms, and
+linear probes for speaker and language within one source, each with a control on the quietest rows. Needs scikit-learn
+(extra `probe`); a few minutes on one core."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
 import argparse, csv, json, sys, time

@@ -1,8 +1,12 @@
-"""How fast batches come from the prepared corpus: `python benchmarks/loading.py [--data_dir FOLDER] [--device cuda] [--quick]`
+"""How fast batches come from the prepared corpus: `python benchmarks/loading.py [--data_dir FOLDER] [--device cuda]
+[--quick]`
 
-Takes turns over one epoch of crops of 150 frames in batches of 8: `Samples` from the memory map, with and without framing; a PyTorch DataLoader over the same corpus; and what one would write first, frames stored as
-float32 in a .npy file for each recording and a DataLoader over those. The bound is the same number of values turned from 16-bit to float32 once, one batch after another into the same place. Says how many bytes on disk both forms take and how
-much of a batch is padding. On a GPU, batches end on the device, from a corpus that lives there and from one that does not. Writes benchmarks/results/loading.json; two minutes on one core."""
+Takes turns over one epoch of crops of 150 frames in batches of 8: `Samples` from the memory map, with and without
+framing; a PyTorch DataLoader over the same corpus; and what one would write first, frames stored as float32 in a .npy
+file for each recording and a DataLoader over those. The bound is the same number of values turned from 16-bit to
+float32 once, one batch after another into the same place. Says how many bytes on disk both forms take and how much of a
+batch is padding. On a GPU, batches end on the device, from a corpus that lives there and from one that does not. Writes
+benchmarks/results/loading.json; two minutes on one core."""
 import tempfile
 from pathlib import Path
 from timing import corpus, options, row, save, seconds, show, take_turns

@@ -1,7 +1,8 @@
 """Does training take more memory when the corpus is larger? `python benchmarks/memory.py --data data/raw`
 
-Trains one epoch on 50, 200 and all recordings of a corpus, each in a process of its own, and reads the peak of the resident memory from the report.
-The prepared corpus is mapped, not loaded: its pages count as resident, but the system takes them back when it needs them, so its size is given beside the peak."""
+Trains one epoch on 50, 200 and all recordings of a corpus, each in a process of its own, and reads the peak of the
+resident memory from the report. The prepared corpus is mapped, not loaded: its pages count as resident, but the system
+takes them back when it needs them, so its size is given beside the peak."""
 import argparse, json, os, subprocess, sys, tempfile
 from pathlib import Path
 

@@ -1,10 +1,15 @@
 """How fast exported models are: `python benchmarks/onnx_speed.py [--data_dir FOLDER] [--model FOLDER] [--quick]`
 
-Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch (eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and cut into chunks
-that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what is still wrong at the seams is measured against the whole recording, for several such margins. Noise is
-relative to what PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of float32 matrix products,
-measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison. EnCodec's figures are those that its authors published; they are not measured here, and another machine's.
-A transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes benchmarks/results/onnx_speed.json; five minutes on one core."""
+Recordings through the presets classic and adaptive and back, framing and overlap-add included, on one core: PyTorch
+(eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and
+cut into chunks that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what
+is still wrong at the seams is measured against the whole recording, for several such margins. Noise is relative to what
+PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since
+the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of
+float32 matrix products, measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison.
+EnCodec's figures are those that its authors published; they are not measured here, and another machine's. A
+transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes
+benchmarks/results/onnx_speed.json; five minutes on one core."""
 import itertools, os, tempfile
 from pathlib import Path
 from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
@@ -12,7 +17,10 @@ import numpy as np
 import onnx
 import torch
 from speech_ae.adaptive.model import build_model, load_pretrained
-from speech_ae.deploy.exports import _int8, export_snr, largest_error, onnx_graph, open_export, write_onnx
+from speech_ae.deploy.comparison import export_snr, largest_error
+from speech_ae.deploy.exports import open_export, write_onnx
+from speech_ae.deploy.onnx_graph import onnx_graph
+from speech_ae.deploy.quantization import quantize_lstms
 from speech_ae.learner.initialization import initialize
 from speech_ae.learner.optimizer import ScaledAdam, step_scale
 from speech_ae.model import ModelConfig, SpeechAE, frames_rms
@@ -87,7 +95,7 @@ def main():
             facts[precision] = dict(largest_error=float(exported.facts['largest_error']),
                                     snr_db=export_snr(exported, model, recordings=held_out[:8]),
                                     in_float32=exported.facts.get('in_float32', ''))
-        onnx.save(_int8(onnx_graph(model)), folder/'plain.onnx')
+        onnx.save(quantize_lstms(onnx_graph(model)), folder/'plain.onnx')
         runs = ({'PyTorch': lambda x, lengths: model(x, None if int(lengths.min()) == x.shape[1] else lengths)}
                 | {name: open_export(folder/f'{file}.onnx', threads=1)
                    for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))})

@@ -1,8 +1,11 @@
 """How fast recordings become a prepared corpus: `python benchmarks/preparation.py [--data_dir FOLDER] [--quick]`
 
-Writes clips of five seconds as 44.1 kHz mono MP3 into a temporary folder and takes turns, on one core: decoding alone and decoding with resampling (what no preparation can go below), speech_ae_prepare without and
-with denoising, from the call to the finished store, and what one would write first: librosa.load with noisereduce, soxr with scipy.signal.wiener, each saved as .npy. Then the same with more processes, a second call
-that finds nothing to do, and the peak of the memory for one and four times as many recordings and for one that lasts an hour. Writes benchmarks/results/preparation.json; ten minutes on two cores."""
+Writes clips of five seconds as 44.1 kHz mono MP3 into a temporary folder and takes turns, on one core: decoding alone
+and decoding with resampling (what no preparation can go below), speech_ae_prepare without and with denoising, from the
+call to the finished store, and what one would write first: librosa.load with noisereduce, soxr with
+scipy.signal.wiener, each saved as .npy. Then the same with more processes, a second call that finds nothing to do, and
+the peak of the memory for one and four times as many recordings and for one that lasts an hour. Writes
+benchmarks/results/preparation.json; ten minutes on two cores."""
 import json, sys, tempfile, time
 from pathlib import Path
 from timing import options, quiet, row, save, seconds, show, take_turns, in_process

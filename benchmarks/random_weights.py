@@ -1,8 +1,10 @@
 """How far `classic` comes from random weights: `python benchmarks/random_weights.py --data_dir FOLDER`
 
-Trains a few minutes with each of VARIANTS, then goes on with the best of them until `--minutes` are over. 'orthogonal' has orthogonal recurrent weights, Xavier-uniform input weights and a forget bias of 1 for every gate
-of every LSTM (Saxe et al., 2014; Glorot and Bengio, 2010; Jozefowicz et al., 2015). No dropout, and unlike the literal recipe, which `benchmarks/sound.py --random` keeps, an average of the weights is measured.
-One thread. Writes benchmarks/results/random_weights.json, which explains/results reads."""
+Trains a few minutes with each of VARIANTS, then goes on with the best of them until `--minutes` are over. 'orthogonal'
+has orthogonal recurrent weights, Xavier-uniform input weights and a forget bias of 1 for every gate of every LSTM (Saxe
+et al., 2014; Glorot and Bengio, 2010; Jozefowicz et al., 2015). No dropout, and unlike the literal recipe, which
+`benchmarks/sound.py --random` keeps, an average of the weights is measured. One thread. Writes
+benchmarks/results/random_weights.json, which explains/results reads."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
 import argparse, contextlib, io, json, tempfile, time

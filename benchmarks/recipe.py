@@ -1,6 +1,7 @@
 """What each part of the default training brings: `python benchmarks/recipe.py --data_dir sample`
 
-Trains `classic` for the same number of epochs with the default recipe, and with one part of it changed at a time, on one core, and measures the unseen speakers before and after. Without --data_dir it uses the sample corpus, which takes a
+Trains `classic` for the same number of epochs with the default recipe, and with one part of it changed at a time, on
+one core, and measures the unseen speakers before and after. Without --data_dir it uses the sample corpus, which takes a
 quarter of an hour. Writes benchmarks/results/recipe.json, which 04_training reads."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
@@ -28,7 +29,9 @@ def run(changes, args, folder):
     plain, changes = changes.get('plain', False), {k: v for k, v in changes.items() if k != 'plain'}
     config = TrainConfig(**dict(data_dir=args.data_dir, output_dir=str(folder), epochs=args.epochs, device='cpu')
                          | changes)
-    with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(steps, 'step_scale', lambda model, *_: {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}) if plain else contextlib.nullcontext():
+    def ones(model, *_): return {n: [torch.ones([1]*p.dim())] for n, p in model.named_parameters()}
+    with (contextlib.redirect_stdout(io.StringIO()),
+          mock.patch.object(steps, 'step_scale', ones) if plain else contextlib.nullcontext()):
         trainer = start_run(config)
         begun = time.monotonic()
         trainer.fit()

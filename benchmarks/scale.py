@@ -1,8 +1,10 @@
 """What a corpus costs, from ten minutes to fourteen hours: `python benchmarks/scale.py [--data_dir FOLDER] [--quick]`
 
-The same clips of five seconds, 44.1 kHz mono MP3, over and over, each with another tag behind it so that no two files are equal: that serves to measure speed and memory, not quality. For every size, in a process of
-its own: preparation on all cores, a second call that finds nothing to do, cutting and ordering an epoch of crops, and taking all of them from the memory map. The time of an epoch of training follows from the rate of
-a step in step.json; it is not measured here. Writes benchmarks/results/scale.json; five minutes on two cores, 3 GB of disk."""
+The same clips of five seconds, 44.1 kHz mono MP3, over and over, each with another tag behind it so that no two files
+are equal: that serves to measure speed and memory, not quality. For every size, in a process of its own: preparation on
+all cores, a second call that finds nothing to do, cutting and ordering an epoch of crops, and taking all of them from
+the memory map. The time of an epoch of training follows from the rate of a step in step.json; it is not measured here.
+Writes benchmarks/results/scale.json; five minutes on two cores, 3 GB of disk."""
 import json, sys, tempfile
 from pathlib import Path
 from timing import in_process, options, save, show, spent

@@ -1,10 +1,13 @@
-"""How the presets sound, from runs that `speech_ae_evaluate` has measured: `python benchmarks/sound.py --runs runs/adaptive runs/adaptive-25 ... --random runs/classic_random`
+"""How the presets sound, from runs that `speech_ae_evaluate` has measured: `python benchmarks/sound.py --runs
+runs/adaptive runs/adaptive-25 ... --random runs/classic_random`
 
-To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then `speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi visqol`, for each preset (ViSQOL needs the extra `mos`, and minutes for each row; `--rows` leaves some out).
-Runs of `classic` of other sizes, `--latent_size 50`, are listed with the size behind the preset, as `classic-50`.
-`--random` names a run of `--preset classic --init random --loss frames`, whose curve is put beside that of the run of `classic` among `--runs`.
-`--filled` names a run of `--preset classic --init filled`, trained and evaluated likewise.
-`--keep` replaces only the presets of these runs. Writes benchmarks/results/sound.json, which notebooks and README read: no paths, no names of files."""
+To make such runs: `speech_ae_train --data_dir FOLDER --preset PRESET --device cpu --output_dir runs/PRESET`, then
+`speech_ae_evaluate --model runs/PRESET --metrics waveform spectrum pesq stoi visqol`, for each preset (ViSQOL needs the
+extra `mos`, and minutes for each row; `--rows` leaves some out). Runs of `classic` of other sizes, `--latent_size 50`,
+are listed with the size behind the preset, as `classic-50`. `--random` names a run of `--preset classic --init random
+--loss frames`, whose curve is put beside that of the run of `classic` among `--runs`. `--filled` names a run of
+`--preset classic --init filled`, trained and evaluated likewise. `--keep` replaces only the presets of these runs.
+Writes benchmarks/results/sound.json, which notebooks and README read: no paths, no names of files."""
 import argparse, csv, json
 from itertools import accumulate
 from pathlib import Path

@@ -1,8 +1,11 @@
-"""What a training step costs, and what it must cost: `python benchmarks/step.py [--data_dir FOLDER] [--device cuda] [--quick]`
+"""What a training step costs, and what it must cost: `python benchmarks/step.py [--data_dir FOLDER] [--device cuda]
+[--quick]`
 
-Steps of the trainer, batches in memory, crops of 150 frames: the preset classic with its LSTMs in float32 and bfloat16, the preset adaptive, and the obvious loop (the same network out of nn.LSTM, float32, Adam as
-it comes, `loss.item()` after every step). The bound is the rate of matrix products, measured in the same rounds; operations are counted by torch.utils.flop_counter. Then the parts of a step, and the loss after the
-same steps in both precisions. Writes benchmarks/results/step.json; five minutes on one core."""
+Steps of the trainer, batches in memory, crops of 150 frames: the preset classic with its LSTMs in float32 and bfloat16,
+the preset adaptive, and the obvious loop (the same network out of nn.LSTM, float32, Adam as it comes, `loss.item()`
+after every step). The bound is the rate of matrix products, measured in the same rounds; operations are counted by
+torch.utils.flop_counter. Then the parts of a step, and the loss after the same steps in both precisions. Writes
+benchmarks/results/step.json; five minutes on one core."""
 import copy, tempfile, time
 from timing import corpus, matrix_rate, options, ratio, row, save, seconds, show, synchronize, take_turns
 import numpy as np

@@ -1,11 +1,15 @@
-"""How fast a stream is, and what it costs in quality: `python benchmarks/streaming.py [--data_dir FOLDER] [--files 60] [--epochs 12] [--quick]`
+"""How fast a stream is, and what it costs in quality: `python benchmarks/streaming.py [--data_dir FOLDER] [--files 60]
+[--epochs 12] [--quick]`
 
-Quality: the preset streaming, which sees no future, and the preset classic, which sees all of it, are trained alike from `--init pca` on a small part of the corpus, by the command that is written into the result; then
-both reconstruct the voices that were held out.
-Speed: sound in chunks of 10 to 100 ms through the trained model and back, on one core, each chunk timed by itself. Competitors take turns: `Stream`; the same with a call of PyTorch's LSTM for each chunk; and what one writes
-first: with every chunk the last second once more through the model, of which the newest samples are kept, as many as the stream would give. How far these are from the output for the whole recording is measured too. The bound
-is the products of all matrices with one vector per frame and nothing else. Times are those of the processor, which other programs disturb less than a clock on the wall; that is there as well.
-Writes benchmarks/results/streaming.json; six minutes on one core."""
+Quality: the preset streaming, which sees no future, and the preset classic, which sees all of it, are trained alike
+from `--init pca` on a small part of the corpus, by the command that is written into the result; then both reconstruct
+the voices that were held out. Speed: sound in chunks of 10 to 100 ms through the trained model and back, on one core,
+each chunk timed by itself. Competitors take turns: `Stream`; the same with a call of PyTorch's LSTM for each chunk; and
+what one writes first: with every chunk the last second once more through the model, of which the newest samples are
+kept, as many as the stream would give. How far these are from the output for the whole recording is measured too. The
+bound is the products of all matrices with one vector per frame and nothing else. Times are those of the processor,
+which other programs disturb less than a clock on the wall; that is there as well. Writes
+benchmarks/results/streaming.json; six minutes on one core."""
 import contextlib, json, tempfile, time
 from pathlib import Path
 from unittest import mock

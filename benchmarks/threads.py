@@ -1,8 +1,11 @@
 """Threads that wait, and numbers too small to be normal: `python benchmarks/threads.py [--quick]`
 
-A forward and backward pass of the preset classic on a CPU, eight crops of 150 frames of noise, in processes of their own: one thread and two, alone and beside one process that computes without a pause, with OpenMP
-threads that wait passively, as speech_ae sets it, and actively; and with the number of threads that speech_ae_train chooses by trying. Then inputs of 1e-39, which float32 holds only as denormal numbers, and moments of
-Adam as small, with and without PyTorch's flag that takes them for zero. Wall time counts. Writes benchmarks/results/threads.json; three minutes on two cores."""
+A forward and backward pass of the preset classic on a CPU, eight crops of 150 frames of noise, in processes of their
+own: one thread and two, alone and beside one process that computes without a pause, with OpenMP threads that wait
+passively, as speech_ae sets it, and actively; and with the number of threads that speech_ae_train chooses by trying.
+Then inputs of 1e-39, which float32 holds only as denormal numbers, and moments of Adam as small, with and without
+PyTorch's flag that takes them for zero. Wall time counts. Writes benchmarks/results/threads.json; three minutes on two
+cores."""
 import json, os, sys, time
 from timing import half_busy, in_process, options, save, seconds, show, spent, take_turns
 import torch

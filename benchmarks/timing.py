@@ -1,8 +1,10 @@
 """What the benchmarks of speed share: options, rounds that take turns, medians, tables and JSON.
 
-Seconds are medians over rounds in which all competitors take turns, so that a slow minute of the machine is everybody's. `wall` is what a clock on the wall says, `cpu` the processor time of this process and
-of those that it started and that have ended or, as `speech_ae.data.isolation` keeps them, wait for the next recording. Ratios are medians of the ratios within a round, of `cpu` where one process works on the CPU, which other programs on the machine disturb less, and of `wall` on a
-GPU and where several processes work at once; each result says which."""
+Seconds are medians over rounds in which all competitors take turns, so that a slow minute of the machine is
+everybody's. `wall` is what a clock on the wall says, `cpu` the processor time of this process and of those that it
+started and that have ended or, as `speech_ae.data.isolation` keeps them, wait for the next recording. Ratios are
+medians of the ratios within a round, of `cpu` where one process works on the CPU, which other programs on the machine
+disturb less, and of `wall` on a GPU and where several processes work at once; each result says which."""
 import argparse, io, json, os, subprocess, sys, time, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path

@@ -18,7 +18,9 @@ from .metrics import MDCTBaseline, mdct_baseline, mdct_matrix
 # %% ../nbs/baselines.ipynb #10e1fd2a
 @lru_cache(maxsize=4)
 def full_mdct(hop_length=220, # Samples from one frame to the next, and coefficients per frame
-             ) -> MDCTBaseline: # `encode(samples)` gives all coefficients, shape (T, hop_length); `decode(coefficients, length)` the samples
+             # `encode(samples)` gives all coefficients, shape (T, hop_length); `decode(coefficients, length)` the
+             # samples
+             ) -> MDCTBaseline:
     "The whole MDCT, nothing dropped"
     return MDCTBaseline(mdct_matrix(hop_length).astype(np.float32))
 
@@ -105,7 +107,9 @@ class LappedBaseline(Baseline):
 def lag_moments(recordings, # Samples, each shape (n,), float32
                 hop_length=220, # Samples from one frame to the next, and coefficients per frame
                 lags=5, # Distances 0 to lags - 1 frames
-               ) -> np.ndarray: # Sum over t of c(t) c(t + lag)' for each recording, over its energy: shape (recordings, lags, hop_length, hop_length), float32
+               # Sum over t of c(t) c(t + lag)' for each recording, over its energy: shape (recordings, lags,
+               # hop_length, hop_length), float32
+               ) -> np.ndarray:
     "How the MDCT coefficients of each recording go together, within and across frames; silent recordings are left out"
     coefficients = [c for c in (full_mdct(hop_length).encode(samples) for samples in recordings) if c.any()]
     if not coefficients: raise ValueError('no recording with sound to fit on')
@@ -227,7 +231,9 @@ def _gather(train, groups, share, most, hop_length):
 # %% ../nbs/baselines.ipynb #434649a1
 def lapped_baseline(train, # Samples, each shape (n,), float32, to fit on
                  k=100, # Numbers per frame
-                 groups=None, # Labels of the recordings, such as speakers, which count alike and stay together when a share is set apart; each recording its own if None
+                 # Labels of the recordings, such as speakers, which count alike and stay together when a share is set
+                 # apart; each recording its own if None
+                 groups=None,
                  share=0.2, # Share of the recordings, set apart to choose start and step
                  steps=40, # Optimizer steps, each over all recordings
                  max_recordings=400, # Most recordings used, spread evenly over `train`; each takes a megabyte of memory
@@ -275,7 +281,9 @@ class BestLinearBaseline(Baseline):
 # %% ../nbs/baselines.ipynb #b55751c3
 def best_linear_baseline(train, # Samples, each shape (n,), float32
                       k=100, # Numbers per frame
-                      groups=None, # Labels of the recordings, such as speakers, which count alike and stay together when a share is set apart
+                      # Labels of the recordings, such as speakers, which count alike and stay together when a share is
+                      # set apart
+                      groups=None,
                       share=0.2, # Share of the recordings, set apart to choose
                       hop_length=220, # Samples from one frame to the next, and coefficients in full
                      ) -> BestLinearBaseline:
@@ -398,7 +406,9 @@ def _mel_edges(first, n, bands, sample_rate=22_050):
     for i in range(bands, -1, -1): edges[i] = min(edges[i], n - bands + i)
     return edges
 
-def noise_filled_baseline(train, # Samples, each shape (n,), float32, or their `coefficient_moments`, for the average spectrum
+def noise_filled_baseline(
+                          # Samples, each shape (n,), float32, or their `coefficient_moments`, for the average spectrum
+                          train,
                        k=25, # Numbers per frame
                        bands=None, # How many of them are energies; a quarter, at most 12, if None
                        gain=0.125, # Amplitude of the noise relative to what it stands for

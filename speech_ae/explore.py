@@ -245,8 +245,12 @@ def denoising_view(recording, # Samples, shape (n,)
                 'Waveforms and spectrograms before and after denoising')
 
 # %% ../nbs/explore.ipynb #6e5b328c
-def explore_denoising(recording=None, # Path or samples (n,) of what is to be denoised; if None, noise is added to `clean`
-                      clean=None, # Path or samples (n,) of the same without noise, if there is such; synthetic speech if both are None
+def explore_denoising(
+                      # Path or samples (n,) of what is to be denoised; if None, noise is added to `clean`
+                      recording=None,
+                      # Path or samples (n,) of the same without noise, if there is such; synthetic speech if both are
+                      # None
+                      clean=None,
                       sample_rate=22_050, # Sample rate in Hz
                       seconds=10., # Longest duration in seconds; of longer recordings the loudest part is taken
                      ) -> Panel: # Controls: 'method', 'strength' and, where noise is added, 'snr_db'
@@ -292,7 +296,9 @@ def framing_view(samples, # Samples, shape (n,)
                  window='hann', # Any window of `scipy.signal.get_window`
                  start=0., # Second at which the picture begins
                  sample_rate=22_050, # In Hz
-                ) -> View: # `numbers`: frame_rate, values_per_sample, round_trip_db, averaged_db (by how much noise in the frames gets weaker)
+                # `numbers`: frame_rate, values_per_sample, round_trip_db, averaged_db (by how much noise in the frames
+                # gets weaker)
+                ) -> View:
     "Frames drawn over the waveform, and how exact the way back is"
     framing = Framing(sample_rate, frame_length, hop_length, window)
     frames = framing.frame(np.asarray(samples, dtype=float))

@@ -38,7 +38,9 @@ def si_sdr(reference, # Samples, shape (..., n), float
 # %% ../nbs/metrics.ipynb #182cbc9f
 def frame_moments(recordings, # Iterable of samples, each shape (n,), float32
                   framing=Framing(), # How samples become frames
-                 ) -> np.ndarray: # Sum of x x' over all frames x, shape (frame_length, frame_length), float64; its trace is the frames' energy
+                 # Sum of x x' over all frames x, shape (frame_length, frame_length), float64; its trace is the frames'
+                 # energy
+                 ) -> np.ndarray:
     "Second moments of the frames of some recordings, summed, not averaged"
     total = np.zeros((framing.frame_length,)*2)
     for samples in recordings:
@@ -126,7 +128,9 @@ def mdct_baseline(train, # Iterable of samples `(n,)`, float32, that decide whic
 # %% ../nbs/metrics.ipynb #f7991719
 def measure(reconstruct, # Function from samples (n,) to samples (n,)
             recordings, # Iterable of samples, each shape (n,), float32
-           ) -> dict: # 'explained_variance' over all samples, 'si_sdr_mean' and 'si_sdr_median' over recordings in dB, 'recordings'
+           # 'explained_variance' over all samples, 'si_sdr_mean' and 'si_sdr_median' over recordings in dB,
+           # 'recordings'
+           ) -> dict:
     "Quality of a reconstruction over some recordings, on overlap-added samples; silent recordings are left out"
     energy, error, ratios = 0., 0., []
     for x in recordings:

@@ -1,8 +1,11 @@
-"""Build the documentation pages to look at and to check, without Quarto: `python tools/build_pages.py [--output FOLDER] [--look FOLDER]`
+"""Build the documentation pages to look at and to check, without Quarto: `python tools/build_pages.py [--output FOLDER]
+[--look FOLDER]`
 
-This is the check build. The published pages are made by Quarto from the same processed notebooks, in .github/workflows/docs.yml; here they get the same names, ids, navigation and
-styles.css in a plain frame of our own, so that links, tables, pictures and sound can be looked at. --look takes a picture of each page in headless Chromium, as wide as a desk
-and as a phone, and fails if a page is wider than the phone. Needs nbconvert (and playwright with a Chromium for --look), which are not part of the extra `dev`."""
+This is the check build. The published pages are made by Quarto from the same processed notebooks, in
+.github/workflows/docs.yml; here they get the same names, ids, navigation and styles.css in a plain frame of our own, so
+that links, tables, pictures and sound can be looked at. --look takes a picture of each page in headless Chromium, as
+wide as a desk and as a phone, and fails if a page is wider than the phone. Needs nbconvert (and playwright with a
+Chromium for --look), which are not part of the extra `dev`."""
 import argparse, html, importlib.util, json, os, re, shutil, sys
 from pathlib import Path
 import yaml
@@ -14,15 +17,26 @@ from tree import root, settings
 sys.path.insert(0, str(root))
 
 FRAME = """<!DOCTYPE html>
-<html lang="en-GB"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title><meta name="description" content="{description}">
+<html lang="en-GB"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><meta name="description" content="{description}">
 <style>{colours}
-body {{ margin: 0; font: 17px/1.5 "Source Sans Pro", "Segoe UI", system-ui, sans-serif; color: #343a40 }} a {{ color: #2761e3 }} code, pre {{ font-family: ui-monospace, Menlo, monospace; font-size: 0.875em }}
-header {{ background: #2780e3; padding: 0.6rem 1rem }} header a {{ color: white; text-decoration: none }} footer {{ border-top: 1px solid #dee2e6; padding: 1rem; color: #6c757d; font-size: 0.9rem }}
-.page {{ display: grid; grid-template-columns: 17rem minmax(0, 54rem); gap: 2rem; padding: 1rem }} nav ul {{ list-style: none; padding-left: 0.8rem; margin: 0.2rem 0 }} nav a {{ text-decoration: none }} nav b {{ font-size: 0.9rem }}
-main pre {{ padding: 0.5rem; margin: 0.5rem 0 }} .sourceCode pre {{ background: #f7f7f7 }} main :not(pre) > code {{ background: #f7f7f7; padding: 0.1em 0.2em }} table {{ border-collapse: collapse }} th, td {{ border-bottom: 1px solid #dee2e6; text-align: left }}
-.description {{ color: #6c757d }} .neighbours {{ display: flex; justify-content: space-between; margin: 2rem 0 }} @media (max-width: 800px) {{ .page {{ display: block }} }} @media (min-width: 801px) {{ nav summary {{ display: none }} }}
+body {{ margin: 0; font: 17px/1.5 "Source Sans Pro", "Segoe UI", system-ui, sans-serif; color: #343a40 }}
+a {{ color: #2761e3 }} code, pre {{ font-family: ui-monospace, Menlo, monospace; font-size: 0.875em }}
+header {{ background: #2780e3; padding: 0.6rem 1rem }} header a {{ color: white; text-decoration: none }}
+footer {{ border-top: 1px solid #dee2e6; padding: 1rem; color: #6c757d; font-size: 0.9rem }}
+.page {{ display: grid; grid-template-columns: 17rem minmax(0, 54rem); gap: 2rem; padding: 1rem }}
+nav ul {{ list-style: none; padding-left: 0.8rem; margin: 0.2rem 0 }} nav a {{ text-decoration: none }}
+nav b {{ font-size: 0.9rem }}
+main pre {{ padding: 0.5rem; margin: 0.5rem 0 }} .sourceCode pre {{ background: #f7f7f7 }}
+main :not(pre) > code {{ background: #f7f7f7; padding: 0.1em 0.2em }} table {{ border-collapse: collapse }}
+th, td {{ border-bottom: 1px solid #dee2e6; text-align: left }}
+.description {{ color: #6c757d }} .neighbours {{ display: flex; justify-content: space-between; margin: 2rem 0 }}
+@media (max-width: 800px) {{ .page {{ display: block }} }}
+@media (min-width: 801px) {{ nav summary {{ display: none }} }}
 </style><link rel="stylesheet" href="{home}styles.css"></head>
-<body><header><a href="{home}index.html"><b>{site}</b></a> &nbsp; <small style="color: white">check build, not the published pages</small></header><div class="page"><nav><details open><summary>Contents</summary>{navigation}</details></nav>
+<body><header><a href="{home}index.html"><b>{site}</b></a> &nbsp;
+<small style="color: white">check build, not the published pages</small></header><div class="page"><nav>
+<details open><summary>Contents</summary>{navigation}</details></nav>
 <main class="content"><h1 id="{slug}">{title}</h1><p class="description">{description}</p>
 {body}
 <div class="neighbours">{neighbours}</div></main></div><footer>{footer}</footer>
@@ -83,7 +97,9 @@ def sidebar(contents, titles, pages, here):
             rows.append(f'<li><b>{item["section"]}</b>{sidebar(item["contents"], titles, pages, here)}</li>')
             continue
         name, text = (item['href'], item['text']) if isinstance(item, dict) else (item, titles.get(item, item))
-        rows.append(f'<li><a href="{os.path.relpath(pages[name], os.path.dirname(here) or ".")}"{" aria-current=page" if name == here else ""}>{html.escape(text)}</a></li>')
+        address = os.path.relpath(pages[name], os.path.dirname(here) or '.')
+        current = ' aria-current=page'*(name == here)
+        rows.append(f'<li><a href="{address}"{current}>{html.escape(text)}</a></li>')
     return f'<ul>{"".join(rows)}</ul>'
 
 def flat(contents):
@@ -115,9 +131,10 @@ def build(processed, folder):
         place = order.index(name) if name in order else None
         beside = [(order[place + step], arrow) for step, arrow in ((-1, '← '), (1, ' →')) if place is not None
                   and 0 <= place + step < len(order)]
-        neighbours = ''.join('<a '
-                             f'href="{os.path.relpath(pages[other], os.path.dirname(name) or ".")}">{arrow if arrow[0] == "←" else ""}{html.escape(titles[other])}{arrow if arrow[0] != "←" else ""}</a>'
-                             for other, arrow in beside)
+        links = [(os.path.relpath(pages[other], os.path.dirname(name) or '.'), html.escape(titles[other]), arrow)
+                 for other, arrow in beside]
+        neighbours = ''.join(f'<a href="{address}">{arrow + title if arrow[0] == "←" else title + arrow}</a>'
+                             for address, title, arrow in links)
         footer = ' · '.join(markdown(text, pages, {}, name).strip().removeprefix('<p>').removesuffix('</p>')
                             for text in website.get('page-footer', {}).values())
         text = FRAME.format(home='../'*name.count('/'), title=html.escape(titles[name]),

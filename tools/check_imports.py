@@ -1,7 +1,9 @@
-"""Imports run one way, from the general to the special, and a cell that imports does nothing else, since the documentation is built by executing exported cells and cells with imports, and no others:
-`python tools/check_imports.py`
+"""Imports run one way, from the general to the special, and a cell that imports does nothing else, since the
+documentation is built by executing exported cells and cells with imports, and no others: `python
+tools/check_imports.py`
 
-ORDER lists the packages and modules of the library; each may import from those before it, and within a package from one another as long as there is no circle."""
+ORDER lists the packages and modules of the library; each may import from those before it, and within a package from one
+another as long as there is no circle."""
 import ast, json, re, sys
 from graphlib import CycleError, TopologicalSorter
 from tree import notebooks, root

@@ -1,10 +1,11 @@
 """Do links lead somewhere? `python tools/check_links.py` or `python tools/check_links.py --site FOLDER`
 
-Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml. A page of the site is named after its notebook without the
-number (`01_framing.ipynb` becomes `framing.html`), so one notebook links to another by its relative path, `../01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and Quarto makes
-the page's address of it. External addresses are judged by their form only, and those of this repository by git_url, branch and what is in the tree.
-With --site: the links of a folder of pages, as Quarto or tools/build_pages.py writes it.
-First of all, dead links that are planted have to be found. Exit status 1 if there is a dead link."""
+Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml. A
+page of the site is named after its notebook without the number (`01_framing.ipynb` becomes `framing.html`), so one
+notebook links to another by its relative path, `../01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and
+Quarto makes the page's address of it. External addresses are judged by their form only, and those of this repository by
+git_url, branch and what is in the tree. With --site: the links of a folder of pages, as Quarto or tools/build_pages.py
+writes it. First of all, dead links that are planted have to be found. Exit status 1 if there is a dead link."""
 import argparse, ast, json, os, re, shutil, sys, tempfile
 from html import unescape
 from html.parser import HTMLParser
@@ -13,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from tree import notebooks, root, settings
 
-TARGET = re.compile(r'\]\(\s*<?([^\s)>]+)|^\s{0,3}\[[^\]]+\]:\s*(\S+)|<(https?://[^\s>]+)>|<(?:a|img|source|audio|iframe)\b[^>]*?\s(?:href|src)=["\']([^"\']+)', re.MULTILINE)
+TARGET = re.compile(r'\]\(\s*<?([^\s)>]+)|^\s{0,3}\[[^\]]+\]:\s*(\S+)|<(https?://[^\s>]+)>'
+                    r'|<(?:a|img|source|audio|iframe)\b[^>]*?\s(?:href|src)=["\']([^"\']+)', re.MULTILINE)
 CODE = re.compile(r'^ {0,3}(```+|~~~+).*?^ {0,3}\1\s*$|(?<!`)(`+)(?!`).*?(?<!`)\2(?!`)', re.MULTILINE | re.DOTALL)
 
 def page(name):

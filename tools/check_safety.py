@@ -1,8 +1,8 @@
 """Look for holes: `python tools/check_safety.py [--no_audit]`
 
-1. Words that open a hole (pickle, eval, a shell, archives unpacked blindly ...) in the library, in all cells of the notebooks, in tools and benchmarks. What is allowed stands below, with the reason.
-2. `ruff check` with ruff.toml on the library and the tools.
-3. pip-audit: known vulnerabilities of the packages installed here, if its data can be reached.
+1. Words that open a hole (pickle, eval, a shell, archives unpacked blindly ...) in the library, in all cells of the
+notebooks, in tools and benchmarks. What is allowed stands below, with the reason. 2. `ruff check` with ruff.toml on the
+library and the tools. 3. pip-audit: known vulnerabilities of the packages installed here, if its data can be reached.
 
 Each check first has to find what is planted for it. Exit status 1 if a check fails."""
 import json, re, subprocess, sys, tempfile, time
@@ -16,7 +16,9 @@ RULES = {
     'pickle': (r'\b(c?pickle|cloudpickle|dill|shelve|marshal)\.\w|^[ '
                r'\t]*(import|from)\b[^\n]*\b(c?pickle|cloudpickle|dill|shelve|marshal)\b|\bjoblib\.(load|dump)\(', None,
                'import json, pickle', '# without pickle.'),
-    'objects between processes': (r'\b(broadcast_object_list|(all_)?gather_object|scatter_object_list|(send|recv)_object_list)\b', None, 'dist.broadcast_object_list(box)', 'dist.broadcast(tensor)'),
+    'objects between processes': (
+        r'\b(broadcast_object_list|(all_)?gather_object|scatter_object_list|(send|recv)_object_list)\b', None,
+        'dist.broadcast_object_list(box)', 'dist.broadcast(tensor)'),
     'allow_pickle=True': (r'\ballow_pickle\s*=\s*True', None, 'np.load(f, allow_pickle=True)',
                           'np.load(f, allow_pickle=False)'),
     'np.load': (r'\b(np|numpy)\.load\(', r'allow_pickle\s*=\s*False', "np.load(folder/'x.npz',\n    mmap_mode='r')",

@@ -1,8 +1,9 @@
 """Give every notebook a Colab badge and an install cell: `python tools/colab.py [--check]`
 
-The badge stands right after the title, the install cell right after the badge: hidden in the documentation, and it does nothing outside Colab. There it fetches
-a checkout, installs it with the extras that the notebook's own cells need, and goes to the notebook's folder, so that files beside the notebooks are where they are at home.
-Addresses come from `git_url` and `branch` in settings.ini, ids from the name of the notebook; a second run changes nothing."""
+The badge stands right after the title, the install cell right after the badge: hidden in the documentation, and it does
+nothing outside Colab. There it fetches a checkout, installs it with the extras that the notebook's own cells need, and
+goes to the notebook's folder, so that files beside the notebooks are where they are at home. Addresses come from
+`git_url` and `branch` in settings.ini, ids from the name of the notebook; a second run changes nothing."""
 import argparse, ast, json, os, re, sys, tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -58,9 +59,9 @@ def badge(name, config):
 def install(name, cells, config):
     "The install cell of notebook `name`; where a checkout is around the notebook already, there is nothing to do"
     folder = (Path(config['nbs_path'])/name).parent.as_posix()
-    wanted = ','.join(needed_extras(cells, config))
+    wanted, up = ','.join(needed_extras(cells, config)), '../'*(folder.count('/') + 1)
     return f"""#| hide
-if 'google.colab' in str(get_ipython()) and not get_ipython().getoutput('ls {'../'*(folder.count('/') + 1)}settings.ini 2> /dev/null'):
+if 'google.colab' in str(get_ipython()) and not get_ipython().getoutput('ls {up}settings.ini 2> /dev/null'):
     !git clone -q --depth 1 --branch {config['branch']} {config['git_url']} {config['repo']}
     !pip install -q './{config['repo']}{f'[{wanted}]' if wanted else ''}'
     %cd -q {config['repo']}/{folder}"""

@@ -1,8 +1,9 @@
-"""Which lines of the library its notebooks execute: `python tools/coverage_notebooks.py [--flags slow] [--fail-under 90] [--json FILE] [NOTEBOOK ...]`
+"""Which lines of the library its notebooks execute: `python tools/coverage_notebooks.py [--flags slow] [--fail-under
+90] [--json FILE] [NOTEBOOK ...]`
 
-A notebook runs as nbdev_test runs it, in a process of its own, but inside the module it exports: an exported cell takes what it defines from there,
-so that the lines counted are those that users import. Processes that the notebook starts are measured, too; one that is killed cannot tell what it did.
-Without names, all notebooks."""
+A notebook runs as nbdev_test runs it, in a process of its own, but inside the module it exports: an exported cell takes
+what it defines from there, so that the lines counted are those that users import. Processes that the notebook starts
+are measured, too; one that is killed cannot tell what it did. Without names, all notebooks."""
 import argparse, ast, json, os, subprocess, sys, tempfile
 from contextlib import redirect_stdout
 from importlib import import_module

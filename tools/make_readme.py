@@ -1,6 +1,7 @@
 """Make README.md from nbs/index.ipynb, without Quarto: `python tools/make_readme.py [--check]`
 
-Nothing is executed: the saved outputs are shown. Pictures go to README_files/; sound is left out (GitHub does not play it)."""
+Nothing is executed: the saved outputs are shown. Pictures go to README_files/; sound is left out (GitHub does not play
+it)."""
 import argparse, base64, os, re, sys
 from nbdev import processors as p
 from nbdev.frontmatter import FrontmatterProc

@@ -1,7 +1,8 @@
-"""Mend what nbdev's processing leaves in the processed notebooks: `python tools/mend_pages.py [FOLDER]` (default: _proc), between nbdev_proc_nbs and quarto
+"""Mend what nbdev's processing leaves in the processed notebooks: `python tools/mend_pages.py [FOLDER]` (default:
+_proc), between nbdev_proc_nbs and quarto
 
-nbdev turns names in backticks into links, also inside the code of a signature, where a link shows as its Markdown, and for names that begin with _, which no page documents.
-Both become plain names again. A second run changes nothing."""
+nbdev turns names in backticks into links, also inside the code of a signature, where a link shows as its Markdown, and
+for names that begin with _, which no page documents. Both become plain names again. A second run changes nothing."""
 import json, re, sys
 from pathlib import Path
 

@@ -1,6 +1,8 @@
-"""Bring everything that is made from the notebooks up to date, check it, and test the notebooks that changed: `python tools/prepare.py [--all] [--no_tests]`
+"""Bring everything that is made from the notebooks up to date, check it, and test the notebooks that changed: `python
+tools/prepare.py [--all] [--no_tests]`
 
-Export, Colab badges, README, clean, ruff and forbidden words, order of imports, links; then the tests of notebooks that differ from the last commit, or of all. Stops at the first step that fails."""
+Export, Colab badges, README, clean, ruff and forbidden words, order of imports, links; then the tests of notebooks that
+differ from the last commit, or of all. Stops at the first step that fails."""
 import argparse, os, shutil, subprocess, sys
 from tree import notebooks, root
 

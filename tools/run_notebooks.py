@@ -1,6 +1,8 @@
-"""Run notebooks as nbdev_test does and save their outputs, cleaned: `python tools/run_notebooks.py [--flags slow] [NOTEBOOK ...]`
+"""Run notebooks as nbdev_test does and save their outputs, cleaned: `python tools/run_notebooks.py [--flags slow]
+[NOTEBOOK ...]`
 
-Without names, all notebooks. Cells that nbdev_test skips keep the outputs they have. A notebook that fails is left as it was."""
+Without names, all notebooks. Cells that nbdev_test skips keep the outputs they have. A notebook that fails is left as
+it was."""
 import argparse, os, subprocess, sys
 from pathlib import Path
 

@@ -1,8 +1,11 @@
-"""Run notebooks in JupyterLab as a person would, in a browser: `python tools/try_jupyterlab.py [--screenshots DIR] [NOTEBOOK ...]`
+"""Run notebooks in JupyterLab as a person would, in a browser: `python tools/try_jupyterlab.py [--screenshots DIR]
+[NOTEBOOK ...]`
 
-Without names, nbs/explore.ipynb. A copy of this tree is opened in JupyterLab and Chromium; every cell is run, and must end without an error. A notebook whose cells make sliders must react to them:
-each slider that stands above a picture is moved, the picture has to change, and a player has to be there. Needs `pip install jupyterlab playwright` and Chromium or Google Chrome.
-Exit status 0 if all went well or something needed is absent, which is said; 1 with one line if not."""
+Without names, nbs/explore.ipynb. A copy of this tree is opened in JupyterLab and Chromium; every cell is run, and must
+end without an error. A notebook whose cells make sliders must react to them: each slider that stands above a picture is
+moved, the picture has to change, and a player has to be there. Needs `pip install jupyterlab playwright` and Chromium
+or Google Chrome. Exit status 0 if all went well or something needed is absent, which is said; 1 with one line if
+not."""
 import argparse, contextlib, json, os, re, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 

@@ -2,12 +2,13 @@
 
     python tools/try_machines.py --environments DIR [--settings NAME ...] [--notebooks NAME ...] [--seconds 1500]
 
-A setting is a virtual environment and environment variables that make this machine compute as another one does: with fewer
-instructions, another number of threads, rounded products, other seeds. DIR holds the environments, each with `pip install -e '.[dev]'`:
-`oldest` of Python 3.10 with torch==2.10.*, `pinned` of Python 3.11 with PIP_CONSTRAINT=constraints.txt, `newest312` and `newest313` of
-Python 3.12 and 3.13 without constraints. Notebooks run one after another, each in a process of its own. Results of earlier calls for
-other settings and notebooks stay. `python tools/try_machines.py --show` prints the table of what is there; `printed` counts the lines
-that a notebook prints although it passes. The exit status is 1 if a notebook of the table failed."""
+A setting is a virtual environment and environment variables that make this machine compute as another one does: with
+fewer instructions, another number of threads, rounded products, other seeds. DIR holds the environments, each with `pip
+install -e '.[dev]'`: `oldest` of Python 3.10 with torch==2.10.*, `pinned` of Python 3.11 with
+PIP_CONSTRAINT=constraints.txt, `newest312` and `newest313` of Python 3.12 and 3.13 without constraints. Notebooks run
+one after another, each in a process of its own. Results of earlier calls for other settings and notebooks stay. `python
+tools/try_machines.py --show` prints the table of what is there; `printed` counts the lines that a notebook prints
+although it passes. The exit status is 1 if a notebook of the table failed."""
 import argparse, json, os, subprocess, sys, time
 from pathlib import Path
 
@@ -28,8 +29,10 @@ SETTINGS = { # name: (environment, variables)
 }
 VERSIONS = '''
 import importlib.metadata, json, platform, torch
-names = 'torch', 'numpy', 'scipy', 'scikit-learn', 'librosa', 'soundfile', 'matplotlib', 'onnx', 'onnxruntime', 'hypothesis'
-print(json.dumps(dict(python=platform.python_version(), vectors=torch.backends.cpu.get_cpu_capability(), threads=torch.get_num_threads(),
+names = ('torch', 'numpy', 'scipy', 'scikit-learn', 'librosa', 'soundfile', 'matplotlib', 'onnx', 'onnxruntime',
+         'hypothesis')
+print(json.dumps(dict(python=platform.python_version(), vectors=torch.backends.cpu.get_cpu_capability(),
+                      threads=torch.get_num_threads(),
                       **{name: importlib.metadata.version(name) for name in names})))'''
 
 def versions(python, variables):

@@ -1,8 +1,10 @@
 """Train in a real JupyterLab, headless, and click Stop: `python tools/try_panel.py [FOLDER]`
 
-Starts JupyterLab on localhost, opens a notebook that trains on synthetic speech, runs all of its cells, waits for the panel, clicks its Stop button, and looks at what is left: the cell has ended with
-the line that says how to go on, the checkpoint is there, cells after it did not run, the saved notebook is small. The same notebook then runs to its end. Screenshots and notebooks go to FOLDER (try_panel).
-Needs jupyterlab, ipykernel and playwright; Chromium is found as `chromium`, or the one that playwright has installed."""
+Starts JupyterLab on localhost, opens a notebook that trains on synthetic speech, runs all of its cells, waits for the
+panel, clicks its Stop button, and looks at what is left: the cell has ended with the line that says how to go on, the
+checkpoint is there, cells after it did not run, the saved notebook is small. The same notebook then runs to its end.
+Screenshots and notebooks go to FOLDER (try_panel). Needs jupyterlab, ipykernel and playwright; Chromium is found as
+`chromium`, or the one that playwright has installed."""
 import json, os, shutil, socket, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
 

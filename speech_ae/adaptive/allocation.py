@@ -9,10 +9,11 @@ __all__ = ['BANDS_HZ', 'CODEBOOK_SIZE', 'lapped', 'unlapped', 'fit_codebook', 'A
 # %% ../../nbs/adaptive/allocation.ipynb #35dd11b5
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import pad
+from torch.nn.functional import embedding, pad
 from fastcore.basics import patch
 from ..framing import Framing
 
@@ -32,10 +33,15 @@ def _mix(blocks, # Shape (..., N, n)
                               -2), torch.cat([before.flip(-1), blocks[..., -1:, n//2:]], -2)
     return torch.cat([first, second], -1)
 
+@lru_cache(maxsize=4)
+def _cosine_table(n, dtype):
+    j = np.arange(n) + .5
+    return (math.sqrt(2/n)*np.cos(math.pi/n*j[:, None]*j)).astype(dtype)
+
 def _cosines(n, like):
     "The symmetric, orthonormal matrix of the discrete cosine transform of type IV"
-    j = torch.arange(n, dtype=torch.float64) + .5
-    return (math.sqrt(2/n)*torch.cos(math.pi/n*j[:, None]*j)).to(like)
+    table = _cosine_table(int(n), np.float64 if like.dtype == torch.float64 else np.float32)
+    return torch.from_numpy(table).to(like)
 
 # %% ../../nbs/adaptive/allocation.ipynb #5ef65a18
 def lapped(blocks, # Samples cut into blocks, shape (..., N, n), n even, zeros beyond a recording's end
@@ -66,7 +72,9 @@ def _distances(energies, # Shape (..., width)
     return energies@(1/codebook).T + codebook.log().sum(1)
 
 # %% ../../nbs/adaptive/allocation.ipynb #e83a3947
-def fit_codebook(energies, # Squared coefficients of one band, relative to the recording's average, shape (n, width), torch float32
+def fit_codebook(
+                 # Squared coefficients of a band, relative to the recording's average, shape (n, width), float32
+                 energies,
                  iterations=15, # Iterations of the Lloyd algorithm
                  seed=0): # Random seed of the random start
     "256 expected spectra, shape (256, width), the quietest first"
@@ -114,11 +122,12 @@ class Allocation(nn.Module):
 @patch
 def blocks(self:Allocation, samples, # Shape (B, n)
            n_frames, # Frames of each recording, int64 tensor, shape (B,)
+           longest=None, # Frames of the longest recording; the largest of `n_frames` if None
           ): # (blocks (B, N, block), number of real blocks (B,))
     "Cut samples into blocks of two hops"
-    count = -(-int(n_frames.max())//2)
+    count = ((int(n_frames.max()) if longest is None else longest) + 1)//2
     samples = samples[..., :count*self.block]
-    return (pad(samples, (0, count*self.block - samples.shape[-1])).reshape(len(samples), count, self.block),
+    return (pad(samples, (0, count*self.block - samples.shape[-1])).reshape(samples.shape[0], count, self.block),
             (n_frames + 1)//2)
 
 @patch
@@ -138,17 +147,16 @@ def indices(self:Allocation, coefficients, # Shape (B, N, block)
 def expected(self:Allocation, indices, # Shape (B, N, bands)
             ): # Shape (B, N, block)
     "Energies that the codebook expects of the coefficients"
-    return torch.cat([self.codebook[indices[..., i], a:b] for i, (a, b) in enumerate(zip(self.edges, self.edges[1:]))],
-                     -1)
+    bands = enumerate(zip(self.edges, self.edges[1:]))
+    return torch.cat([embedding(indices[..., i], self.codebook[:, a:b]) for i, (a, b) in bands], -1)
 
 # %% ../../nbs/adaptive/allocation.ipynb #c1a34bbf
 @patch
-def _groups(self:Allocation, n_frames):
-    """How many groups the longest recording has, and the frames and blocks in each group of each recording, shapes (B,
-    G)"""
-    count = -(-int(n_frames.max())//self.group_frames)
-    frames = (n_frames[:, None] - self.group_frames*torch.arange(count, device=n_frames.device)).clamp(0,
-            self.group_frames)
+def _groups(self:Allocation, n_frames, n_blocks):
+    "Number G of groups for `n_blocks` blocks, and the frames and blocks in each group of each recording, shapes (B, G)"
+    count = (n_blocks + self.group - 1)//self.group
+    start = self.group_frames*torch.arange(count, device=n_frames.device)
+    frames = (n_frames[:, None] - start).clamp(0, self.group_frames)
     return count, frames, (frames + 1)//2
 
 @patch
@@ -156,7 +164,7 @@ def keep(self:Allocation, indices, # Shape (B, N, bands)
          n_frames, # Shape (B,)
         ): # Bool, shape (B, N, block)
     "Which coefficients the latents hold"
-    count, frames, blocks = self._groups(n_frames)
+    count, frames, blocks = self._groups(n_frames, indices.shape[1])
     energies = self.expected(indices)
     energies = pad(energies, (0, 0, 0, count*self.group - energies.shape[1])).reshape(*frames.shape, self.group,
             self.block)
@@ -165,15 +173,17 @@ def keep(self:Allocation, indices, # Shape (B, N, bands)
     place = torch.empty_like(order).scatter_(-1, order,
                                              torch.arange(order.shape[-1], device=order.device).expand_as(order))
     room = torch.minimum(frames*self.k - blocks*self.n_bands, blocks*self.block)
-    return (place < room[..., None]).reshape(len(energies), count*self.group, self.block)[:, :indices.shape[1]]
+    return (place < room[..., None]).reshape(energies.shape[0], count*self.group, self.block)[:, :indices.shape[1]]
 
 # %% ../../nbs/adaptive/allocation.ipynb #3d849af4
 @patch
 def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
            n_frames, # Shape (B,)
-          ): # int64, shape (B, N, block): where in the flattened latents (B, T*k) a coefficient stands; meaningless where it is not kept
+          # int64, shape (B, N, block): where in the flattened latents (B, T*k) a coefficient stands; meaningless where
+          # it is not kept
+          ):
     "Positions of the kept coefficients"
-    count, frames, _ = self._groups(n_frames)
+    count, frames, _ = self._groups(n_frames, keep.shape[1])
     n_blocks, keep = keep.shape[1], pad(keep, (0, 0, 0, count*self.group - keep.shape[1])).reshape(*frames.shape,
             self.group, self.block)
     b = torch.arange(self.group, device=keep.device)
@@ -191,14 +201,9 @@ def places(self:Allocation, keep, # From `keep`, shape (B, N, block)
     nth = (away.flatten(2).cumsum(-1) - 1).clamp(0, width - 1)
     place = (torch.where(at_home, home, spare.gather(-1, nth).reshape(keep.shape))
              + width*torch.arange(count, device=keep.device)[:, None, None])
-    return place.reshape(len(place), count*self.group, self.block)[:, :n_blocks]
+    return place.reshape(place.shape[0], count*self.group, self.block)[:, :n_blocks]
 
 # %% ../../nbs/adaptive/allocation.ipynb #83f0a870
-@patch
-def _index_places(self:Allocation, n_blocks, device):
-    "Where in the flattened latents the indices of each block stand, shape (N, bands)"
-    return torch.arange(n_blocks, device=device)[:, None]*2*self.k + torch.arange(self.n_bands, device=device)
-
 @patch
 def encode(self:Allocation, samples, # Shape (B, n), float32
            n_frames, # Frames of each recording, int64 tensor, shape (B,)
@@ -209,44 +214,49 @@ def encode(self:Allocation, samples, # Shape (B, n), float32
 
 @patch
 # (latents; what is kept and its places, which `read` need not find out again)
-def encode_with_layout(self:Allocation, samples, n_frames, average=None):
+def encode_with_layout(self:Allocation, samples, n_frames, average=None,
+                       longest=None): # Frames of the latents; the largest of `n_frames` if None
     "As `encode`, for a decoder that follows at once"
-    blocks, n_blocks = self.blocks(samples, n_frames)
+    longest = int(n_frames.max()) if longest is None else longest
+    blocks, n_blocks = self.blocks(samples, n_frames, longest)
     coefficients = lapped(blocks, n_blocks)
     indices = self.indices(coefficients, n_blocks, average)
     keep = self.keep(indices, n_frames)
     place = self.places(keep, n_frames)
     values = coefficients/self.expected(indices).sqrt()/self.level
-    size = 2*self.k*self.group*(-(-keep.shape[1]//self.group)) + 1
-    latents = samples.new_zeros(len(samples), size)
-    # what is dropped lands in the last place
-    latents.scatter_(1, torch.where(keep, place, size - 1).flatten(1), values.flatten(1))
-    real = torch.arange(indices.shape[1], device=samples.device) < n_blocks[:, None]
-    latents[:, self._index_places(indices.shape[1], samples.device).flatten()] = (((indices - 128)/64)*real[...,
-            None]).to(latents).flatten(1)
-    count = int(n_frames.max())
-    return latents[:, :count*self.k].reshape(len(samples), count, self.k), (keep, place)
+    size = 2*self.k*self.group*((keep.shape[1] + self.group - 1)//self.group)
+    slots = samples.new_zeros(samples.shape[0], size + 1)
+    # what is dropped lands in the last one
+    slots.scatter_(1, torch.where(keep, place, size).flatten(1), values.flatten(1))
+    slots = slots[:, :2*self.k*keep.shape[1]].reshape(*keep.shape[:2], 2*self.k)
+    real = (torch.arange(keep.shape[1], device=samples.device) < n_blocks[:, None]).unsqueeze(-1)
+    latents = torch.cat([((indices - 128)/64*real).to(slots), slots[..., self.n_bands:]], -1)
+    latents = latents.reshape(samples.shape[0], 2*keep.shape[1], self.k)[:, :longest]
+    return latents, (keep, place)
 
 # %% ../../nbs/adaptive/allocation.ipynb #58cc7b7b
 @patch
 def read_indices(self:Allocation, latents, # Shape (B, T, k)
                 ): # int64, shape (B, ceil(T/2), bands)
     "The indices that are in the latents"
-    n_blocks = -(-latents.shape[1]//2)
-    values = latents.flatten(1)[:, self._index_places(n_blocks, latents.device).flatten()]
-    return (values*64 + 128).round().clamp(0, CODEBOOK_SIZE - 1).long().reshape(len(latents), n_blocks, self.n_bands)
+    return (latents[:, ::2, :self.n_bands]*64 + 128).round().clamp(0, CODEBOOK_SIZE - 1).long()
 
 @patch
 def read(self:Allocation, latents, # Shape (B, T, k)
          n_frames, # Shape (B,)
          known=None, # From `encode_with_layout`
-        ): # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block), but (B, N, 1) for the last
+        # (values, zero where dropped; which are kept; energies expected; which blocks are real), shapes (B, N, block),
+        # but (B, N, 1) for the last
+        ):
     "What latents say: coefficients relative to their expected size, and everything the decoder knows besides"
     if latents.shape[-1] != self.k:
         raise ValueError(f'latents have {latents.shape[-1]} values per frame, this model has {self.k}')
     latents = latents.nan_to_num(0, 0, 0)
     indices, n_blocks = self.read_indices(latents), (n_frames + 1)//2
-    keep, place = known or (keep := self.keep(indices, n_frames), self.places(keep, n_frames))
+    if known is None:
+        keep = self.keep(indices, n_frames)
+        known = keep, self.places(keep, n_frames)
+    keep, place = known
     place = place.clamp(max=latents.shape[1]*self.k - 1)
     values = latents.flatten(1).gather(1, place.flatten(1)).reshape(keep.shape)*keep
     real = torch.arange(keep.shape[1], device=keep.device) < n_blocks[:, None]
@@ -259,18 +269,21 @@ def loudness(values, # Shape (B, N, block), zero where dropped
     return (values.square().sum((1, 2))/keep.sum((1, 2)).clamp(min=1)).sqrt()[:, None, None]
 
 @patch
+def noise(self:Allocation, n_blocks, # Number of blocks, N
+         ): # Shape (N, block), standard deviation 1
+    "The first rows of the noise that stands in place of dropped coefficients; the same at every call"
+    # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn((-(-n_blocks//16)*16, self.block), generator=generator)[:n_blocks]
+
+@patch
 def fill(self:Allocation, values, keep, real, # As from `read`
          level=None, # `loudness` of the recordings, shape (B, 1, 1), if these are only pieces of them
-         # Noise of standard deviation 1, shape (N, block) or (B, N, block); the first N rows of the usual noise if None
-         noise=None,
+         noise=None, # Noise of standard deviation 1, shape (N, block) or (B, N, block); `Allocation.noise` if None
         ): # Values with noise where they were dropped
     "Noise of `noise_fill` times the expected size in place of what is missing; the same noise at every call"
     if not self.noise_fill: return values
-    if noise is None:
-        # PyTorch draws in sixteens, and a block's noise must not depend on how many follow
-        rows = -(-keep.shape[1]//16)*16
-        noise = torch.randn((rows, keep.shape[2]),
-                            generator=torch.Generator().manual_seed(0))[:keep.shape[1]].to(values)
+    if noise is None: noise = self.noise(keep.shape[1]).to(values)
     return values + self.noise_fill*(loudness(values, keep) if level is None else level)*noise*(~keep & real)
 
 @patch

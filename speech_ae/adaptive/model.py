@@ -68,8 +68,7 @@ class AdaptiveAE(SpeechAE):
 
     def _encode(self, frames, lengths):
         samples = self.framing.overlap_add(frames.masked_fill(~frame_mask(lengths, frames.shape[1]).unsqueeze(-1), 0))
-        latents, known = self.allocation.encode_with_layout(self._cut(samples, lengths), lengths)
-        return nn.functional.pad(latents, (0, 0, 0, frames.shape[1] - latents.shape[1])), known
+        return self.allocation.encode_with_layout(self._cut(samples, lengths), lengths, longest=frames.shape[1])
 
     def decode(self, latents, # Shape (B, T, latent_size), float32
                lengths=None): # As for `encode`
@@ -83,14 +82,12 @@ class AdaptiveAE(SpeechAE):
         return self._decode(latents, lengths, known), latents
 
     def _decode(self, latents, lengths, known=None):
-        allocation, padded = self.allocation, latents.shape[1]
-        latents = latents[:, :int(lengths.max())]
+        allocation = self.allocation
         values, keep, energies, real = allocation.read(latents, lengths, known)
         whole = allocation.fill(values, keep, real) + self.refiner(values, keep, energies, real)
         samples = unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
         frames = self.framing.frame(self._cut(samples[:, :(latents.shape[1] - 1)*self.framing.hop_length + 1], lengths))
-        return nn.functional.pad(frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1),
-                                 (0, 0, 0, padded - frames.shape[1]))
+        return frames*frame_mask(lengths, frames.shape[1]).unsqueeze(-1)
 
     def _cut(self, samples, lengths):
         "Zeros beyond the centre of the last frame, where nothing can be told"

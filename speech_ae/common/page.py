@@ -39,44 +39,86 @@ def count_text(n, # How many
 
 # %% ../../nbs/common/page.ipynb #21804c07
 _TEXT_STYLE = '''
-:root{color-scheme:light dark;--paper:#fcfcfa;--card:#f3f4f1;--ink:#1d2227;--soft:#59636d;--line:#d9dcd8;--main:#1c5d99;--foil:#b4551d;--tint:#e6eef6}
-@media (prefers-color-scheme:dark){:root{--paper:#14171a;--card:#1d2125;--ink:#e7e9ea;--soft:#a3adb5;--line:#363c42;--main:#7ab4ec;--foil:#eda066;--tint:#1c2b3a}}
+:root{color-scheme:light dark;--paper:#fcfcfa;--card:#f3f4f1;--ink:#1d2227;--soft:#59636d;--line:#d9dcd8;\
+--main:#1c5d99;--foil:#b4551d;--tint:#e6eef6}
+@media (prefers-color-scheme:dark){:root{--paper:#14171a;--card:#1d2125;--ink:#e7e9ea;--soft:#a3adb5;--line:#363c42;\
+--main:#7ab4ec;--foil:#eda066;--tint:#1c2b3a}}
 *{box-sizing:border-box}html{scroll-behavior:smooth;-webkit-text-size-adjust:100%}
-body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
-header,main,footer{max-width:1120px;margin:0 auto;padding:0 20px}header{padding-top:48px}footer{padding-bottom:64px;color:var(--soft);font-size:14px}
-h1{font-size:34px;line-height:1.15;margin:4px 0 16px;letter-spacing:-.02em;overflow-wrap:anywhere}h2{font-size:23px;margin:56px 0 8px;letter-spacing:-.01em}h3{font-size:17px;margin:28px 0 6px}
-p{max-width:72ch;margin:8px 0}.over{color:var(--soft);font-size:14px;margin:0}.lead{font-size:20px;line-height:1.5;max-width:62ch}.soft,figcaption,caption{color:var(--soft);font-size:14px}
+body{margin:0;background:var(--paper);color:var(--ink);\
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+header,main,footer{max-width:1120px;margin:0 auto;padding:0 20px}header{padding-top:48px}footer{padding-bottom:64px;\
+color:var(--soft);font-size:14px}
+h1{font-size:34px;line-height:1.15;margin:4px 0 16px;letter-spacing:-.02em;overflow-wrap:anywhere}h2{font-size:23px;\
+margin:56px 0 8px;letter-spacing:-.01em}h3{font-size:17px;margin:28px 0 6px}
+p{max-width:72ch;margin:8px 0}.over{color:var(--soft);font-size:14px;margin:0}.lead{font-size:20px;line-height:1.5;\
+max-width:62ch}.soft,figcaption,caption{color:var(--soft);font-size:14px}
 a{color:var(--main)}nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:20px 0 0;font-size:15px}
 .warn{border-left:4px solid var(--foil);padding:8px 14px;background:var(--card)}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px;margin:24px 0 0;padding:0;list-style:none}
-.tiles li{background:var(--card);border-radius:10px;padding:14px 16px}.tiles b{display:block;font-size:30px;line-height:1.2;font-variant-numeric:tabular-nums;font-weight:600}.tiles span{display:block;color:var(--soft);font-size:14px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(180px,1fr));gap:12px;margin:24px 0 0;padding:0;\
+list-style:none}
+.tiles li{background:var(--card);border-radius:10px;padding:14px 16px}.tiles b{display:block;font-size:30px;\
+line-height:1.2;font-variant-numeric:tabular-nums;font-weight:600}.tiles span{display:block;color:var(--soft);\
+font-size:14px}
 '''.strip()
 
 # %% ../../nbs/common/page.ipynb #278f5fba
 _TABLE_STYLE = '''
-.wide{overflow-x:auto}figure.t{margin:16px 0}table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
-th,td{padding:7px 8px;text-align:right;vertical-align:top;border-top:1px solid var(--line);white-space:nowrap}thead th{border-top:0;vertical-align:bottom;font-weight:600;line-height:1.25;white-space:normal}thead small,td small{display:block;color:var(--soft);font-weight:400;font-size:12.5px}
-th:first-child,td:first-child{text-align:left}tbody th{font-weight:400;position:sticky;left:0;background:var(--paper)}tr.me th,tr.me td{background:var(--tint);font-weight:600}tr.me small{font-weight:400}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:20px 28px}.grid>*{min-width:0}.text td,.text th{text-align:left;white-space:normal}
+.wide{overflow-x:auto}figure.t{margin:16px 0}table{border-collapse:collapse;width:100%;font-size:14.5px;\
+font-variant-numeric:tabular-nums}
+th,td{padding:7px 8px;text-align:right;vertical-align:top;border-top:1px solid var(--line);white-space:nowrap}\
+thead th{border-top:0;vertical-align:bottom;font-weight:600;line-height:1.25;white-space:normal}\
+thead small,td small{display:block;color:var(--soft);font-weight:400;font-size:12.5px}
+th:first-child,td:first-child{text-align:left}tbody th{font-weight:400;position:sticky;left:0;background:var(--paper)}\
+tr.me th,tr.me td{background:var(--tint);font-weight:600}tr.me small{font-weight:400}
+.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:20px 28px}\
+.grid>*{min-width:0}.text td,.text th{text-align:left;white-space:normal}
 '''.strip()
 
 # %% ../../nbs/common/page.ipynb #b7d1e6f1
 _DRAWING_STYLE = '''
-.marks{table-layout:fixed}.marks th{white-space:normal}.marks th,.marks td{padding:6px 4px}.marks td small{font-size:11.5px}.narrow{max-width:420px}.marks thead th:nth-child(2){text-align:center}.plot{position:relative;width:38%}.plot i{position:absolute;top:50%}.plot .axis{top:0;bottom:0;border-left:1px solid var(--soft);opacity:.6}.plot .span{height:2px;margin-top:-1px;background:var(--main)}.plot .dot{width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main)}
-.bars .plot{width:44%}.bars .plot i{height:8px;border-radius:2px;background:var(--main);margin-top:-9px}.bars .plot i.f{background:var(--foil);margin-top:1px}.bars .plot i.axis{height:auto;border-radius:0;margin:0;background:none}
-.key::before{content:"";display:inline-block;width:.75em;height:.75em;border-radius:2px;background:var(--main);margin-right:.4em}.key.f::before{background:var(--foil)}.key.s::before{background:var(--soft)}
-figure{margin:8px 0}figure img{display:block;width:100%;height:150px;object-fit:fill;border-radius:6px}audio{width:100%;height:38px;margin-top:6px}.spec{position:relative}.spec span{position:absolute;color:#fff;font-size:12px;line-height:1.3;left:6px;background:#000a;padding:0 5px;border-radius:4px}.spec .t{top:5px}.spec .b{bottom:5px}.spec .r{left:auto;right:6px}
-.chart{position:relative;height:210px;margin:6px 0 22px 52px;border-left:1px solid var(--soft);border-bottom:1px solid var(--soft)}.chart svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}.chart span{position:absolute;font-size:12.5px;color:var(--soft)}.chart .y{right:100%;margin:0 6px -.75em 0;white-space:nowrap}.chart .x{top:100%;margin-top:4px;transform:translateX(-50%)}
-.dots i{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main)}.dots i.f{background:var(--foil)}.dots i.s{background:var(--soft)}
-polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke:var(--main)}polyline.f{stroke:var(--foil)}polyline.s{stroke:var(--soft)}polyline.d{stroke-dasharray:6 4}
+.marks{table-layout:fixed}.marks th{white-space:normal}.marks th,.marks td{padding:6px 4px}\
+.marks td small{font-size:11.5px}.narrow{max-width:420px}.marks thead th:nth-child(2){text-align:center}\
+.plot{position:relative;width:38%}.plot i{position:absolute;top:50%}.plot .axis{top:0;bottom:0;\
+border-left:1px solid var(--soft);opacity:.6}.plot .span{height:2px;margin-top:-1px;background:var(--main)}\
+.plot .dot{width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main)}
+.bars .plot{width:44%}.bars .plot i{height:8px;border-radius:2px;background:var(--main);margin-top:-9px}\
+.bars .plot i.f{background:var(--foil);margin-top:1px}.bars .plot i.axis{height:auto;border-radius:0;margin:0;\
+background:none}
+.key::before{content:"";display:inline-block;width:.75em;height:.75em;border-radius:2px;background:var(--main);\
+margin-right:.4em}.key.f::before{background:var(--foil)}.key.s::before{background:var(--soft)}
+figure{margin:8px 0}figure img{display:block;width:100%;height:150px;object-fit:fill;border-radius:6px}\
+audio{width:100%;height:38px;margin-top:6px}.spec{position:relative}.spec span{position:absolute;color:#fff;\
+font-size:12px;line-height:1.3;left:6px;background:#000a;padding:0 5px;border-radius:4px}.spec .t{top:5px}\
+.spec .b{bottom:5px}.spec .r{left:auto;right:6px}
+.chart{position:relative;height:210px;margin:6px 0 22px 52px;border-left:1px solid var(--soft);\
+border-bottom:1px solid var(--soft)}.chart svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}\
+.chart span{position:absolute;font-size:12.5px;color:var(--soft)}.chart .y{right:100%;margin:0 6px -.75em 0;\
+white-space:nowrap}.chart .x{top:100%;margin-top:4px;transform:translateX(-50%)}
+.dots i{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main)}\
+.dots i.f{background:var(--foil)}.dots i.s{background:var(--soft)}
+polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke:var(--main)}polyline.f{stroke:var(--foil)}\
+polyline.s{stroke:var(--soft)}polyline.d{stroke-dasharray:6 4}
 '''.strip()
 
 # %% ../../nbs/common/page.ipynb #df816efb
 STYLE = '\n'.join((_TEXT_STYLE, _TABLE_STYLE, _DRAWING_STYLE, '''
-dl{margin:8px 0}dt{font-weight:600;margin-top:10px}dd{margin:0;color:var(--soft);max-width:80ch;overflow-wrap:anywhere}.pairs{display:grid;grid-template-columns:minmax(110px,max-content) 1fr;gap:2px 18px}.pairs dt{margin:0;font-weight:400}
+dl{margin:8px 0}dt{font-weight:600;margin-top:10px}dd{margin:0;color:var(--soft);max-width:80ch;\
+overflow-wrap:anywhere}.pairs{display:grid;grid-template-columns:minmax(110px,max-content) 1fr;gap:2px 18px}\
+.pairs dt{margin:0;font-weight:400}
 details{margin:14px 0}summary{cursor:pointer}
-@media (max-width:600px){header{padding-top:28px}h1{font-size:27px}.lead{font-size:18px}h2{margin-top:44px}.tiles{grid-template-columns:1fr 1fr}.tiles b{font-size:24px}.tiles li{padding:12px}th,td{padding:6px 5px}tbody th{white-space:normal;min-width:88px}table{font-size:14px}.marks{font-size:13.5px}.pairs{grid-template-columns:1fr}.pairs dd{margin-bottom:6px}}
-@media print{:root{--paper:#fff;--card:#f4f4f4;--ink:#000;--soft:#444;--line:#bbb;--main:#1c5d99;--foil:#b4551d;--tint:#eef3f8}body{font-size:11px}header,main,footer{max-width:none;padding:0}h1{font-size:24px}.lead{font-size:14px}h2{font-size:17px}h3{font-size:13px}.soft,figcaption,.over,footer,.tiles span{font-size:10px}.tiles{grid-template-columns:repeat(5,1fr)}.tiles b{font-size:20px}nav,audio{display:none}table,.marks{font-size:9.5px}thead small,td small,.marks td small{font-size:8px}th,td{padding:3px 5px}.grid{grid-template-columns:repeat(3,1fr);gap:10px 16px}figure img{height:90px}h2{margin-top:26px;break-after:avoid}figure,tr,.tiles,.chart{break-inside:avoid}figure.t{break-inside:auto}h3{break-after:avoid}.wide{overflow:visible}details::details-content{content-visibility:visible;height:auto}summary{display:none}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+@media (max-width:600px){header{padding-top:28px}h1{font-size:27px}.lead{font-size:18px}h2{margin-top:44px}\
+.tiles{grid-template-columns:1fr 1fr}.tiles b{font-size:24px}.tiles li{padding:12px}th,td{padding:6px 5px}\
+tbody th{white-space:normal;min-width:88px}table{font-size:14px}.marks{font-size:13.5px}\
+.pairs{grid-template-columns:1fr}.pairs dd{margin-bottom:6px}}
+@media print{:root{--paper:#fff;--card:#f4f4f4;--ink:#000;--soft:#444;--line:#bbb;--main:#1c5d99;--foil:#b4551d;\
+--tint:#eef3f8}body{font-size:11px}header,main,footer{max-width:none;padding:0}h1{font-size:24px}.lead{font-size:14px}\
+h2{font-size:17px}h3{font-size:13px}.soft,figcaption,.over,footer,.tiles span{font-size:10px}\
+.tiles{grid-template-columns:repeat(5,1fr)}.tiles b{font-size:20px}nav,audio{display:none}\
+table,.marks{font-size:9.5px}thead small,td small,.marks td small{font-size:8px}th,td{padding:3px 5px}\
+.grid{grid-template-columns:repeat(3,1fr);gap:10px 16px}figure img{height:90px}h2{margin-top:26px;break-after:avoid}\
+figure,tr,.tiles,.chart{break-inside:avoid}figure.t{break-inside:auto}h3{break-after:avoid}.wide{overflow:visible}\
+details::details-content{content-visibility:visible;height:auto}summary{display:none}*{print-color-adjust:exact;\
+-webkit-print-color-adjust:exact}}
 '''.strip()))  # The style sheet of a page, CSS
 
 # %% ../../nbs/common/page.ipynb #0a25bf85
@@ -179,7 +221,9 @@ def grid(parts, # HTML each
 def tile_list(tiles, # (label, number, what stands below it) each, plain text
              ) -> str: # HTML
     "A few large numbers"
-    return '<ul class=tiles>' + ''.join(f'<li><span>{html_text(label)}</span><b>{html_text(number)}</b><span>{html_text(below)}</span></li>' for label, number, below in tiles) + '</ul>'
+    items = (f'<li><span>{html_text(label)}</span><b>{html_text(number)}</b><span>{html_text(below)}</span></li>'
+             for label, number, below in tiles)
+    return f'<ul class=tiles>{"".join(items)}</ul>'
 
 # %% ../../nbs/common/page.ipynb #e8479073
 def percent_axis(values, # All that have to lie on it
@@ -227,7 +271,8 @@ def bar_table(bars, # {name of the place, HTML: [(mean, low, high) for each of `
         return ('' if math.isnan(mean) else f'<i class="{kind}" '
                 f'style="left:{min(place(0), place(mean))}%;width:{abs(place(mean) - place(0)):.2f}%"></i>')
     def drawn(found):
-        return f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{"".join(bar(kind, mean) for kind, (mean, _, _) in zip("mf", found))}</td>'
+        both = ''.join(bar(kind, mean) for kind, (mean, _, _) in zip('mf', found))
+        return f'<td class=plot><i class=axis style="left:{place(0)}%"></i>{both}</td>'
     rows = [[name, drawn(found), *(mean_cell(*each, digits) for each in found)] for name, found in bars.items()]
     return (f'<p>{" ".join(map(color_key, names, "mf"))}</p>'
             + html_table(['', '', *map(html_text, names)], rows, kind='marks bars'))
@@ -255,7 +300,9 @@ def _figure(title, more, opening, said, drawn):
 # %% ../../nbs/common/page.ipynb #17572867
 def line_chart(title, # Plain text
                xs, # Where the values are, increasing, such as epochs
-               lines, # (label, values, class) each: one value for each x, nan or None where it is not known, or a single number for a level; class 'm', 'f' or 's', with ' d' dashed
+               # (label, values, class) each: one value for each x, nan or None where it is not known, or a single
+               # number for a level; class 'm', 'f' or 's', with ' d' dashed
+               lines,
                log=False, # Whether the vertical axis is logarithmic
                unit='', # Unit of the values, with a space before it
               ) -> str: # HTML
@@ -266,9 +313,8 @@ def line_chart(title, # Plain text
     low, high = _ends([y for ys in points.values() for y in ys if not math.isnan(y)], .05)
     def at(value): return round(100*(value - low)/(high - low), 2)
     across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
-    drawn = ''.join(f'<polyline class="{kind}" '
-                    f'points="{" ".join(f"{x},{100 - at(y):.2f}" for x, y in zip(across, points[label]) if not math.isnan(y))}"/>'
-                    for label, _, kind in lines)
+    def line(heights): return ' '.join(f'{x},{100 - at(y):.2f}' for x, y in zip(across, heights) if not math.isnan(y))
+    drawn = ''.join(f'<polyline class="{kind}" points="{line(points[label])}"/>' for label, _, kind in lines)
     labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>'
                      for t in _ticks(low, high, log))
     labels += ''.join(f'<span class=x style="left:{x}%">{label}</span>' for x, label in ((0, xs[0]), (100, xs[-1])))
@@ -385,7 +431,8 @@ def html_page(title, # Plain text
     "The frame of a page"
     careful = ''.join(f'<p class=warn role=note><b>Careful:</b> {html_text(w)}</p>' for w in warnings)
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            f'content="width=device-width,initial-scale=1"><title>{html_text(title)}</title><style>{STYLE}</style></head>\n'
+            f'content="width=device-width,initial-scale=1"><title>{html_text(title)}</title><style>{STYLE}</style>'
+            '</head>\n'
             f'<body><header><p class=over>{html_text(over)}</p><h1>{html_text(title)}</h1><p '
             f'class=lead>{html_text(lead)}</p>{careful}{top}</header>\n<main>{body}</main>'
             f'<footer><p>{html_text(foot)}</p></footer></body></html>\n')

@@ -90,7 +90,9 @@ def _cut_batches(indices, lengths, batch_size, max_samples, most_padding=.05):
 def batches(self:AudioDataset,
             batch_size:int, # Items in a batch at most; the last of a pool may have fewer
             shuffle=True, # False sorts by length alone, for validation
-            max_samples:int=None, # Samples in a batch at most, padding included, unless a single item has more; if None, 6,600,000 of whole recordings, 300 s at 22,050 Hz, and any number of crops
+            # Samples in a batch at most, padding included, unless a single item has more; if None, 6,600,000 of whole
+            # recordings, 300 s at 22,050 Hz, and any number of crops
+            max_samples:int=None,
            ) -> list[list[int]]: # Indices of the items of each batch
     "The batches of this epoch, each of items of similar length"
     rng = np.random.default_rng([self.seed, self.epoch, 1])

@@ -330,7 +330,8 @@ class Recording:
     def _repr_html_(self):
         said = [self.language, f'speaker {self.speaker}', f'{self.seconds:.2f} s',
                 *([self.split] if self.split else [])]
-        return f'<b>{html.escape(show_path(self.file))}</b><br>{" · ".join(html.escape(show_path(words)) for words in said)}'
+        lines = ' · '.join(html.escape(show_path(words)) for words in said)
+        return f'<b>{html.escape(show_path(self.file))}</b><br>{lines}'
 
 SPLIT_COLUMNS = ('file', 'language', 'speaker', 'seconds', 'sha256', 'split')
 

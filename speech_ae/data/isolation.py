@@ -148,8 +148,13 @@ def _ask(question):
 class WorkerProcess:
     """A function in a process of its own: the same results, and an `AudioError` where it crashes, hangs or takes too
     much memory. Any thread may call it"""
-    def __init__(self, function, # Function of a module, or 'module:function'; its first argument is the file that it reads, the others are plain values
-                 seconds=10., # Limit of the processor time of a call, and as much again for every megabyte of the file; ten times that by the clock; none on Windows
+    def __init__(self,
+                 # Function of a module, or 'module:function'; its first argument is the file that it reads, the others
+                 # are plain values
+                 function,
+                 # Limit of the processor time of a call, and as much again for every megabyte of the file; ten times
+                 # that by the clock; none on Windows
+                 seconds=10.,
                  gigabytes=2.): # Limit of its memory; none on Windows
         self.name, self.seconds, self.gigabytes = (function if isinstance(function, str)
                                                    else f'{function.__module__}:{function.__name__}', seconds,

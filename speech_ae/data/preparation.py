@@ -15,7 +15,7 @@ import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
 from ..common.commands import Interrupted, command, progress, show_duration
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, append_lines, open_log, show_path
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources,
                                    stop_if_bad, take_files, write_rows)
 from .isolation import WorkerProcess
@@ -79,9 +79,8 @@ class _Store:
     def __init__(self, folder):
         self.folder, self.lines, self.flushed = folder, [], time.monotonic()
         self.end = max((e['start'] + e['n_samples'] for e in _read_journal(folder)), default=0)
-        self.samples, self.journal = (open(folder/name, 'ab') for name in ('samples.i16', 'journal.txt'))
+        self.samples, self.journal = open(folder/'samples.i16', 'ab'), open_log(folder/'journal.txt')
         self.samples.truncate(2*self.end)  # values that no line speaks of
-        self.journal.truncate((folder/'journal.txt').read_bytes().rfind(b'\n') + 1)  # a torn line
 
     def add(self, entry, values=None):
         "Keep an entry and its values; an entry without values but with a `start` shares those of another"
@@ -93,14 +92,8 @@ class _Store:
         if time.monotonic() - self.flushed > 5: self.flush()
 
     def flush(self):
-        for file, content in (self.samples, ()), (self.journal, self.lines):
-            try:
-                file.writelines(content)
-                file.flush()
-                os.fsync(file.fileno())
-            except OSError as e:
-                e.filename = file.name  # such as a full disk, which does not say where
-                raise
+        append_lines(self.samples)  # values before the lines that speak of them
+        append_lines(self.journal, self.lines)
         self.lines, self.flushed = [], time.monotonic()
 
     def close(self):
@@ -314,7 +307,9 @@ def prepare_corpus(data_dir, # Corpus folder
                    sample_rate=22_050, # In Hz
                    max_files:int=None, # Use only so many recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
-                   cache_dir=None, # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings; ~/.cache/speech_ae if None
+                   # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
+                   # ~/.cache/speech_ae if None
+                   cache_dir=None,
                    workers:int=None, # Processes; all cores if None, or what `joblib.parallel_config` says
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"

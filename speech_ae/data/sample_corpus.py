@@ -99,7 +99,9 @@ def _sample_clips():
 # %% ../../nbs/data/sample_corpus.ipynb #1d7579fd
 def can_hold_sample_corpus(
     folder, # Any path, str or Path
-) -> bool: # True if it is missing, carries our marker, or holds neither sub-folders nor audio; False if it may be somebody's recordings
+# True if it is missing, carries our marker, or holds neither sub-folders nor audio; False if it may be somebody's
+# recordings
+) -> bool:
     "Whether the sample corpus may be written to a folder"
     folder = Path(folder)
     if not folder.exists() or any(folder.glob('.speech_ae_sample*')): return True

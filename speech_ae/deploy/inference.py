@@ -186,7 +186,9 @@ def encode_recording(model:SpeechAE, # On whatever device
                      samples, # At the model's sample rate, shape (n,), float32, prepared as for its training
                      chunk_seconds=CHUNK_SECONDS, # What a piece keeps
                      context_seconds=CONTEXT_SECONDS, # Context on each side in seconds
-                     batch_seconds:float=None, # What goes through the model at once, with padding; as much as is quick if None. Memory grows with it, and not with the recording
+                     # What goes through the model at once, with padding; as much as is quick if None. Memory grows with
+                     # it, and not with the recording
+                     batch_seconds:float=None,
                     # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
                     ) -> np.ndarray:
     """Latents of a recording of any length. Frames that are a second of context away from the ends of their piece come
@@ -336,8 +338,11 @@ def encode_file(model:SpeechAE,
                 *, as_is=False, # Skip the denoising and level normalisation used in training
                 language=None, # For the file; the name of the folder that holds the recording if None
                 speaker=None, # For the file; from the file name, as in a corpus, if None
-                **how, # See `encode_recording`
-               ) -> dict: # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz), 'language', 'speaker', 'model_sha256'
+                # See `encode_recording`
+                **how,
+               # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz),
+               # 'language', 'speaker', 'model_sha256'
+               ) -> dict:
     "Latents of a recording, prepared as those that the model was trained on; `AudioError` says what is wrong with it"
     with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
     if prepared.values is None:

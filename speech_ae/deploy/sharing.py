@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', 'one_line', 'card_text', 'language_code',
-           'Licenses', 'to_yaml', 'front_matter', 'RunFacts', 'read_run', 'model_index', 'card_facts', 'model_card',
-           'plain_png', 'check_private', 'SharedFolder', 'model_folder', 'is_hub_name', 'check_names', 'load_model',
-           'check_upload', 'upload_model', 'share_cli']
+           'Licenses', 'front_matter', 'RunFacts', 'read_run', 'eval_results', 'card_facts', 'model_card', 'plain_png',
+           'check_private', 'SharedFolder', 'model_folder', 'is_hub_name', 'check_names', 'load_model', 'check_upload',
+           'upload_model', 'share_cli']
 
 # %% ../../nbs/deploy/sharing.ipynb #00d63991
-import html, importlib, json, math, os, re, secrets, shutil, sys, unicodedata
+import html, importlib, math, os, re, shutil, sys, unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from .. import __version__
 from ..adaptive.model import load_pretrained
 from ..audio import load_audio, save_audio
 from ..common.commands import command, show_duration
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, show_path, temporary_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import open_regular, read_json
 from ..data.isolation import WorkerProcess
@@ -86,10 +86,15 @@ def language_code(name, # Name of a language or of a folder
     return LANGUAGE_CODES.get(key, '')
 
 # %% ../../nbs/deploy/sharing.ipynb #95713425
-LICENSES = tuple('''apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0
-    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0
-    cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa unlicense zlib pddl
-    lgpl-lr other unknown'''.split())
+LICENSES = tuple('''
+    apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0 bigcode-openrail-m
+    afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear c-uda cc cc0-1.0 cc-by-2.0
+    cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0
+    cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0
+    cdla-permissive-1.0 cdla-permissive-2.0 wtfpl ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl
+    gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql
+    ofl-1.1 ncsa unlicense zlib pddl lgpl-lr other unknown
+'''.split())
 
 @dataclass(frozen=True)
 class Licenses:
@@ -120,26 +125,19 @@ class Licenses:
         return [flag for flag in ('license', 'data_license') if one_line(getattr(self, flag)).casefold() == 'unknown']
 
 # %% ../../nbs/deploy/sharing.ipynb #a7928888
-def _scalar(value): return f'{value:.4f}' if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
-
-def to_yaml(values, # Dict or list of dicts, lists, texts of one line (see `one_line`), whole numbers, and finite numbers that are rounded to four decimals
-            indent='', # Before each line
-           ) -> str: # YAML in blocks
-    "Values as YAML, which any parser reads back as they were"
-    lines = []
-    for key, item in values.items() if isinstance(values, dict) else ((None, item) for item in values):
-        head, block = f'{indent}-' if key is None else f'{indent}{key}:', isinstance(item, (dict, list)) and item
-        if not block: lines.append(f'{head} {_scalar(item)}\n')
-        elif key is None: lines.append(f'{head} {to_yaml(item, indent + "  ").lstrip()}')
-        else: lines.append(f'{head}\n{to_yaml(item, indent + "  ")}')
-    return ''.join(lines)
+def _hub():
+    "The package huggingface_hub; `ShareError` if it is not there"
+    try: return importlib.import_module('huggingface_hub')
+    except ImportError:
+        raise ShareError("the Hub and its model cards need the package huggingface_hub: pip install 'speech_ae[hub]'; "
+                         "model folders on disk can be loaded without it") from None
 
 _MARK = '# Written by speech_ae_share from a run folder; the next call replaces this file.'
 
-def front_matter(values:dict, # What `to_yaml` takes
+def front_matter(data, # `huggingface_hub.ModelCardData`, texts of one line (see `one_line`)
                 ) -> str: # With both lines `---`
     "The block at the top of a model card"
-    return f'---\n{_MARK}\n{to_yaml(values)}---\n'
+    return f'---\n{_MARK}\n{data.to_yaml()}\n---\n'
 
 # %% ../../nbs/deploy/sharing.ipynb #52403edf
 _REPORT = dict(quality=[dict(name=str)], verdict=str, best_epoch=int, seconds=float, stopped=str,
@@ -220,8 +218,8 @@ def _what(facts):
     c = facts.model.config
     return (f'A speech autoencoder, trained with [speech_ae]({REPOSITORY}). It encodes {c.sample_rate:,} Hz speech '
             f'into {c.framing.frame_rate:.1f} latent vectors per second, {c.latent_size} values each, and decodes '
-            f'them to a recording of the same length. It is of the kind `{c.kind}`, preset `{c.preset}`, with {count_parameters(facts.model):,} '
-            'trainable parameters.')
+            f'them to a recording of the same length. It is of the kind `{c.kind}`, preset `{c.preset}`, with '
+            f'{count_parameters(facts.model):,} trainable parameters.')
 
 def _use(facts, place):
     return (f"Install the package, `pip install 'speech_ae[hub] @ git+{REPOSITORY}'`, then:\n\n```python\n"
@@ -384,37 +382,36 @@ def _making(facts):
     return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])
 
 # %% ../../nbs/deploy/sharing.ipynb #ca56cbdc
-def model_index(facts:RunFacts, # From `read_run`
-                title, # Name of the model
-                datasets=(), # Names on the Hub of the data it was trained on
-               ) -> list: # As the Hub expects it under 'model-index'; empty without an evaluation
+def eval_results(facts:RunFacts, # From `read_run`
+                 datasets=(), # Names on the Hub of the data it was trained on
+                ) -> list: # `huggingface_hub.EvalResult` of each metric; empty without an evaluation
     "Means over speakers of the model in its evaluation, as results for the Hub"
     e = facts.evaluation
     if e is None or 'model' not in e.values: return []
-    means = {m: e.interval('model', m).mean for m in e.metrics if m in METRICS}
-    metrics = [dict(type=m, value=round(mean, 4),
-                    name=f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers')
-               for m, mean in means.items() if math.isfinite(mean)]
     own = e.about['data']['unheard']
-    data = dict(name=('Validation recordings of the training data, ' if own else 'Other recordings, ')
-                + e.headline_words(), type=one_line(datasets[0]) if own and datasets else 'own-recordings',
-                **(dict(split='validation') if own else {}))
-    return [dict(name=one_line(title), results=[dict(task=dict(type='audio-to-audio', name='Speech reconstruction'),
-                                                     dataset=data, metrics=metrics)])] if metrics else []
+    where = dict(task_type='audio-to-audio', task_name='Speech reconstruction',
+                 dataset_type=one_line(datasets[0]) if own and datasets else 'own-recordings',
+                 dataset_name=('Validation recordings of the training data, ' if own else 'Other recordings, ')
+                 + e.headline_words(), dataset_split='validation' if own else None)
+    means = {m: e.interval('model', m).mean for m in e.metrics if m in METRICS}
+    def label(m): return f'{METRICS[m].label}{f", {METRICS[m].unit}" if METRICS[m].unit else ""}, mean over speakers'
+    return [_hub().EvalResult(**where, metric_type=m, metric_value=round(mean, 4), metric_name=label(m))
+            for m, mean in means.items() if math.isfinite(mean)]
 
 def card_facts(facts:RunFacts, # From `read_run`
-               title, # As for `model_index`
+               title, # Name of the model
                licences:Licenses, # Licenses of weights and recordings
-               datasets=(), # As for `model_index`
-              ) -> dict: # For `front_matter`
+               datasets=(), # As for `eval_results`
+              ): # `huggingface_hub.ModelCardData`
     "What the Hub can search for"
     codes = sorted({code for name in facts.languages if (code := language_code(name))})
-    found = dict(language=codes, license=licences.license, license_name=one_line(licences.license_name or ''),
-                 license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
-                 tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset],
-                 datasets=[*map(one_line, datasets)])
-    return {key: value for key, value in (found | {'model-index': model_index(facts, title, datasets)}).items()
-            if value}
+    results = eval_results(facts, datasets)
+    return _hub().ModelCardData(
+        language=codes or None, license=licences.license, license_name=one_line(licences.license_name or '') or None,
+        license_link=licences.license_link, library_name='speech_ae', pipeline_tag='audio-to-audio',
+        tags=['speech', 'audio', 'autoencoder', 'representation-learning', facts.model.config.preset],
+        datasets=[*map(one_line, datasets)] or None,
+        **(dict(model_name=one_line(title), eval_results=results) if results else {}))
 
 # %% ../../nbs/deploy/sharing.ipynb #5133588b
 def _title(facts):
@@ -567,16 +564,13 @@ def model_folder(run, # Run folder or model folder
     facts = read_run(run, evaluation)
     words = '' if notes is None else _read_file(notes, 2**18).decode('utf-8', 'replace')
     output = Path(run)/'hub' if output is None else Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    temporary = output.with_name(f'.tmp-{secrets.token_hex(4)}')
-    try:
+    with temporary_path(output) as temporary:
         facts.model.save_pretrained(temporary)
         for name in extras: _ADD[name](facts, temporary)
         (temporary/'README.md').write_text(model_card(facts, licences, title, to or 'path/to/this/folder', datasets,
                                                       words, extras), encoding='utf-8')
         check_private(temporary, facts)
         _replace_folder(output, temporary, Path(run))
-    finally: shutil.rmtree(temporary, ignore_errors=True)
     return SharedFolder(output, {name: (output/name).stat().st_size for name in _MADE if (output/name).exists()},
                         licences)
 
@@ -606,13 +600,6 @@ def check_names(to=None, # Name on the Hub
 # %% ../../nbs/deploy/sharing.ipynb #57c556e5
 _FILES = ('config.json', 'model.safetensors', 'README.md')
 _MOST_DOWNLOAD = 2**30 + 2**21  # bytes: the most that `from_pretrained` takes
-
-def _hub():
-    "The package huggingface_hub; `ShareError` if it is not there"
-    try: return importlib.import_module('huggingface_hub')
-    except ImportError:
-        raise ShareError("the Hub needs the package huggingface_hub: pip install 'speech_ae[hub]'; model folders on "
-                         "disk can be loaded without it") from None
 
 def _reason(e, writing):
     "What went wrong with the Hub, as text"
@@ -655,7 +642,10 @@ def _check_sizes(hub, name, revision):
             raise ShareError(f'{name}: {f.rfilename} has {f.size:,} bytes, no model of speech_ae has more than '
                              f'{_MOST_DOWNLOAD:,}')
 
-def load_model(name, # Model folder, run folder, or name on the Hub, `user/name`; if there is a folder of that name, it is taken
+def load_model(
+               # Model folder, run folder, or name on the Hub, `user/name`; if there is a folder of that name, it is
+               # taken
+               name,
                revision=None, # Branch, tag or commit on the Hub; 'main' if None
                local_files_only=False, # Take it from the Hub's cache, and ask nobody
               ) -> SpeechAE: # On the CPU, in evaluation mode

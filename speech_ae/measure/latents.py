@@ -181,7 +181,8 @@ def mfcc(samples, # Shape (n,), float32
         ) -> np.ndarray: # Shape (T', n_mfcc), float32, T' as for `log_mel`
     "Mel-frequency cepstral coefficients: the cosine transform of `log_mel`, by librosa"
     bands = log_mel(samples, sample_rate, rate)
-    return import_librosa().feature.mfcc(S=bands.T, n_mfcc=n_mfcc).T if len(bands) else np.zeros((0, n_mfcc), np.float32)
+    if not len(bands): return np.zeros((0, n_mfcc), np.float32)
+    return import_librosa().feature.mfcc(S=bands.T, n_mfcc=n_mfcc).T
 
 # %% ../../nbs/measure/latents.ipynb #86a5ba84
 def _allocation_of(model):
@@ -239,7 +240,9 @@ def shift_consistency(codec, # Has `encode(samples)`
                       *, rates=(50, 25), # Features a second
                       sample_rate=22_050, # In Hz
                       frame_rate=Framing().frame_rate, # Codes a second
-                     ) -> list[dict]: # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1), 'recordings'
+                     # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1),
+                     # 'recordings'
+                     ) -> list[dict]:
     """How alike codes, `features`, `log_mel` and, of a transform-coding model, `envelope` of a recording are to those
     of the same recording later, and upside down; means over recordings"""
     n, cosines = round(shift*sample_rate), {}
@@ -330,7 +333,9 @@ def balanced_interval(values, # A number per recording: right or wrong, or the d
                      speakers, # Speaker of each recording
                      draws=2000, # Bootstrap samples
                      seed=0, # Random seed
-                    ) -> tuple[float, float, float]: # Mean over labels of the mean over their speakers; lower and upper end of a 95 % interval, or range over fewer than eight speakers
+                    # Mean over labels of the mean over their speakers; lower and upper end of a 95 % interval, or range
+                    # over fewer than eight speakers
+                    ) -> tuple[float, float, float]:
     """Mean of speakers, every label weighing the same, with an interval from speakers resampled within their label, as
     in `resampled_ends`"""
     values, labels, speakers = np.asarray(values, dtype=float), np.asarray(labels), np.asarray(speakers)
@@ -379,8 +384,12 @@ def _shuffle(labels, groups, rng):
 # %% ../../nbs/measure/latents.ipynb #770402b6
 def probe(features_by_recording, # List of arrays, one a recording, each shape (T, k): every row is an example
           labels, # What is to be told, one a recording: languages, or speakers
-          groups, # What never stands on both sides, one a recording: speakers where labels are languages, recordings where labels are speakers
-          *, levels=None, # For the quiet control: `frame_levels` of each recording at the rate of the features, shape (T,), give or take two
+          # What never stands on both sides, one a recording: speakers where labels are languages, recordings where
+          # labels are speakers
+          groups,
+          # For the quiet control: `frame_levels` of each recording at the rate of the features, shape (T,), give or
+          # take two
+          *, levels=None,
           speakers=None, # For the interval, one a recording; the groups if None
           sources=None, # Where each recording comes from (see `source_of`); more than one is an error
           most=60, # Rows looked at per recording
@@ -389,7 +398,9 @@ def probe(features_by_recording, # List of arrays, one a recording, each shape (
           repeats=1, # Cross-validations, each with other folds; scores are averaged
           strength=.01, # C of scikit-learn's LogisticRegression: smaller is smoother
           seed=0, # Random seed of folds, shuffling and interval
-         ) -> dict: # 'accuracy', 'balanced_accuracy' with 'low' and 'high', 'row_accuracy', 'shuffled', 'chance', 'majority', counts, 'right' of each recording; with levels also 'quiet', 'quiet_low', 'quiet_high', 'quiet_right'
+         # 'accuracy', 'balanced_accuracy' with 'low' and 'high', 'row_accuracy', 'shuffled', 'chance', 'majority',
+         # counts, 'right' of each recording; with levels also 'quiet', 'quiet_low', 'quiet_high', 'quiet_right'
+         ) -> dict:
     "Linear probe with groups kept apart, beside chance, shuffled labels and, given levels, the quietest rows alone"
     labels, groups = np.asarray(labels), np.asarray(groups)
     folds = min(folds, _check_probe(features_by_recording, labels, groups, sources))
@@ -537,7 +548,9 @@ def _check_latents(found, name):
 # %% ../../nbs/measure/latents.ipynb #9b1fa110
 def read_latents(path, # An .npz file of latents
                  most_bytes=2**28, # Most bytes of all arrays together; an hour of 100 values per frame takes half of it
-                ) -> dict: # 'latents' (T, k) and 'times' (T,), in seconds, as they are; 'length' (samples) and 'sample_rate' (Hz), int; 'language', 'speaker' and 'model_sha256', str
+                # 'latents' (T, k) and 'times' (T,), in seconds, as they are; 'length' (samples) and 'sample_rate' (Hz),
+                # int; 'language', 'speaker' and 'model_sha256', str
+                ) -> dict:
     "Read the latents of a recording; `LatentsError` says what is wrong with the file. Nothing in it is executed."
     found = read_arrays(path, _LATENTS, most_bytes)
     _check_latents(found, show_path(path))

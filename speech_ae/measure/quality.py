@@ -73,7 +73,9 @@ def band_snr(reference, # Samples, shape (n,), float
              bands=BANDS, # Pairs of lower and upper edge in Hz
              # Highest frequency of the original in Hz; measured with `speech_ae.data.corpus.bandwidth` if None
              bandwidth=None,
-            ) -> np.ndarray: # In dB, shape (len(bands),), float64; NaN where `bandwidth` ends below the middle of the band; inf where exact
+            # In dB, shape (len(bands),), float64; NaN where `bandwidth` ends below the middle of the band; inf where
+            # exact
+            ) -> np.ndarray:
     "Ratio of the original's energy to the error's, in each band of the spectrum"
     reference, estimate = _pair(reference, estimate)
     if bandwidth is None: bandwidth = recording_bandwidth(reference, sample_rate)
@@ -282,7 +284,9 @@ def pitch(samples, # Samples, shape (n,), float
 def pitch_error(reference, # Samples, shape (n,), float
                 estimate, # Samples, shape (n,), float
                 sample_rate=22_050, # In Hz
-               ) -> tuple[float, float]: # Median absolute difference in cents over frames voiced in both, NaN if there are none; share of all frames, 0 to 1, whose voicing differs
+               # Median absolute difference in cents over frames voiced in both, NaN if there are none; share of all
+               # frames, 0 to 1, whose voicing differs
+               ) -> tuple[float, float]:
     "How far the pitch is off, and how often voicing is decided differently"
     reference, estimate = _pair(reference, estimate)
     (f0, voiced), (g0, also_voiced) = pitch(reference, sample_rate), pitch(estimate, sample_rate)
@@ -326,9 +330,13 @@ _GROUPS = {'waveform': (('si_sdr', 'explained_db', *_BAND_KEYS), _waveform),
 def measure_recording(reference, # Samples of the original, shape (n,), float, full scale = 1
                       estimate, # Samples of the reconstruction, same shape
                       sample_rate=22_050, # In Hz
-                      metrics=None, # Groups to measure, of 'waveform spectrum pesq stoi pitch visqol dnsmos'; None takes all that `available_metrics` has
+                      # Groups to measure, of 'waveform spectrum pesq stoi pitch visqol dnsmos'; None takes all that
+                      # `available_metrics` has
+                      metrics=None,
                       name='', # File name for the message of an error
-                     ) -> dict: # One float for each key of the groups, in the order of `METRICS`; NaN only for bands above the original's bandwidth, and for `f0_cents` where no frame is voiced in both
+                     # One float for each key of the groups, in the order of `METRICS`; NaN only for bands above the
+                     # original's bandwidth, and for `f0_cents` where no frame is voiced in both
+                     ) -> dict:
     """All measurements of one reconstruction; ratios in dB lie within +-`SI_SDR_CEILING`; `MetricError` naming the file
     if one of them fails"""
     groups = [group for group, missing in available_metrics().items()
@@ -348,7 +356,9 @@ def measure_recording(reference, # Samples of the original, shape (n,), float, f
 # %% ../../nbs/measure/quality.ipynb #5cfb8547
 def level_match(estimate, # Samples to be played, shape (n,), float
                 reference, # Samples they are compared with, any length, float
-               ) -> np.ndarray: # `estimate` with the RMS of `reference`, float32; unchanged if one of the two is silent; peaks above 1 are kept
+               # `estimate` with the RMS of `reference`, float32; unchanged if one of the two is silent; peaks above 1
+               # are kept
+               ) -> np.ndarray:
     "Give a recording the volume of another"
     levels = [np.sqrt(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.
               for samples in (estimate, reference)]

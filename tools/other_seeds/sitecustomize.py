@@ -1,4 +1,5 @@
-"""On PYTHONPATH, this adds $SEED_OFFSET to the seeds given to `torch.manual_seed` and `numpy.random.default_rng`, so also to those of runs."""
+"""On PYTHONPATH, this adds $SEED_OFFSET to the seeds given to `torch.manual_seed` and `numpy.random.default_rng`, so
+also to those of runs."""
 import importlib.abc, importlib.machinery, os, sys
 
 offset = int(os.environ.get('SEED_OFFSET', '0'))
