@@ -209,11 +209,18 @@ def _ahead(make, items, depth=2):
         while waiting: yield waiting.popleft().result()
 
 def _read_ahead(dataset, batches, workers, pinned):
+    from multiprocessing import Process, active_children
     from torch.utils.data import DataLoader
     import torch
-    own = torch.Generator()  # the loader draws from this and leaves the state of dropout alone
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers, pin_memory=pinned,
-                      generator=own, worker_init_fn=_ignore_signals)
+    own, others = torch.Generator(), set(active_children())  # the loader must not draw from the state of dropout
+    loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=collate, num_workers=workers,
+                             pin_memory=pinned, generator=own, worker_init_fn=_ignore_signals))
+    try: yield from loader
+    finally:
+        del loader  # asks the processes to end
+        # one that waits for a disk or for another that was killed does not, and Python would wait for it as it ends
+        for child in set(active_children()) - others:
+            if isinstance(child, Process): child.kill()
 
 def _ignore_signals(worker):
     "A cluster signals whole groups of processes; it is for the trainer to answer"
