@@ -15,7 +15,8 @@ import soxr
 from .common.files import SpeechAEError, atomic_path, import_librosa, show_path
 
 # %% ../nbs/00_audio.ipynb #6f1e4396
-# First three formants of five vowels in Hz: men's averages of Peterson and Barney (1952), doi.org/10.1121/1.1906875
+# First three formants in Hz, one row for each of the vowels a, e, i, o, u (as in hod, head, heed, hawed, who'd): men's
+# averages of Peterson and Barney (1952), doi.org/10.1121/1.1906875
 _VOWELS = np.array([[730, 1090, 2440], [530, 1840, 2480], [270, 2290, 3010], [570, 840, 2410], [300, 870, 2240]])
 
 def _resonate(x, frequency, bandwidth, sample_rate):
@@ -109,7 +110,7 @@ def find_audio(folder, # Folder to search, with everything below it
             found += [Path(here, f) for f in files if not f.startswith('.')
                       and Path(f).suffix.lower() in AUDIO_EXTENSIONS]
         if Path(here) != root and Path(here).suffix.lower() in AUDIO_EXTENSIONS: misnamed.append(Path(here))
-    # with nothing in it, a recording that went wrong
+    # a folder named like a recording, without recordings in it, is listed: reading it reports an error
     found += [p for p in misnamed if not any(p in other.parents for other in found)]
     return sorted(found, key=lambda p: p.relative_to(root).as_posix())
 
@@ -120,11 +121,13 @@ _SUBTYPES = {'PCM_U8', 'PCM_S8', 'PCM_16', 'PCM_24', 'PCM_32', 'FLOAT', 'DOUBLE'
 _UNKNOWN_LENGTH = 2**62  # a FLAC that was streamed does not know its own length: libsndfile then reports 2**63 - 1
 
 def _check_header(f, max_seconds):
-    "Raise `AudioError` when the header of the open `SoundFile` promises something that is not speech"
+    "Raise `AudioError` if the open `SoundFile` has an unsupported format, sample rate, number of channels or length"
     if f.format not in _FORMATS or f.subtype not in _SUBTYPES:
         raise AudioError(f'{f.format} {f.subtype} is not supported; convert it to WAV or FLAC')
-    if not 1000 <= f.samplerate <= 768_000: raise AudioError(f'sample rate of {f.samplerate} Hz')
-    if not 1 <= f.channels <= 64: raise AudioError(f'{f.channels} channels')
+    if not 1000 <= f.samplerate <= 768_000:
+        raise AudioError(f'sample rate of {f.samplerate:,} Hz; 1,000 to 768,000 Hz are read')
+    if not 1 <= f.channels <= 64:
+        raise AudioError(f'{f.channels} channels; 1 to 64 are read, split or mix the channels first')
     seconds = f.frames/f.samplerate
     if f.frames < _UNKNOWN_LENGTH and seconds > max_seconds:
         raise AudioError(f'{seconds:.0f} s long, the limit is {max_seconds:g} s; cut it into pieces', 'too long')
@@ -147,8 +150,9 @@ def _blocks(f, max_seconds, size=2**16):
 
 # %% ../nbs/00_audio.ipynb #bf666d8e
 class _Checked:
-    """The same blocks, with an `AudioError` after the last one unless every sample was finite and on the scale where
-    full scale is 1; `n` counts the samples, and `look` is shown each block while all is well"""
+    """Pass blocks through unchanged; raise `AudioError` after the last one if a sample is not finite or the peak
+    exceeds 100. `n` counts the samples. `look`, if given, is called with each block up to the first invalid one
+    (`speech_ae.data.corpus` uses it)"""
     def __init__(self, blocks, look): self.blocks, self.look, self.n, self.bad, self.peak = blocks, look, 0, 0, 0.
 
     def __iter__(self):
@@ -183,7 +187,7 @@ def _join(blocks, promised):
 
 # %% ../nbs/00_audio.ipynb #ff0d066b
 def _share_of_wav(file):
-    "How much of the samples that the open WAV file promises is there, at most 1"
+    "Share of the samples promised by the header of the open WAV file that is in the file, at most 1"
     file.seek(12)
     for _ in range(1000):  # chunks
         name, size = (head := file.read(8))[:4], int.from_bytes(head[4:], 'little')
@@ -193,14 +197,14 @@ def _share_of_wav(file):
     return 1.
 
 def _has_last_page(file):
-    "Whether the last page of the open Ogg file is marked as such"
+    "Whether the open Ogg file ends with a page marked as the last one"
     file.seek(max(0, os.fstat(file.fileno()).st_size - 2**16))
     end = file.read()
     return bool(end[end.rfind(b'OggS') + 5:][:1] > b'\3')  # bit 2 of a byte of three bits
 
 def _missing(file, f, n):
-    """What is not there of the recording in `file`, opened as the `SoundFile` `f`, of which `n` samples could be read:
-    one sentence, empty if nothing is known to be missing"""
+    """What is missing from `file`, opened as the `SoundFile` `f`, of which `n` samples could be read: one sentence,
+    empty if nothing is known to be missing"""
     promised = (n/max(_share_of_wav(file), 1e-9) if f.format in ('WAV', 'WAVEX') else f.frames
                 if f.frames < _UNKNOWN_LENGTH else n)
     if promised - n > 0.1*f.samplerate: return f'ends after {n/f.samplerate:.2f} of {promised/f.samplerate:.2f} s'
@@ -209,8 +213,8 @@ def _missing(file, f, n):
 
 # %% ../nbs/00_audio.ipynb #d482e1bc
 def _read_recording(path, max_seconds, sample_rate=None, look=None):
-    """Samples, at `sample_rate` if that is given, the recording's own rate, and what is missing; `look` is shown all
-    samples at their own rate, block by block"""
+    """Samples, at `sample_rate` if given, the recording's own sample rate, and a sentence about what is missing (see
+    `_missing`); `look`, if given, is called with the blocks before resampling"""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
@@ -226,7 +230,7 @@ def _read_recording(path, max_seconds, sample_rate=None, look=None):
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
 
 def _said(e):
-    "What libsndfile says, but for the file that it calls missing when it is no Ogg file"
+    "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"
     return 'Format not recognised' if 'does not exist' in e.error_string else e.error_string.strip().rstrip('.')
 
 def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3

@@ -37,9 +37,9 @@ class CheckFailed(SpeechAEError):
 def _require(condition, message):
     if not condition: raise CheckFailed(message)
 
-def _check_system(at):
+def _check_system(state):
     "The device computes what the CPU computes, forward and backward, and a run fits on the disk"
-    device, lstm, x = pick_device(at.wanted), torch.nn.LSTM(16, 16), torch.linspace(-1, 1, 160).reshape(10, 1, 16)
+    device, lstm, x = pick_device(state.wanted), torch.nn.LSTM(16, 16), torch.linspace(-1, 1, 160).reshape(10, 1, 16)
     expected = lstm(x)[0].detach()
     found = lstm.to(device)(x.to(device))[0]
     found.square().sum().backward()
@@ -48,32 +48,32 @@ def _check_system(at):
     _require(all(p.grad.isfinite().all() for p in lstm.parameters()), f'{device}: gradients that are not finite')
     gigabytes = shutil.disk_usage('.').free/1e9
     _require(gigabytes >= 1, f'{gigabytes:.1f} GB of disk are free here, a run with its checkpoints needs 1 GB')
-    at.device, seen = device, environment(device)
+    state.device, seen = device, environment(device)
     return (f'Python {seen["python"]}, PyTorch {seen["torch"]}, {seen["device"]} computes, '
             f'{seen["threads"]} of {seen["cpus"]} CPU threads, {gigabytes:.0f} GB free')
 
 # %% ../nbs/05_gpu_export.ipynb #0e0e8461
-def _check_model(at):
+def _check_model(state):
     "The standard network has the number of parameters that it is specified with"
     n = count_parameters(SpeechAE(ModelConfig.of('classic')))
     _require(n == 5_799_965, f'{n:,} parameters instead of 5,799,965')
     return f'{n:,} parameters, as specified'
 
-def _check_dataset(at):
+def _check_dataset(state):
     "A few recordings can be found, read, prepared and split"
-    folder = at.data_dir
+    folder = state.data_dir
     if folder is None:
-        folder = at.folder/'synthetic'
+        folder = state.folder/'synthetic'
         for i in range(8): save_audio(folder/f's{i}_1.wav', synth_speech(seed=i, seconds=1 + i/8))
-    with redirect_stdout(io.StringIO()): corpus = prepare_corpus(folder, max_files=8, cache_dir=at.folder/'cache')
-    at.corpus, at.recordings, n = corpus, split_by_speaker(corpus.recordings), len(find_audio(folder))
-    return (f'{len(corpus)} of {n} {"synthetic " if at.data_dir is None else ""}recordings, '
+    with redirect_stdout(io.StringIO()): corpus = prepare_corpus(folder, max_files=8, cache_dir=state.folder/'cache')
+    state.corpus, state.recordings, n = corpus, split_by_speaker(corpus.recordings), len(find_audio(folder))
+    return (f'{len(corpus)} of {n} {"synthetic " if state.data_dir is None else ""}recordings, '
             f'{sum(r.seconds for r in corpus.recordings):.0f} s, prepared and split')
 
 # %% ../nbs/05_gpu_export.ipynb #ca44ffe6
-def _check_dataloader(at):
+def _check_dataloader(state):
     "A batch of recordings of different lengths comes out right"
-    data = AudioDataset(at.corpus, at.recordings, crop_frames=150)
+    data = AudioDataset(state.corpus, state.recordings, crop_frames=150)
     # of different lengths, if there are
     indices = sorted(range(len(data)), key=lambda i: len(data[i]))[::max(1, len(data)//4)][:4]
     samples, n_samples = next(iter(torch.utils.data.DataLoader(data, batch_sampler=[indices], collate_fn=collate)))
@@ -89,12 +89,13 @@ def _check_dataloader(at):
             f'{int(lengths.max())} of them real')
 
 # %% ../nbs/05_gpu_export.ipynb #ac4c110b
-def _check_step(at, steps=3): # Steps, since weights that begin at zero move one after the other
+# several steps: some weights are initialized to zero and get a gradient only after the layers around them have changed
+def _check_step(state, steps=3):
     """Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, every weight
     tensor changed"""
-    config = complete_config(TrainConfig(data_dir=str(at.corpus.folder), output_dir=str(at.folder/'run'), epochs=1,
-                                         device=at.wanted))
-    at.trainer = trainer = Trainer(config, at.corpus, at.recordings)
+    config = complete_config(TrainConfig(data_dir=str(state.corpus.folder), output_dir=str(state.folder/'run'),
+                                         epochs=1, device=state.wanted))
+    state.trainer = trainer = Trainer(config, state.corpus, state.recordings)
     trainer.epochs, recorder = 1, trainer.get(Recorder)
     trainer.call('before_steps')
     before, snr = [p.detach().clone() for p in trainer.model.parameters()], trainer.history[-1]['valid_snr_db']
@@ -105,22 +106,22 @@ def _check_step(at, steps=3): # Steps, since weights that begin at zero move one
     for trainer.batch in loaded: trainer.train_batch()
     recorder.flush(trainer)
     parameters = list(trainer.model.parameters())
-    _require(all(p.device.type == at.device.type for p in parameters), f'weights that are not on {at.device}')
+    _require(all(p.device.type == state.device.type for p in parameters), f'weights that are not on {state.device}')
     _require(all(p.grad.isfinite().all() for p in parameters), 'gradients that are not finite')
     same = sum(torch.equal(p, q) for p, q in zip(parameters, before))
     _require(same == 0, f'{same} of {len(parameters)} weight tensors did not change')
     _, loss, _, _, norm = (recorder.sums/recorder.sums[0]).tolist()
     return (f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} '
-            f'on {at.device}, all {len(parameters)} weight tensors changed')
+            f'on {state.device}, all {len(parameters)} weight tensors changed')
 
 # %% ../nbs/05_gpu_export.ipynb #5af89b5f
-def _check_checkpoint(at):
+def _check_checkpoint(state):
     "A checkpoint gives back every weight and moment; a damaged one is refused"
-    path, state = at.folder/'checkpoint.pt', at.trainer.state_dict()
-    save_checkpoint(path, state)
-    fresh = Trainer(at.trainer.config, at.corpus, at.recordings)
+    path, saved = state.folder/'checkpoint.pt', state.trainer.state_dict()
+    save_checkpoint(path, saved)
+    fresh = Trainer(state.trainer.config, state.corpus, state.recordings)
     fresh.load_state_dict(load_checkpoint(path))
-    pairs = list(zip(_tensors(state), _tensors(fresh.state_dict()), strict=True))
+    pairs = list(zip(_tensors(saved), _tensors(fresh.state_dict()), strict=True))
     _require(all(torch.equal(a.cpu(), b.cpu()) for a, b in pairs), 'a tensor came back different')
     content = bytearray(path.read_bytes())
     content[len(content)//2] ^= 1
@@ -135,19 +136,20 @@ def _tensors(state):
                                         for v in moments.values())]
 
 # %% ../nbs/05_gpu_export.ipynb #979fb058
+# name: function, names of the checks that must have passed before
 CHECKS = {'system': (_check_system, ()), 'model creation': (_check_model, ()), 'dataset': (_check_dataset, ()),
           'dataloader': (_check_dataloader, ('dataset',)),
           'training step': (_check_step, ('system', 'model creation', 'dataset')),
           'checkpoint': (_check_checkpoint, ('training step',))}
 
-def _run_check(name, at, rows):
+def _run_check(name, state, rows):
     "One row of the report: check, passed, detail, seconds"
     check, needs = CHECKS[name]
     start, missing = time.perf_counter(), [row['check'] for row in rows if row['check'] in needs and not row['passed']]
     try:
-        if missing: raise CheckFailed(f'needs: {", ".join(missing)}')
-        passed, detail = True, check(at)
-    except Exception as e:  # noqa: BLE001 whatever it is, it is the result of the check
+        if missing: raise CheckFailed(f'needs: {", ".join(missing)}')  # not run
+        passed, detail = True, check(state)
+    except Exception as e:  # noqa: BLE001 any error is a failed check
         said = str(e).strip().partition('\n')[0]
         passed, detail = False, said if isinstance(e, SpeechAEError) else f'{type(e).__name__}: {said}'
     return dict(check=name, passed=passed, detail=detail, seconds=round(time.perf_counter() - start, 3))
@@ -160,12 +162,12 @@ def check_system(data_dir=None, # Folder of recordings, of which eight are tried
     "Try the six things a training run needs, print a line for each, write the result as JSON"
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.random.fork_rng(devices=[]):
-        at = SimpleNamespace(data_dir=data_dir, wanted=device, folder=Path(folder), device=torch.device('cpu'))
+        state = SimpleNamespace(data_dir=data_dir, wanted=device, folder=Path(folder), device=torch.device('cpu'))
         for name in CHECKS:
-            rows.append(_run_check(name, at, rows))
+            rows.append(_run_check(name, state, rows))
             print(f'{"pass" if rows[-1]["passed"] else "FAIL"}  {name:<14}  {rows[-1]["detail"]}', flush=True)
     report = dict(passed=all(row['passed'] for row in rows), checks=rows, data_dir=data_dir and os.fspath(data_dir),
-                  environment=environment(at.device))
+                  environment=environment(state.device))
     if output: write_json(output, report)
     return report
 

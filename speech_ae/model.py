@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'overlapped', 'snr_db', 'mel_bands', 'AutoencoderLoss', 'weights_sha256', 'model_folder',
+           'count_parameters', 'AutoencoderLoss', 'overlapped', 'mel_bands', 'snr_db', 'weights_sha256', 'model_folder',
            'read_model_config']
 
 # %% ../nbs/03_model.ipynb #2c893046
@@ -98,15 +98,15 @@ class RecurrentStack(nn.Module):
             packed = pack_padded_sequence(h, lengths.cpu(), batch_first=True, enforce_sorted=False)
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=h.shape[1])[0].float()
 
+# %% ../nbs/03_model.ipynb #61b9f3c8
 def _turn(x, lengths):
-    "Each sequence backwards within its own length; padding stays where it is"
+    "Reverse each sequence within its own length; padding stays in its place"
     position = torch.arange(x.shape[1], device=x.device)
     from_end = lengths.to(x.device)[:, None] - 1 - position
     return x.gather(1, torch.where(from_end < 0, position, from_end).unsqueeze(-1).expand_as(x))
 
 def _recur_both_ways(lstm, h, lengths):
-    """What `lstm` does with packed sequences, each direction on its own: on a CPU three times as fast, since packed
-    ones miss its fast LSTM"""
+    "Output of a bidirectional `lstm` for packed sequences, each direction computed on its own"
     start = h.new_zeros(1, len(h), lstm.hidden_size)
     for layer in range(lstm.num_layers):
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
@@ -190,8 +190,41 @@ def count_parameters(model:nn.Module) -> int: # Numbers that training changes
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 # %% ../nbs/03_model.ipynb #61f6a7a5
-_SILENT = 1e-5  # mean square of scaled frames, 50 dB below the training recordings
+@dataclass
+class AutoencoderLoss:
+    """Reconstruction error + `spectral_weight` times relative error of loudness + `latent_weight` times mean squared
+    latents, over real frames"""
+    latent_weight: float = 1e-4
+    # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for
+    # `overlapped` reconstructions
+    of: str = 'frames'
+    spectral_weight: float = 0. # For 'waveform' only
+    bands: torch.Tensor = None # `mel_bands` of the model's framing, if `spectral_weight` is not 0
 
+    def __call__(self, reconstruction, # Shape (B, T, frame_length)
+                 frames, # Target, same shape
+                 latents, # Shape (B, T, latent_size)
+                 lengths=None, # Real frames of each sequence, shape (B,)
+                 input_scale=1., # RMS of the training frames
+                 whole=None, # (frames, recordings) of the batch that this is a part of; None for a whole batch
+                # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all parts
+                # add up to those of the whole batch
+                ):
+        mask = (torch.ones(frames.shape[:2], device=frames.device) if lengths is None
+                else frame_mask(lengths.to(frames.device), frames.shape[1]).float())
+        count, recordings = whole or (mask.sum(), len(frames))
+        errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
+        mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
+        penalty = self.latent_weight*power
+        if self.of == 'frames': return mse + penalty, mse, mse
+        scaled = frames/input_scale
+        error = self.log_ratio(errors, scaled, mask).sum()/recordings
+        if self.spectral_weight:
+            spectral = self.spectral(reconstruction/input_scale, scaled, mask)
+            penalty = penalty + self.spectral_weight*spectral.sum()/recordings
+        return error + penalty, mse, error
+
+# %% ../nbs/03_model.ipynb #e815b3f0
 def overlapped(framing, # `Framing` of the model
                frames, # Reconstruction, shape (B, T, frame_length)
                lengths=None, # Real frames of each recording, shape (B,)
@@ -200,15 +233,20 @@ def overlapped(framing, # `Framing` of the model
     if lengths is not None: frames = frames*frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
     return framing.frame(framing.overlap_add(frames))
 
-def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
-           share:float, # Mean squared error of the frames over their mean square
-           of='waveform', # As for `AutoencoderLoss`
-          ) -> float:
-    """Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for
-    'frames'"""
-    if of == 'waveform': return -10/math.log(10)*error
-    return -10*math.log10(share) if share else math.inf
+_SILENT = 1e-5  # mean square of scaled frames, 50 dB below the training recordings
 
+@patch
+def log_ratio(self:AutoencoderLoss,
+              errors, # Mean squared error of each scaled frame, 0 in the padding, shape (B, T)
+              frames, # Scaled target, shape (B, T, frame_length)
+              mask, # 1 for real frames, 0 for padding, shape (B, T)
+             ): # Shape (B,)
+    "Natural logarithm of each recording's error-to-power ratio"
+    energies = frames.square().mean(-1)*mask
+    ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
+    return ratio.log()
+
+# %% ../nbs/03_model.ipynb #92fd6c04
 # exponent of loudness over power (Zwicker), and the power, 60 dB below the training recordings, below which everything
 # is alike
 _LOUDNESS, _FAINT = 0.23, 1e-6
@@ -221,47 +259,26 @@ def mel_bands(framing, # `Framing` of the model
     bands = torch.tensor(mel(sr=framing.sample_rate, n_fft=framing.frame_length, n_mels=count)).T
     return bands/bands.sum(0).clamp(min=1e-12)
 
-@dataclass
-class AutoencoderLoss:
-    """Reconstruction error + `spectral_weight` times relative error of loudness + `latent_weight` times mean squared
-    latents, over real frames"""
-    latent_weight: float = 1e-4
-    # 'frames': their mean squared error; 'waveform': mean logarithm of each recording's error-to-power ratio, for
-    # `overlapped` reconstructions
-    of: str = 'frames'
-    spectral_weight: float = 0. # For 'waveform' only
-    bands: torch.Tensor = None # `mel_bands` of the model's framing, if `spectral_weight` is not 0
+@patch
+def spectral(self:AutoencoderLoss,
+             reconstruction, # Scaled frames, shape (B, T, frame_length)
+             frames, # Scaled target, same shape
+             mask, # 1 for real frames, 0 for padding, shape (B, T)
+            ): # Shape (B,)
+    "Mean absolute error of the loudness in mel bands over its mean, for each recording"
+    spectra, bands = (torch.fft.rfft(x.float()) for x in (frames, reconstruction)), self.bands.to(frames.device)
+    target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS for s in spectra)
+    return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
 
-    # Scaled frames, shapes (B, T, frame_length), and which are real, shape (B, T)
-    def spectral(self, reconstruction, frames, mask):
-        "Mean absolute error of the loudness in mel bands over its mean, for each recording, shape (B,)"
-        spectra, bands = (torch.fft.rfft(x.float()) for x in (frames, reconstruction)), self.bands.to(frames.device)
-        target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS
-                         for s in spectra)
-        return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
-
-    def __call__(self, reconstruction, # Shape (B, T, frame_length)
-                 frames, # Target, same shape
-                 latents, # Shape (B, T, latent_size)
-                 lengths=None, # Real frames of each sequence, shape (B,)
-                 input_scale=1., # RMS of the training frames
-                 whole=None, # (frames, recordings) of the batch that this is a share of; it is no share if None
-                # (loss, mse, error): scalar tensors, `error` without the terms that have weights; those of all shares
-                # add up to those of the whole batch
-                ):
-        mask = (torch.ones(frames.shape[:2], device=frames.device) if lengths is None
-                else frame_mask(lengths.to(frames.device), frames.shape[1]).float())
-        count, recordings = whole or (mask.sum(), len(frames))
-        errors = ((reconstruction - frames)/input_scale).square().mean(-1)*mask
-        mse, power = errors.sum()/count, (latents.square().mean(-1)*mask).sum()/count
-        if self.of == 'frames': return mse + self.latent_weight*power, mse, mse
-        energies = (frames/input_scale).square().mean(-1)*mask
-        ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
-        error, loss = ratio.log().sum()/recordings, self.latent_weight*power
-        if self.spectral_weight:
-            loss = loss + self.spectral_weight*self.spectral(reconstruction/input_scale, frames/input_scale,
-                                                             mask).sum()/recordings
-        return error + loss, mse, error
+# %% ../nbs/03_model.ipynb #c0573e9d
+def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
+           share:float, # Mean squared error of the frames over their mean square
+           of='waveform', # As for `AutoencoderLoss`
+          ) -> float:
+    """Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for
+    'frames'"""
+    if of == 'waveform': return -10/math.log(10)*error
+    return -10*math.log10(share) if share else math.inf
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @patch
