@@ -1,7 +1,8 @@
 """Do links lead somewhere? `python tools/check_links.py` or `python tools/check_links.py --site FOLDER`
 
-Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml. A
-page of the site is named after its notebook without the number (`01_framing.ipynb` becomes `framing.html`), so one
+Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml,
+whose sections the lists of all notebooks repeat in the same order. A page of the site is named after its notebook without
+the number (`01_framing.ipynb` becomes `framing.html`), so one
 notebook links to another by its relative path, `../01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and
 Quarto makes the page's address of it. External addresses are judged by their form only, and those of this repository by
 git_url, branch and what is in the tree. With --site: the links of a folder of pages, as Quarto or tools/build_pages.py
@@ -9,6 +10,7 @@ writes it. First of all, dead links that are planted have to be found. Exit stat
 import argparse, ast, json, os, re, shutil, sys, tempfile
 from html import unescape
 from html.parser import HTMLParser
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 import yaml
@@ -53,6 +55,13 @@ def texts(notebook):
                 data = output.get('data', {})
                 if 'text/markdown' in data or 'text/html' in data:
                     yield cell['id'], ''.join(data.get('text/markdown') or data['text/html'])
+
+def contents(text, name):
+    "Sections and notebooks of a list in notebook `name`: a table, or headings of level 3 with items"
+    for line in text.splitlines():
+        if section := re.match(r'### (.+)|\| (\w[^|]*) \|', line): yield section[1] or section[2]
+        if line.startswith(('- ', '| ')):
+            yield from (os.path.normpath(os.path.join(os.path.dirname(name), link)) for link in links(line))
 
 def definitions(notebook):
     "What nbdev documents with a heading: functions, classes and patched methods of exported cells, in lower case"
@@ -140,6 +149,20 @@ class Tree:
             for link in links(path.read_text(encoding='utf-8')):
                 if problem := self.judge(link, self.in_file, path): yield name, link, problem
         yield from self.navigation()
+        yield from self.lists()
+
+    def lists(self):
+        "The lists of all notebooks have the sections and the order of the sidebar"
+        if not (path := self.folder/'_quarto.yml').exists(): return
+        sidebar = yaml.safe_load(path.read_text(encoding='utf-8'))['website']['sidebar']['contents']
+        expected = [o for item in sidebar if 'section' in item for o in (item['section'], *item['contents'])]
+        for name, heading in ('index.ipynb', '## Documentation'), ('tutorials/user_guide.ipynb', '## All notebooks'):
+            for id, text in texts(self.notebooks.get(name, dict(cells=[]))):
+                _, found, after = text.partition(heading + '\n')
+                for one, other in zip_longest(contents(after.split('\n## ')[0], name), expected) if found else ():
+                    if one == other: continue
+                    yield f'nbs/{name} cell {id}', one or 'the end', f'stands where _quarto.yml has {other or "its end"}'
+                    break
 
     def navigation(self):
         "The same for _quarto.yml: the sidebar has every notebook once, and the rest leads somewhere"
@@ -246,6 +269,19 @@ def self_test():
             assert alive != bool(found('', sidebar=['01_one.ipynb', '02_two.ipynb',
                                                     'more/three.ipynb'])), f'judged wrongly in a folder: {link}'
         shutil.rmtree(folder/'nbs/more')
+        for table, alike in {'| All | [a](01_one.ipynb), [b](02_two.ipynb) |': True,
+                             '### All\n\n- [a](01_one.ipynb)\n- [b](02_two.ipynb): it': True,
+                             '| All | [b](02_two.ipynb), [a](01_one.ipynb) |': False,
+                             '| Some | [a](01_one.ipynb), [b](02_two.ipynb) |': False,
+                             '| All | [a](01_one.ipynb) |': False}.items():
+            text = f'## Documentation\n\n| | |\n|---|---|\n{table}\n\n## More\n\n- [a](01_one.ipynb)'
+            (folder/'nbs/index.ipynb').write_text(json.dumps(dict(cells=[cell('g', text)])))
+            (folder/'_quarto.yml').write_text(yaml.dump(dict(website=dict(sidebar=dict(contents=[dict(href='index.ipynb'),
+                    dict(section='All', contents=['01_one.ipynb', '02_two.ipynb'])])))))
+            (folder/'nbs/01_one.ipynb').write_text(json.dumps(dict(cells=[cell('a', '# One\n\n## Here')])))
+            (folder/'README.md').write_text('')
+            assert alike != bool(list(Tree(folder).dead())), f'judged wrongly: {table}'
+        (folder/'nbs/index.ipynb').unlink()
         (folder/'index.html').write_text('<a href="two.html#x">a</a><a '
                                          'href="https://us.github.io/ours/two.html">a</a><a href="#">a</a><img '
                                          'src="nbs/picture.png"><a href="https://example.org">a</a>')

@@ -57,7 +57,7 @@ def _read_header(f, size, name):
 def _show_tensor(dtype, shape='?'): return show_path(f'{dtype} {shape}'[:60])
 def _is_place(x): return isinstance(x, list) and len(x) == 2 and all(type(n) is int for n in x)
 
-def _check_header(found, left, state, name):
+def _check_tensor_header(found, left, state, name):
     """Raise `ModelError` unless the tensors of a header are those of `state`, side by side, and fill the bytes that are
     left"""
     for words, names in ('lacks', state.keys() - found.keys()), ('has an unknown', found.keys() - state.keys()):
@@ -96,7 +96,7 @@ def read_weights(path, # `model.safetensors`
     name = show_path(path)
     with open_regular(path, ModelError) as (f, size):
         header, said, left = _read_header(f, size, name)
-        _check_header(header, left, state, name)
+        _check_tensor_header(header, left, state, name)
         f.seek(0)
         try: tensors = load(f.read(size))
         except (SafetensorError, ValueError) as e: raise ModelError(f'{name}: weights cannot be read ({e})') from None

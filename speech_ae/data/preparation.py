@@ -138,7 +138,7 @@ def _processes(n_files, workers):
     if workers or type(backend).__name__ != 'LokyBackend' or n_jobs not in (None, 1): return workers
     return cpu_count() if n_files > 40 else 1
 
-def _prepare_apart(prepare, root, file, settings):
+def _prepare_in_worker(prepare, root, file, settings):
     "`_prepare_file` by a `WorkerProcess`"
     try: return prepare(root/file, file, settings)
     except AudioError as e:
@@ -149,7 +149,7 @@ def _results(root, files, settings, workers):
     "Entry and values of every file, in the order in which they are done"
     from joblib import Parallel, delayed
     with WorkerProcess('speech_ae.data.preparation:_prepare_file') as prepare:
-        jobs = (delayed(_prepare_apart)(prepare, root, file, settings) for file in files)
+        jobs = (delayed(_prepare_in_worker)(prepare, root, file, settings) for file in files)
         results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads',
                            return_as='generator_unordered')(jobs)
         try: yield from results

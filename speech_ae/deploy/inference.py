@@ -25,7 +25,7 @@ from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.untrusted import check_fields
 from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
 from ..data.isolation import WorkerProcess
-from ..data.preparation import _prepare_apart, _stop_on_signal
+from ..data.preparation import _prepare_in_worker, _stop_on_signal
 from ..denoising import DENOISE_METHODS
 from ..measure.loaded_model import LoadedModel, Preparation, open_model
 from ..measure.latents import LatentsError, read_latents
@@ -312,7 +312,7 @@ class _Prepared:
 
 def _prepare(path, settings, prepare):
     "A recording, read by `prepare`, a `WorkerProcess`"
-    entry, values = _prepare_apart(prepare, Path(), os.fsdecode(path), settings)
+    entry, values = _prepare_in_worker(prepare, Path(), os.fsdecode(path), settings)
     problems, details = zip(*(f[1:] for f in entry['found'])) if entry['found'] else ((), ())
     return _Prepared(values, entry['gain'], entry['sha256'] or '', '; '.join(problems), '; '.join(details))
 

@@ -237,25 +237,38 @@ def check_tensors(found:dict, # {name: what was read}
     other = show_difference(kinds(found), kinds(expected))
     if other: raise TrainingError(f'{what} does not fit: {other}')
 
+# %% ../../nbs/learner/checkpoints.ipynb #0c6f1e38
+def _check_settings(found, expected):
+    "Raise `TrainingError` unless a group of an optimizer has the settings of another and a valid learning rate"
+    for name in 'lr', 'betas', 'eps', 'weight_decay':
+        if name in expected and name not in found:
+            raise TrainingError(f'the optimizer does not fit: a group lacks the setting {name}')
+    # other versions of PyTorch may have more settings or fewer
+    other = show_difference(*({k: v for k, v in group.items() if k in found and k in expected
+                               and k not in ('params', 'lr')} for group in (found, expected)))
+    if other: raise TrainingError(f'the optimizer does not fit: {other}')
+    if not (isinstance(found['lr'], float) and 0 <= found['lr'] < math.inf):
+        raise TrainingError(f'the optimizer does not fit: lr is {found["lr"]!r}')
+
 # %% ../../nbs/learner/checkpoints.ipynb #87d0f4d3
 def check_optimizer(state:dict, # From `optimizer.state_dict()` of another process
                     optimizer, # Adam with groups of weights, which would continue from it
+                    steps=0, # Steps done so far; after the first, a state without moments is refused
                    ):
-    """Raise `TrainingError` unless the state of an optimizer is of the same weights, with the same settings but for the
-    learning rate"""
+    """Raise `TrainingError` unless the state of an optimizer is of the same weights, with moments of all or none of
+    them, and the same settings but for the learning rate"""
     own = optimizer.state_dict()['param_groups']
     if [group['params'] for group in state['param_groups']] != [group['params'] for group in own]:
         raise TrainingError('the optimizer does not fit: it has other groups of weights')
-    for group, expected in zip(state['param_groups'], own):
-        other = show_difference(*({k: v for k, v in g.items() if k in group and k in expected
-                                   and k not in ('params', 'lr')} for g in (group, expected)))
-        if other: raise TrainingError(f'the optimizer does not fit: {other}')
-        if not (isinstance(group['lr'], float) and 0 <= group['lr'] < math.inf):
-            raise TrainingError(f'the optimizer does not fit: lr is {group["lr"]!r}')
+    for group, expected in zip(state['param_groups'], own): _check_settings(group, expected)
     weights = [p for group in optimizer.param_groups for p in group['params']]
     for i, moments in state['state'].items():
         check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]),
                       f'the optimizer, at weight {i},')
+    found, expected = set(state['state']), set(range(len(weights)))
+    for i in found - expected: raise TrainingError(f'the optimizer does not fit: it has moments of no weight, at {i!r}')
+    if found < expected and (found or steps > 0):
+        raise TrainingError(f'the optimizer does not fit: {len(found)} of {len(weights)} weights have moments')
 
 # %% ../../nbs/learner/checkpoints.ipynb #0df1fd19
 def seed_everything(seed): # 0 to 2**63 - 1

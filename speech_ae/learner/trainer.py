@@ -188,7 +188,7 @@ def _check_state(state, trainer):
     if state['split'] != split_digest(trainer.data.recordings):
         raise TrainingError('the corpus or its split has changed since the checkpoint was written')
     check_tensors(state['model'], trainer.model.state_dict(), 'the model')
-    check_optimizer(state['optimizer'], trainer.optimizer)
+    check_optimizer(state['optimizer'], trainer.optimizer, state['step'])
     for name, is_valid in _VALID.items():
         if not is_valid(state[name]): raise ValueError(f'invalid value for {name}: {repr(state[name])[:80]}')
     if not _is_history(state['history'], state['epoch']):

@@ -100,49 +100,54 @@ _BASELINES = {
     'noise_filled': ('noise-filled-{}',
                      lambda data, model, k: noise_filled_baseline(data.train, k, hop_length=model.config.hop_length))}
 
-def _why_not(kind, k, loaded, data):
-    "Why a baseline is not possible; '' if it is"
+# %% ../../nbs/measure/rows.ipynb #d7715e02
+_NO_TRAINING = ('has to be fitted on the training recordings, and they are not known here; give a run folder, or a '
+                '--split that lists them')
+
+def _why_left_out(kind, k, loaded, data):
+    "Why a baseline of `k` values per frame is left out; '' if it is not"
     if k is None: return 'the model does not say its latent size'
-    if not len(data.train):
-        return ('it has to be fitted on the training recordings, and they are not known here; give a run '
-                'folder, or a --split that lists them')
+    framing = loaded.model.framing
+    most, hop = framing.frame_length if kind == 'pca' else framing.hop_length, framing.hop_length
+    if k > most: return f'has at most {most} values per frame; this model has a latent size of {k}'
+    if kind != 'low_pass' and not len(data.train): return f'it {_NO_TRAINING}'
     if kind in ('low_pass', 'noise_filled') and k > 50:
         return f'shown for models with a latent size of at most 50; this one has {k}'
-    if kind == 'best_linear' and loaded.model.config.hop_length != 220:
-        return f'made for a hop of 220 samples; this model has {loaded.model.config.hop_length}'
+    if kind == 'best_linear' and hop != 220: return f'made for a hop of 220 samples; this model has {hop}'
+    if kind == 'switched' and k < 2: return 'needs a latent size of at least 2; one value is the index'
     return ''
 
 # %% ../../nbs/measure/rows.ipynb #82527fdd
-def _with_rounded(row, data, bits, sample_rate):
-    "A row that codes frames, and the same row with codes rounded to `bits` bits"
+def _with_rounded(row, loaded, data, bits, missing):
+    "A row that codes frames, and the same with codes rounded to `bits` bits, or the reason why not in `missing`"
+    name = f'{row.name}, {bits} bit'
     if not bits: return [row]
-    def make(): return rounded_codes(row.reconstruct, few_minutes(data.train), bits, sample_rate)
-    return [row, replace(row, name=f'{row.name}, {bits} bit', make=make,
-                         what=f'The same with every value rounded to {bits} bits.',
+    if not len(data.train) and not (row.kind == 'model' and hasattr(loaded.model, 'quantize_latents')):
+        missing.append(dict(name=name, reason=f'its quantizer {_NO_TRAINING}'))
+        return [row]
+    def make(): return rounded_codes(row.reconstruct, few_minutes(data.train), bits, loaded.sample_rate)
+    return [row, replace(row, name=name, make=make, what=f'The same with every value rounded to {bits} bits.',
                          key=row.key and row_key(row.key, bits, data.train_digest))]
 
-def _baseline_rows(kind, loaded, data, bits):
+def _baseline_rows(kind, loaded, data, bits, missing):
     "A baseline, fitted when it is first used, and the same with rounded codes"
     k, (template, fit) = loaded.latent_size, _BASELINES[kind]
-    name = template.format(k)
+    name, n = template.format(k), count_text(len(data.train), 'training recording')
     def make():
-        print(f'fitting {name} on {count_text(len(data.train), "training recording")}', flush=True)
+        if kind != 'low_pass': print(f'fitting {name} on {n}', flush=True)
         return fit(data, loaded.model, k)
     key = row_key(kind, k, repr(loaded.model.framing), data.train_digest, loaded.preparation)
-    return _with_rounded(Row(name, ROWS[kind], make, key=key, kind=kind, numbers=k), data, bits, loaded.sample_rate)
+    return _with_rounded(Row(name, ROWS[kind], make, key=key, kind=kind, numbers=k), loaded, data, bits, missing)
 
 # %% ../../nbs/measure/rows.ipynb #be1ae4c6
 def _model_rows(loaded, data, bits, missing):
-    "The model, and the model with rounded latents; a reason is added to `missing` if rounding is not possible"
+    "The model, and the model with rounded latents"
     key = loaded.sha256 and row_key('model', loaded.sha256)
     if not hasattr(loaded.model, 'encode'):
         return [Row('model', ROWS['model'], lambda: loaded.model.reconstruct, key=key, kind='model')]
-    if bits and not hasattr(loaded.model, 'quantize_latents') and not len(data.train):
-        missing.append(dict(name=f'model, {bits} bit', reason=_why_not('model', loaded.latent_size, loaded, data)))
-        bits = 0
     row = Row('model', ROWS['model'], lambda: ModelCoder(loaded.model), key=key, kind='model',
               numbers=loaded.latent_size)
-    return _with_rounded(row, data, bits, loaded.sample_rate)
+    return _with_rounded(row, loaded, data, bits, missing)
 
 def _outside_rows(loaded, missing):
     "Codecs of others that are installed here; the reasons for the others are added to `missing`"
@@ -179,7 +184,7 @@ def make_rows(loaded:LoadedModel, # Model to evaluate
         if kind == 'model': rows += _model_rows(loaded, data, bits, missing)
         elif kind == 'outside': rows += _outside_rows(loaded, missing)
         elif kind not in _BASELINES: rows += _fixed_rows(kind, loaded)
-        elif why := _why_not(kind, k, loaded, data):
+        elif why := _why_left_out(kind, k, loaded, data):
             missing.append(dict(name=_BASELINES[kind][0].format(k or 'k'), reason=why))
-        else: rows += _baseline_rows(kind, loaded, data, bits)
+        else: rows += _baseline_rows(kind, loaded, data, bits, missing)
     return rows, missing
