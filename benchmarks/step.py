@@ -75,7 +75,8 @@ def unequal(trainer, batch):
 def flop_per_frame(trainer, batch=2):
     "(forward, forward and backward), counted; oneDNN would hide the products of LSTMs from the counter"
     from torch.utils.flop_counter import FlopCounterMode
-    model, frames = copy.deepcopy(trainer.model).cpu(), trainer.data.framing.frame(full_batch(trainer, batch).samples.cpu())
+    model, samples = copy.deepcopy(trainer.model).cpu(), full_batch(trainer, batch).samples.cpu()
+    frames = trainer.data.framing.frame(samples)
     with torch.backends.mkldnn.flags(enabled=False):
         with FlopCounterMode(display=False) as forward: model(frames)
         with FlopCounterMode(display=False) as both: model(frames)[0].square().mean().backward()
@@ -144,7 +145,8 @@ def main():
             flop[preset], framing = flop_per_frame(first), first.data.framing
             tasks = ({name: stepper(t, batch, times) for name, t in made.items()}
                      | ({'classic, bfloat16, unequal crops': stepper(first, batch, times, 9)} if preset == 'classic'
-                        else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch).samples, framing, device, times)}
+                        else {}) | ({'plain float32 loop': plain_loop(full_batch(first, batch).samples, framing,
+                                                                           device, times)}
                                     if preset == 'classic' else {}))
             peaks = {p: [] for p in (torch.float32, torch.bfloat16)}
             for p in peaks: tasks[p] = lambda p=p: peaks[p].append(matrix_rate(p, device))

@@ -33,7 +33,8 @@ def train(args, folder, preset):
     trainer, began = start_run(config), time.process_time()
     trainer.fit()
     took, report = time.process_time() - began, json.loads(Path(folder, preset, 'report.json').read_text())
-    held_out = [np.asarray(x) for r, x in zip(trainer.data.recordings, trainer.data.corpus, strict=True) if r.split == 'valid']
+    data = trainer.data
+    held_out = [np.asarray(x) for r, x in zip(data.recordings, data.corpus, strict=True) if r.split == 'valid']
     row = dict(preset=preset, parameters=report['parameters'], cpu_seconds=took, best_epoch=report['best_epoch'],
                quality=report['quality'], split=report['split'],
                history=[{k: row[k] for k in ('epoch', 'train_loss', 'valid_loss', 'explained_variance')}

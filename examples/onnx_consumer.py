@@ -1,4 +1,5 @@
-"""A recording through exported models and back: `python onnx_consumer.py encoder.onnx decoder.onnx in.wav out.wav`; needs numpy, onnxruntime and soundfile, nothing else."""
+"""A recording through exported models and back: `python onnx_consumer.py encoder.onnx decoder.onnx in.wav out.wav`;
+needs numpy, onnxruntime and soundfile, nothing else."""
 import sys
 import numpy as np
 import onnxruntime

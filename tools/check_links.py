@@ -1,8 +1,8 @@
 """Do links lead somewhere? `python tools/check_links.py` or `python tools/check_links.py --site FOLDER`
 
 Without --site: every link and picture in notebooks, README.md and CONTRIBUTING.md, and the navigation in _quarto.yml,
-whose sections the lists of all notebooks repeat in the same order. A page of the site is named after its notebook without
-the number (`01_framing.ipynb` becomes `framing.html`), so one
+whose sections the lists of all notebooks repeat in the same order. A page of the site is named after its notebook
+without the number (`01_framing.ipynb` becomes `framing.html`), so one
 notebook links to another by its relative path, `../01_framing.ipynb#heading`: that works in Jupyter and on GitHub, and
 Quarto makes the page's address of it. External addresses are judged by their form only, and those of this repository by
 git_url, branch and what is in the tree. With --site: the links of a folder of pages, as Quarto or tools/build_pages.py
@@ -161,7 +161,8 @@ class Tree:
                 _, found, after = text.partition(heading + '\n')
                 for one, other in zip_longest(contents(after.split('\n## ')[0], name), expected) if found else ():
                     if one == other: continue
-                    yield f'nbs/{name} cell {id}', one or 'the end', f'stands where _quarto.yml has {other or "its end"}'
+                    expected = f'stands where _quarto.yml has {other or "its end"}'
+                    yield f'nbs/{name} cell {id}', one or 'the end', expected
                     break
 
     def navigation(self):

@@ -27,8 +27,10 @@ def _last_words(e):
     return f'error: {e}', getattr(e, 'status', 1)
 
 @contextmanager
-def command(function=None, # The `call_parse` function whose command this is; None for a command that reads its own arguments
-           ):
+def command(
+    # The `call_parse` function whose command this is; None for a command that reads its own arguments
+    function=None,
+):
     "Turn errors into one line and an exit status when called from the command line; from Python they stay exceptions"
     from_shell = function is None or is_cli(function)
     if from_shell:

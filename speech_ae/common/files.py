@@ -97,14 +97,9 @@ def new_path(path, # File or folder to make, which must not exist; missing paren
     removed"""
     path = Path(path)
     if os.path.lexists(path): raise error(f'{show_path(path)}: exists already; remove it or choose another --output')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}{path.suffix}')
-    try:
+    with temporary_path(path) as temporary:
         yield temporary
         os.rename(temporary, path)
-    finally:
-        if temporary.is_dir(): shutil.rmtree(temporary)
-        else: temporary.unlink(missing_ok=True)
 
 # %% ../../nbs/common/files.ipynb #c0f11e06
 @contextmanager

@@ -284,7 +284,8 @@ def _rows(evaluation):
 
 def _mean(interval, metric): # In a cell that is not broken
     if not interval.speakers: return '–'
-    mean, low, high = (number_text(value, metric_digits(metric)) for value in (interval.mean, interval.low, interval.high))
+    values = interval.mean, interval.low, interval.high
+    mean, low, high = (number_text(value, metric_digits(metric)) for value in values)
     return f'{mean}\u00a0[{low},\u00a0{high}]' + (r'\*' if interval.kind == 'range' else '')
 
 # That some row has, in two halves: of the whole recording, and of single bands and other things

@@ -174,7 +174,9 @@ def from_first(self:Ranks,
 # %% ../../nbs/learner/distributed.ipynb #6e0f9fdd
 @patch
 def wrap(self:Ranks,
-         module, # Model on the device where it stays, the same architecture in every process; its weights and buffers become those of the first
+         # Model on the device where it stays, the same architecture in every process; its weights and buffers become
+         # those of the first
+         module,
         ): # `DistributedDataParallel` around it, or the module itself if this process is alone
     "A model whose gradients are averaged over all processes"
     if self.world == 1: return module

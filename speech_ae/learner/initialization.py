@@ -55,7 +55,8 @@ def _pass_through(lstm, first_layer=True):
 
 @torch.no_grad()
 def start_linear(stack:RecurrentStack, # Encoder or decoder
-                 first, # Matrix of the input layer, shape (m, n_in) with m <= hidden_size; its outputs should have unit variance
+                 # Matrix of the input layer, shape (m, n_in), m <= hidden_size; its outputs should have unit variance
+                 first,
                  last, # Matrix from these to the output, shape (n_out, m); 2m <= hidden_size
                 ):
     "Set the weights so that the stack computes `last @ first @ x` for each frame"
@@ -84,7 +85,8 @@ def _start_pca(model, moments):
 
 # %% ../../nbs/learner/initialization.ipynb #ee1960e0
 def lapped_matrices(framing, # `Framing` whose frames are at least two hops long
-                   ) -> tuple[np.ndarray, np.ndarray]: # Analysis, shape (frame_length, hop_length), and synthesis, shape (hop_length, frame_length), float64
+                    # Analysis, shape (frame_length, hop_length), and synthesis, its transposed shape; float64
+                   ) -> tuple[np.ndarray, np.ndarray]:
     """The MDCT of a recording as matrices for its windowed frames: frames @ analysis = coefficients,
     overlap_add(coefficients @ synthesis) = samples"""
     hop, length, window = framing.hop_length, framing.frame_length, framing._taper

@@ -38,7 +38,8 @@ def _probe(reconstruction, frames):
     return 2*(reconstruction*noise).mean()
 
 def step_scale(model:torch.nn.Module, # Model at the start of its training
-               run, # Function that runs the model on one batch of the training: (reconstruction, frames), shapes (B, T, frame_length)
+               # Function that runs the model on a training batch: (reconstruction, frames), shapes (B, T, frame_length)
+               run,
                batches:int, # How often to call it
               ) -> dict: # {name of a parameter: factors of its scale}
     "Measure how far a step may move each weight; the model is left as it was, without gradients"

@@ -179,7 +179,8 @@ class BusyListener:
         "Whether it is for the widget; if so, it is handed over"
         # checked and unpacked only once, or the session would take it for a copy
         _, (_, header, _, _, content, *_) = self.session.feed_identities(message, copy=False)
-        if self.session.unpack(header.bytes).get('msg_type') != 'comm_msg' or self.session.unpack(content.bytes).get('comm_id') != self.comm_id:
+        kind, target = (self.session.unpack(part.bytes) for part in (header, content))
+        if kind.get('msg_type') != 'comm_msg' or target.get('comm_id') != self.comm_id:
             return False
         _, parts = self.session.feed_identities(message, copy=False)
         self.heard(self.session.deserialize(parts, copy=False)['content']['data'])
@@ -256,8 +257,14 @@ def update(self:TrainingPanel,
         else:
             self.players[name] = widgets.Audio(value=sound, format='flac', autoplay=False, loop=False,
                                                layout=dict(width='206px', height='36px'))
-    if sounds:
-        self.sounds.children = [widgets.VBox([widgets.HTML(f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'), player]) for name, player in self.players.items()] if len(self.players) > len(self.sounds.children) else self.sounds.children
+    if len(self.players) > len(self.sounds.children):
+        self.sounds.children = [_titled(name, player) for name, player in self.players.items()]
+
+def _titled(name, player):
+    "A player below its name"
+    import ipywidgets as widgets
+    title = f'<span style="opacity:.7;font-size:12px">{html_text(name)}</span>'
+    return widgets.VBox([widgets.HTML(title), player])
 
 # %% ../../nbs/learner/panel.ipynb #9cd36ff8
 @patch

@@ -97,7 +97,9 @@ def markdown_table(rows, # Rows of `quality_table`, also as they come back from 
 
 # %% ../../nbs/learner/report.ipynb #8351902c
 def environment(device:torch.device, # Where the run computes
-               ) -> dict: # Versions of speech_ae, Python, PyTorch and NumPy, system, number of cores, name of the device, threads, peak memory of this process in MB (None where it is not known)
+                # Versions of speech_ae, Python, PyTorch and NumPy, system, number of cores, name of the device,
+                # threads, peak memory of this process in MB (None where it is not known)
+               ) -> dict:
     "What a run ran on"
     import speech_ae
     try:
@@ -155,8 +157,11 @@ def _show_left_out(n): # Steps
             'finite; see nonfinite_step_*.json.')
 
 # %% ../../nbs/learner/report.ipynb #0d42bf8f
-def report_text(report:dict, # What becomes report.json: best_epoch, verdict, quality, split, findings, parameters, history, seconds, stopped, example, left_out, config, environment
-               ) -> str: # Markdown
+def report_text(
+    # What becomes report.json: best_epoch, verdict, quality, split, findings, parameters, history, seconds, stopped,
+    # example, left_out, config, environment
+    report:dict,
+) -> str: # Markdown
     "The report for people"
     epochs, findings, left_out = report['history'][-1]['epoch'], report['findings'], report.get('left_out')
     trained = (f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, '

@@ -544,7 +544,8 @@ def _warn_of_callbacks(trainer, callbacks, state):
     for name in sorted(state['callbacks'].keys() - names):
         print(f'warning: the run had a callback {name}, whose state is not used; pass it to resume_run', flush=True)
     for name in sorted(type(c).__name__ for c in callbacks if c.state_dict()):
-        if name not in state['callbacks']: print(f'warning: the run had no callback {name}, which starts now', flush=True)
+        if name in state['callbacks']: continue
+        print(f'warning: the run had no callback {name}, which starts now', flush=True)
 
 def _continue(folder, config, corpus, model_config, ranks, callbacks, path, state):
     "A trainer that has loaded a checkpoint, in a run folder that agrees with it"
