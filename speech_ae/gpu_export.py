@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CHECKS', 'FORMATS', 'CheckFailed', 'check_system', 'check_system_cli', 'export_model', 'verify_export', 'export_cli',
-           'bundle_cli']
+           'bundle_parser', 'bundle_cli']
 
 # %% ../nbs/05_gpu_export.ipynb #bd9eff66
-import copy, io, os, shutil, tempfile, time
+import argparse, copy, io, os, shutil, tempfile, time
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,11 +24,11 @@ from .deploy.exports import (PARTS, PRECISIONS, ExportError, _trusted, open_expo
                                       write_safetensors, write_torch_export, write_torchscript)
 from .deploy.jobs import make_job_bundle
 from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
-from .learner.config import TrainConfig, complete_config, pick_device
+from .learner.config import TrainConfig, add_settings, complete_config, pick_device
 from .learner.report import environment
 from .learner.steps import Recorder
 from .learner.trainer import Trainer
-from .model import PRESETS, ModelConfig, SpeechAE, count_parameters
+from .model import ModelConfig, SpeechAE, count_parameters
 
 # %% ../nbs/05_gpu_export.ipynb #bd1b8e9e
 class CheckFailed(SpeechAEError):
@@ -254,23 +254,20 @@ def export_cli(
     return None if is_cli(export_cli) else rows
 
 # %% ../nbs/05_gpu_export.ipynb #e6310b17
-@call_parse
-def bundle_cli(
-    to:Param('Kind of machine', str, choices=['slurm', 'colab'], required=True)=None,
-    data_dir:str='data/raw', # Folder of recordings on that machine; relative paths start from the folder of the job
-    output:str=None, # Output folder (default: job_slurm or job_colab)
-    epochs:int=50, # Epochs in total
-    batch_size:int=16, # Batch size in crops, over all GPUs
-    learning_rate:float=0.001, # Initial learning rate of Adam
-    device:Param('Device', str, choices=['auto', 'cuda', 'cpu', 'mps'])='cuda',
-    preset:Param('Model to train', str, choices=list(PRESETS))='classic',
-    gpus:int=1, # GPUs of each machine, with --to slurm
-    nodes:int=1, # Machines, with --to slurm
-):
-    "Pack a training job for a machine with a GPU"
-    settings = dict(locals())
-    with command(bundle_cli):
-        folder = make_job_bundle(**settings)
-        print(f'{show_path(folder)} and {show_path(folder)}.zip: {epochs} epochs of the preset {preset}; '
-              f'read {show_path(folder/"README.md")}')
-    return None if is_cli(bundle_cli) else folder
+def bundle_parser() -> argparse.ArgumentParser:
+    "Command line of `speech_ae_bundle`: the machine, and the settings of the training there"
+    parser = argparse.ArgumentParser('speech_ae_bundle', description='Pack a training job for a machine with a GPU',
+                                     argument_default=argparse.SUPPRESS)
+    parser.add_argument('--to', choices=['slurm', 'colab'], required=True, help='Kind of machine')
+    parser.add_argument('--output', help='Output folder (default: job_slurm or job_colab)')
+    parser.add_argument('--gpus', type=int, help='GPUs of each machine, with --to slurm (default: 1)')
+    parser.add_argument('--nodes', type=int, help='Machines, with --to slurm (default: 1)')
+    add_settings(parser, data_dir='data/raw', device='cuda', epochs=50, batch_size=16)
+    return parser
+
+def bundle_cli():
+    "The command `speech_ae_bundle`"
+    given = vars(bundle_parser().parse_args())
+    with command():
+        folder = make_job_bundle(**given)
+        print(f'{show_path(folder)} and {show_path(folder)}.zip; read {show_path(folder/"README.md")}')

@@ -13,7 +13,7 @@ from fastcore.docments import docments
 from fastcore.meta import delegates
 from .common.commands import Interrupted, command
 from .learner.checkpoints import TrainingError
-from .learner.config import TrainConfig, complete_config, pick_device
+from .learner.config import TrainConfig, add_settings, complete_config, pick_device
 from .learner.distributed import DistributedError, Ranks, launch
 from .learner.run_folder import RunLock, resume_run, start_run
 from .learner.trainer import Trainer, explain_errors
@@ -71,10 +71,8 @@ def train_parser() -> argparse.ArgumentParser:
     "Command line of `speech_ae_train`; the result has only what was given"
     parser = argparse.ArgumentParser('speech_ae_train', description=inspect.getdoc(train),
                                      argument_default=argparse.SUPPRESS)
-    texts = {name: text.replace('%', '%%').replace('\n', ' ') for name, text in docments(train).items() if text}
-    for f in fields(TrainConfig):
-        default = '' if f.default is None else f' (default: {f.default})'
-        parser.add_argument(f'--{f.name}', type=f.type, choices=f.metadata.get('choices'), help=texts[f.name] + default)
+    texts = docments(train)
+    add_settings(parser)
     parser.add_argument('--resume', nargs='?', const='auto', help=texts['resume'])
     parser.add_argument('--gpus', type=int, help=texts['gpus'])
     return parser

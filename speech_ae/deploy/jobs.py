@@ -20,15 +20,18 @@ def training_command(data_dir, # Folder of recordings on the other machine; rela
                      batch_size, # Crops in a batch
                      learning_rate, # Initial learning rate of Adam
                      device, # 'auto', 'cuda', 'cpu' or 'mps'
-                     preset='classic', # Key of `speech_ae.model.PRESETS`
+                     preset=TrainConfig.preset, # Key of `speech_ae.model.PRESETS`
+                     **settings, # Other fields of `TrainConfig`
                     ) -> list[str]: # Words of the command; the last is the run folder
     "The command that trains; `SpeechAEError` if one of its settings makes no sense"
     if not str(data_dir).strip():
         raise ExportError('--data_dir is empty: name the folder of recordings on the machine with the GPU')
-    check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, preset=preset))
-    name = PurePosixPath(data_dir).name.lstrip('.') or 'speech'
+    check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device,
+                             preset=preset, **settings))
+    settings = {name: value for name, value in settings.items() if value is not None}
+    run = settings.pop('output_dir', f'runs/{PurePosixPath(data_dir).name.lstrip(".") or "speech"}')
     values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device,
-                  preset=preset, output_dir=f'runs/{name}')
+                  preset=preset) | settings | dict(output_dir=run)
     return ['python', '-m', 'speech_ae.training',
             *(word for flag, value in values.items() for word in (f'--{flag}', str(value)))]
 
@@ -334,16 +337,17 @@ def make_job_bundle(to, # 'slurm' or 'colab'
                     data_dir='data/raw',
                     epochs=50, # In total
                     batch_size=16, # Batch size in crops, over all GPUs
-                    learning_rate=0.001, # Initial learning rate of Adam
+                    learning_rate=TrainConfig.learning_rate, # Initial learning rate of Adam
                     device='cuda', # 'auto', 'cuda', 'cpu' or 'mps'
-                    preset='classic', # Key of `speech_ae.model.PRESETS`
+                    preset=TrainConfig.preset, # Key of `speech_ae.model.PRESETS`
                     gpus=1, # GPUs per machine, for 'slurm'
                     nodes=1, # Machines, for 'slurm'
+                    **settings, # Other fields of `TrainConfig`
                    ) -> Path: # Path of the folder; a ZIP file of it is beside it
     "Pack a training job for a machine with a GPU: wheel, versions, script or notebook, README"
     if to not in ('slurm', 'colab'): raise ExportError(f'--to {to}: no such machine; choose from slurm, colab')
     output = Path(output or f'job_{to}')
-    command = training_command(data_dir, epochs, batch_size, learning_rate, device, preset)
+    command = training_command(data_dir, epochs, batch_size, learning_rate, device, preset, **settings)
     _check_processes(to, gpus, nodes, batch_size)
     _check_name(output)
     zip_file = output.with_name(output.name + '.zip')
