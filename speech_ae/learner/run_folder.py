@@ -153,9 +153,12 @@ def _save_model(model, folder):
     with room_for(folder, sum(t.numel()*t.itemsize for t in model.state_dict().values())): model.save_pretrained(folder)
 
 # %% ../../nbs/learner/run_folder.ipynb #4ea7000f
-def _in_destructor(frame):
-    "Whether a frame is that of a `__del__` or called by one: Python prints what is raised there, and continues"
-    while frame and frame.f_code.co_name != '__del__': frame = frame.f_back
+# destructors, and what logging calls when a process is forked: Python prints what is raised there, and continues
+_SWALLOWING = '__del__', '_acquireLock', '_releaseLock'
+
+def _would_be_lost(frame):
+    "Whether an exception that is raised in a frame would not reach its callers"
+    while frame and frame.f_code.co_name not in _SWALLOWING: frame = frame.f_back
     return frame is not None
 
 class StopOnSignal(Callback):
@@ -170,7 +173,7 @@ class StopOnSignal(Callback):
 
     def receive(self, number, frame):
         again, self.received = self.received == number == signal.SIGINT, number
-        if again and not _in_destructor(frame): raise KeyboardInterrupt
+        if again and not _would_be_lost(frame): raise KeyboardInterrupt
 
     def ask(self):
         "The same without a signal"
