@@ -166,9 +166,10 @@ def _upgrade(state):
     "A state of format 1 or 2 in the form of format 3; what is invalid in it stays invalid"
     state = _ADDED | state
     if not isinstance(state.get('callbacks'), dict): return state
-    callbacks = {'Baselines' if name == 'Floors' else name: _ADDED_TO.get(name, {}) | saved
-                 for name, saved in state['callbacks'].items() if isinstance(saved, dict) and saved}
-    if 'Floors' in state['callbacks']: callbacks['Baselines'] = _ADDED_TO['Baselines'] | callbacks['Baselines']
+    callbacks = {}
+    for name, saved in state['callbacks'].items():
+        name = 'Baselines' if name == 'Floors' else name
+        if isinstance(saved, dict) and saved: callbacks[name] = _ADDED_TO.get(name, {}) | saved
     for name, (callback, attribute) in _MOVED.items():
         value = state.pop(name, None)
         if value is not None or name == 'before': callbacks.setdefault(callback, {})[attribute] = value
