@@ -45,8 +45,7 @@ def begin(data_dir, folder, seconds, orthogonal=False, **changes):
         trainer = start_run(TrainConfig(**dict(data_dir=data_dir, output_dir=str(folder), epochs=1000, init='random',
                                                dropout=0., ema_decay=.98, device='cpu') | changes))
     if orthogonal: set_recurrence(trainer.model)
-    steps_only = [c for c in trainer.callbacks if type(c).__module__ == 'speech_ae.learner.steps']
-    trainer.callbacks = [*steps_only, TimeLimit(seconds)]  # no files, no pictures
+    trainer.callbacks = [*trainer.step_callbacks, TimeLimit(seconds)]  # no files, no pictures
     return trainer
 
 def main():

@@ -96,8 +96,8 @@ class Trainer(Learner):
         loss_function = AutoencoderLoss(config.latent_weight, config.loss, spectral,
                                         mel_bands(model_config.framing) if spectral else None)
         optimizer = ScaledAdam(model.parameters(), lr=config.learning_rate, fused=True)
-        super().__init__(model, data, loss_function, optimizer,
-                         training_callbacks(config, model_config.kind, self.memory_advice) + list(callbacks))
+        self.step_callbacks = training_callbacks(config, model_config.kind, self.memory_advice)
+        super().__init__(model, data, loss_function, optimizer, [*self.step_callbacks, *callbacks])
 
     def fit(self, epochs:int=None): # Number of epochs in the end; `config.epochs` if None
         "Train until the run is done or a callback stops it"
@@ -168,14 +168,12 @@ def _is_history(rows, epoch):
 
 _VALID = dict(epoch=is_count, step=is_count, batches_done=is_count, rng=is_random_state,
               threads=lambda value: is_count(value, 1024) and value > 0)
-_OPTIONAL = {ScaledSteps}  # callbacks of a step that may have nothing to remember
-
 def _check_callbacks(states, trainer):
     "Raise an error unless the states are those of the trainer's callbacks"
     for callback in trainer.callbacks:
-        name, of_steps = type(callback).__name__, type(callback).__module__ == Recorder.__module__
+        name = type(callback).__name__
         if name in states: callback.check_state(states[name], trainer)
-        elif of_steps and callback.state_dict() and type(callback) not in _OPTIONAL:
+        elif callback in trainer.step_callbacks and callback.state_dict():
             raise ValueError(f'the state of {name} is missing')
     if 'WeightAverage' in states and not trainer.get(WeightAverage):
         raise TrainingError('the checkpoint has an average of the weights, which --ema_decay 0 excludes')
