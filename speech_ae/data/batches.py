@@ -209,6 +209,7 @@ def _ahead(make, items, depth=2):
         while waiting: yield waiting.popleft().result()
 
 def _read_ahead(dataset, batches, workers, pinned):
+    from contextlib import suppress
     from multiprocessing import Process, active_children
     from torch.utils.data import DataLoader
     import torch
@@ -217,7 +218,8 @@ def _read_ahead(dataset, batches, workers, pinned):
                              pin_memory=pinned, generator=own, worker_init_fn=_ignore_signals))
     try: yield from loader
     finally:
-        del loader  # asks the processes to end
+        # PyTorch would do it as the loader is deleted, where it prints an error about a process that has died
+        with suppress(RuntimeError): getattr(loader, '_shutdown_workers', list)()
         # one that waits for a disk or for another that was killed does not, and Python would wait for it as it ends
         for child in set(active_children()) - others:
             if isinstance(child, Process): child.kill()
