@@ -74,7 +74,7 @@ def try_stop(page, folder, shots):
     page.screenshot(path=shots/'training.png')
     clicked = time.time()
     stop.click()
-    wait('the line that says how to go on', lambda: page.get_by_text('Go on with:').count(), 60)
+    wait('the line that says how to continue', lambda: page.get_by_text('Continue with:').count(), 60)
     print(f'stopped {time.time() - clicked:.1f} s after the click')
     time.sleep(2)
     page.screenshot(path=shots/'stopped.png')
@@ -119,7 +119,7 @@ def main(shots):
             assert (folder/'runs/stopped/last.pt').exists()
             assert 'after the training' not in saved(folder/'stopped.ipynb',
                                                      2), 'the cell after a stopped training has run'
-            assert 'Go on with: speech_ae_train' in saved(folder/'stopped.ipynb', 1)
+            assert 'Continue with: speech_ae_train' in saved(folder/'stopped.ipynb', 1)
             page.close()
             page = open_notebook(context, address, 'whole.ipynb')
             wait('the last cell', lambda: page.get_by_text('after the training', exact=True).count() > 1

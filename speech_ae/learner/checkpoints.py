@@ -294,7 +294,7 @@ def random_state(device, # torch.device that is used
 
 def set_random_state(state, # From `random_state`, or a part of it
                      device): # torch.device that is used
-    "Go on with the random numbers from there"
+    "Continue with the random numbers from there"
     torch.set_rng_state(state['torch'])
     if device.type == 'cuda' and state['cuda']: torch.cuda.set_rng_state(state['cuda'][0], device)
     if 'python' in state: random.setstate((state['python'][0], tuple(state['python'][1]), state['python'][2]))

@@ -405,7 +405,7 @@ def _lead_html(run):
     model = f'<p>Model: <code>{html_text(run.folder/"model")}</code></p>' if (run.folder/'model').is_dir() else ''
     go_on = (f'speech_ae_train --output_dir {shlex.quote(folder)} --resume',
              f'train(output_dir={folder!r}, resume=\'auto\')')
-    return (f'<p>{html_text(" ".join(lines)[:600])}</p>{model}<p>Go on, with more <code>--epochs</code> if '
+    return (f'<p>{html_text(" ".join(lines)[:600])}</p>{model}<p>Continue, with more <code>--epochs</code> if '
             f'all are done: <code>{html_text(go_on[0])}</code>, or in Python '
             f'<code>{html_text(go_on[1])}</code></p>')
 

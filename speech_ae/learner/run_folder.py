@@ -194,7 +194,7 @@ class StopOnSignal(Callback):
         if ranks.first: self.checkpoints.save(learner)
         ranks.barrier()
         command = f'speech_ae_train --output_dir {shlex.quote(os.fspath(learner.config.output_dir))} --resume'
-        raise Interrupted(f'stopped by {signal.Signals(self.received).name} after step {learner.step}; saved. Go on '
+        raise Interrupted(f'stopped by {signal.Signals(self.received).name} after step {learner.step}; saved. Continue '
                           f'with: {show_path(command)}', 128 + self.received)
 
     def restore_handlers(self):
