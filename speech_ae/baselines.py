@@ -28,7 +28,7 @@ def _check_size(k, most, least=1):
     if not least <= k <= most: raise ValueError(f'k={k}: a frame can be coded in {least} to {most} numbers here')
 
 class Baseline:
-    "`floor(samples)` is the reconstruction; subclasses have `name`, `encode(samples)` and `decode(codes, length)`"
+    "`baseline(samples)` is the reconstruction; subclasses have `name`, `encode(samples)` and `decode(codes, length)`"
     def __call__(self, samples): return self.decode(self.encode(samples), len(samples))
 
 # %% ../nbs/baselines.ipynb #2cf0be05
@@ -251,7 +251,7 @@ def lapped_baseline(train, # Samples, each shape (n,), float32, to fit on
                                  shares, watch, watch_shares, steps))
 
 # %% ../nbs/baselines.ipynb #57f2ac51
-def mean_snr(floor, # From samples (n,) to samples (n,)
+def mean_snr(baseline, # From samples (n,) to samples (n,)
              recordings, # Samples, each shape (n,), float32; silent ones are left out
              groups=None, # Labels of the recordings, such as speakers, which count alike; each its own if None
             ) -> float: # In dB, each recording's at most 45
@@ -260,17 +260,17 @@ def mean_snr(floor, # From samples (n,) to samples (n,)
     sounding = [(np.asarray(s, dtype=float), g)
                 for s, g in zip(recordings, range(len(recordings)) if groups is None else groups) if np.any(s)]
     if not sounding: raise ValueError('no recording with sound to measure')
-    errors = [np.sum((s - floor(s.astype(np.float32)))**2)/np.sum(s**2) for s, _ in sounding]
+    errors = [np.sum((s - baseline(s.astype(np.float32)))**2)/np.sum(s**2) for s, _ in sounding]
     return -mean_log_error(np.array(errors), _shares([g for _, g in sounding]))
 
 @dataclass
 class BestLinearBaseline(Baseline):
-    "The best of several baselines; the others stay in `floors`"
-    floors: dict # By name
+    "The best of several baselines; the others stay in `baselines`"
+    baselines: dict # By name
     scores: dict # `mean_snr` of each on the recordings set apart, in dB
 
     @property
-    def best(self): return self.floors[max(self.scores, key=self.scores.get)]
+    def best(self): return self.baselines[max(self.scores, key=self.scores.get)]
 
     @property
     def name(self): return self.best.name
@@ -518,18 +518,18 @@ def from_dict(cls:LatentQuantizer,
 @dataclass
 class Quantized(Baseline):
     "A baseline whose codes are whole numbers of `quantizer.bits` bits"
-    floor: object # With `name`, `encode` and `decode`
+    baseline: object # With `name`, `encode` and `decode`
     quantizer: LatentQuantizer
 
     @property
-    def name(self): return f'{self.floor.name} {self.quantizer.bits} bit'
+    def name(self): return f'{self.baseline.name} {self.quantizer.bits} bit'
 
-    def encode(self, samples): return self.quantizer.quantize(self.floor.encode(samples))
-    def decode(self, codes, length): return self.floor.decode(self.quantizer.dequantize(codes), length)
+    def encode(self, samples): return self.quantizer.quantize(self.baseline.encode(samples))
+    def decode(self, codes, length): return self.baseline.decode(self.quantizer.dequantize(codes), length)
 
-def quantized(floor, # With `name`, `encode` and `decode`
+def quantized(baseline, # With `name`, `encode` and `decode`
               train, # Samples, each shape (n,), whose codes the quantiser is fitted on
               bits=8, # Per number
              ) -> Quantized:
     "The same baseline with `bits` bits a number"
-    return Quantized(floor, LatentQuantizer.fit([floor.encode(samples) for samples in train], bits))
+    return Quantized(baseline, LatentQuantizer.fit([baseline.encode(samples) for samples in train], bits))

@@ -331,7 +331,7 @@ def _energies(self:Allocation, samples):
 # %% ../../nbs/adaptive/allocation.ipynb #f29d1ae2
 @dataclass
 class AdaptiveBaseline:
-    "An `Allocation` for single recordings in NumPy: `floor(samples)` is the reconstruction"
+    "An `Allocation` for single recordings in NumPy: `baseline(samples)` is the reconstruction"
     allocation: Allocation
 
     @property

@@ -359,7 +359,7 @@ def run_state(self:Live, learner,
     return RunState(epoch=learner.epoch, epochs=learner.epochs, step=learner.step, steps=steps, seconds_left=left,
                     learning_rate=learner.optimizer.param_groups[0]['lr'], train_snr_db=train_snr,
                     **{name: row[name] for name in ('valid_snr_db', 'explained_variance') if row},
-                    linear=lines.linear, linear_name=lines.linear_name, floor=lines.pca, floor_name=lines.name,
+                    linear=lines.linear, linear_name=lines.linear_name, pca=lines.pca, pca_name=lines.name,
                     best_epoch=self.stopping.best_epoch, memory=memory, skipped=learner.get(SkipNonFinite).skipped,
                     ended=ended)
 

@@ -104,8 +104,8 @@ class RunState:
     linear: float = None # SNR of the best linear transform there
     linear_name: str = 'best linear' # Its name
     explained_variance: float = math.nan # Explained variance of the validation frames in the last epoch
-    floor: float = math.nan # Explained variance of the baseline
-    floor_name: str = 'PCA-100' # What to call it
+    pca: float = math.nan # Explained variance of the baseline
+    pca_name: str = 'PCA-100' # What to call it
     best_epoch: int = 0 # With the smallest validation loss
     memory: tuple = None # Bytes of GPU memory: the most that was used, and all there is
     skipped: int = 0 # Steps left out because loss or gradient was not finite
@@ -128,7 +128,7 @@ def state_html(state:RunState) -> str: # HTML
     rate = '–' if math.isnan(s.learning_rate) else f'{s.learning_rate:.2g}'
     tiles = [_tile('epoch', f'{s.epoch} of {s.epochs}', f'step {s.step:,} of {s.steps:,}'),
              _tile('time left', left, f'learning rate {rate}'),
-             _tile('explained', _percent(s.explained_variance), f'{s.floor_name}: {_percent(s.floor)}'),
+             _tile('explained', _percent(s.explained_variance), f'{s.pca_name}: {_percent(s.pca)}'),
              _tile('training', _decibels(s.train_snr_db), f'best: epoch {s.best_epoch}'),
              _tile('validation', _decibels(s.valid_snr_db),
                    '' if s.linear is None else f'{s.linear_name}: {_decibels(s.linear)}')]

@@ -31,8 +31,8 @@ def is_collapsed(explained_variance, # Explained variance of the validation fram
 def verdict(explained_variance, # Explained variance of the validation frames; 1 is perfect
             latent_std, # Mean standard deviation of a latent over the validation frames
             step, # Optimizer steps done
-            floor, # Explained variance of the baseline
-            floor_name='PCA-100', # Name of the baseline
+            baseline, # Explained variance of the baseline
+            baseline_name='PCA-100', # Name of the baseline
            ) -> str: # One sentence
     "What the numbers of an epoch mean"
     share = f'explains {round(100*explained_variance, 1) + 0:.1f} % of the energy of the validation recordings'
@@ -44,8 +44,8 @@ def verdict(explained_variance, # Explained variance of the validation frames; 1
     if not latent_std >= 1e-3:
         return (f'collapsed: the latents hardly vary, by {latent_std:.1g}, so they carry no information, '
                 f'though the model {share}. Try a smaller --latent_weight')
-    side = 'below' if explained_variance < floor else 'above'
-    return f'{side} the baseline {floor_name}: the model {share}, {floor_name} {100*floor:.1f} %'
+    side = 'below' if explained_variance < baseline else 'above'
+    return f'{side} the baseline {baseline_name}: the model {share}, {baseline_name} {100*baseline:.1f} %'
 
 # %% ../../nbs/learner/report.ipynb #f8f48b4d
 MOST_FITTED = 400 # recordings that the best linear transform is fitted on, evenly spaced
