@@ -6,10 +6,11 @@
 __all__ = ['reconstruct_checked', 'metric_groups', 'Benchmark']
 
 # %% ../../nbs/measure/benchmark.ipynb #dc1cf112
-import math
+import math, os
 from collections import Counter
-from functools import partial
+from functools import cache, partial
 from itertools import islice
+from multiprocessing.util import Finalize
 import numpy as np
 from fastcore.basics import patch
 from ..audio import read_audio
@@ -50,10 +51,17 @@ def _measure(jobs, sample_rate):
             for key, groups, reference, estimate, more in jobs]
 
 # %% ../../nbs/measure/benchmark.ipynb #8aa069a7
+@cache
+def _end_pool_at_exit(pid): # Number of this process; one that is forked has another pool
+    "End the idle processes of loky as this one ends; they stay for five minutes, and multiprocessing waits for them"
+    from joblib.externals.loky import get_reusable_executor
+    Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(kill_workers=True), exitpriority=10)
+
 def _in_processes(function, items, workers):
     "`map` in order, in `workers` processes; at most 4 items per process are made ahead"
     if workers <= 1: return (yield from map(function, items))
     from joblib import Parallel, delayed
+    _end_pool_at_exit(os.getpid())
     with Parallel(n_jobs=workers) as pool:
         while few := list(islice(items, 4*workers)): yield from pool(delayed(function)(item) for item in few)
 
