@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STYLE', 'html_text', 'number_text', 'count_text', 'Preview', 'outline', 'html_table', 'mean_cell', 'settings_list',
            'definitions', 'folded', 'grid', 'tile_list', 'percent_axis', 'mark_table', 'color_key', 'bar_table',
-           'line_chart', 'scatter_chart', 'loudest', 'spectrogram_jpeg', 'flac_bytes', 'data_uri', 'player',
+           'data_uri', 'line_chart', 'scatter_chart', 'loudest', 'spectrogram_jpeg', 'flac_bytes', 'player',
            'navigation', 'html_page', 'write_text']
 
 # %% ../../nbs/common/page.ipynb #26203a34
-import html, io, math
+import html, io, math, re
 from base64 import b64encode
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -90,14 +90,7 @@ figure{margin:8px 0}figure img{display:block;width:100%;height:150px;object-fit:
 audio{width:100%;height:38px;margin-top:6px}.spec{position:relative}.spec span{position:absolute;color:#fff;\
 font-size:12px;line-height:1.3;left:6px;background:#000a;padding:0 5px;border-radius:4px}.spec .t{top:5px}\
 .spec .b{bottom:5px}.spec .r{left:auto;right:6px}
-.chart{position:relative;height:210px;margin:6px 0 22px 52px;border-left:1px solid var(--soft);\
-border-bottom:1px solid var(--soft)}.chart svg{position:absolute;inset:0;width:100%;height:100%;overflow:visible}\
-.chart span{position:absolute;font-size:12.5px;color:var(--soft)}.chart .y{right:100%;margin:0 6px -.75em 0;\
-white-space:nowrap}.chart .x{top:100%;margin-top:4px;transform:translateX(-50%)}
-.dots i{position:absolute;width:9px;height:9px;margin:-4.5px;border-radius:50%;background:var(--main)}\
-.dots i.f{background:var(--foil)}.dots i.s{background:var(--soft)}
-polyline{fill:none;stroke-width:2;vector-effect:non-scaling-stroke;stroke:var(--main)}polyline.f{stroke:var(--foil)}\
-polyline.s{stroke:var(--soft)}polyline.d{stroke-dasharray:6 4}
+.chart img{height:auto}
 '''.strip()
 
 # %% ../../nbs/common/page.ipynb #df816efb
@@ -277,25 +270,40 @@ def bar_table(bars, # {name of the place, HTML: [(mean, low, high) for each of `
     return (f'<p>{" ".join(map(color_key, names, "mf"))}</p>'
             + html_table(['', '', *map(html_text, names)], rows, kind='marks bars'))
 
+# %% ../../nbs/common/page.ipynb #c7a10d01
+def data_uri(kind, # Media type, such as 'audio/flac'
+             content, # bytes
+            ) -> str: # For `src`
+    "A file as its own address"
+    return f'data:{kind};base64,{b64encode(content).decode()}'
+
 # %% ../../nbs/common/page.ipynb #ed13521f
-def _ends(values, margin):
-    "Ends of an axis that holds all values, with a margin as a share of their range"
-    low, high = min(values), max(values)
-    return low - margin*(high - low or 1), high + margin*(high - low or 1)
+_CHART_COLORS = dict(main='#1c5d99', foil='#b4551d', soft='#59636d')
+_CHART_STYLE = '''
+:root{--main:#1c5d99;--foil:#b4551d;--soft:#59636d}text{font-family:system-ui,sans-serif}
+@media (prefers-color-scheme:dark){:root{--main:#7ab4ec;--foil:#eda066;--soft:#a3adb5}}
+'''.strip()
+_CHART_FORMAT = {'svg.fonttype': 'none', 'svg.hashsalt': 'chart', 'font.size': 9, 'axes.spines.top': False,
+                 'axes.spines.right': False, **dict.fromkeys(['axes.edgecolor', 'xtick.color', 'ytick.color',
+                                                              'text.color'], _CHART_COLORS['soft'])}
 
-def _ticks(low, high, log):
-    "Round values on an axis; for a logarithmic one their logarithms"
-    from matplotlib.ticker import MaxNLocator
-    if not log: ticks = MaxNLocator(5).tick_values(low, high)
-    else:
-        ticks = [math.log10(digit*10.**power) for power in range(-6, 7)
-                 for digit in ((1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 5, 7))]
-    return [t for t in ticks if low <= t <= high]
+def _color(kind): return _CHART_COLORS[dict(m='main', f='foil', s='soft')[kind[0]]]
 
-def _figure(title, more, opening, said, drawn):
-    "A chart under its title"
-    return (f'<figure><figcaption><b>{html_text(title)}</b> {more}</figcaption>{opening} '
-            f'aria-label="{html_text(title)}: {html_text(said)}">{drawn}</figure>')
+def _chart(title, more, description, draw):
+    "A picture that `draw(axes)` makes, under its title"
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    with rc_context(_CHART_FORMAT):
+        figure, out = Figure(figsize=(4.8, 2.2), layout='constrained'), io.StringIO()
+        draw(figure.subplots())
+        figure.savefig(out, format='svg', transparent=True,
+                       metadata=dict.fromkeys(['Creator', 'Date', 'Format', 'Type']))
+    svg = re.sub(r'font: ([\d.]+px)[^;"]*', r'font-size: \1', out.getvalue())
+    for name, color in _CHART_COLORS.items(): svg = svg.replace(color, f'var(--{name})')
+    svg = svg.replace('<style type="text/css">', f'<style type="text/css">{_CHART_STYLE}', 1)
+    picture = data_uri('image/svg+xml', svg.encode())
+    return (f'<figure class=chart><figcaption><b>{html_text(title)}</b> {more}</figcaption><img '
+            f'alt="{html_text(title)}: {html_text(description)}" src="{picture}"></figure>')
 
 # %% ../../nbs/common/page.ipynb #17572867
 def line_chart(title, # Plain text
@@ -303,27 +311,22 @@ def line_chart(title, # Plain text
                # (label, values, class) each: one value for each x, nan or None where it is not known, or a single
                # number for a level; class 'm', 'f' or 's', with ' d' dashed
                lines,
-               log=False, # Whether the vertical axis is logarithmic
                unit='', # Unit of the values, with a space before it
               ) -> str: # HTML
     "Curves over a common axis"
-    def scale(v): return math.nan if v is None or math.isnan(v) else math.log10(max(v, 1e-12)) if log else v
-    points = {label: [scale(v) for v in (values if isinstance(values, list) else [values]*len(xs))]
-              for label, values, _ in lines}
-    low, high = _ends([y for ys in points.values() for y in ys if not math.isnan(y)], .05)
-    def at(value): return round(100*(value - low)/(high - low), 2)
-    across = [round(100*(x - xs[0])/((xs[-1] - xs[0]) or 1), 2) for x in xs]
-    def line(heights): return ' '.join(f'{x},{100 - at(y):.2f}' for x, y in zip(across, heights) if not math.isnan(y))
-    drawn = ''.join(f'<polyline class="{kind}" points="{line(points[label])}"/>' for label, _, kind in lines)
-    labels = ''.join(f'<span class=y style="bottom:{at(t)}%">{(10**t if log else t):.3g}{unit}</span>'
-                     for t in _ticks(low, high, log))
-    labels += ''.join(f'<span class=x style="left:{x}%">{label}</span>' for x, label in ((0, xs[0]), (100, xs[-1])))
-    known = {label: [v for v in (values if isinstance(values, list) else [values]) if not math.isnan(scale(v))]
-             or [math.nan] for label, values, _ in lines}
-    said = '; '.join(f'{label} from {values[0]:.3g} to {values[-1]:.3g}{unit}' for label, values in known.items())
-    return _figure(title, ' '.join(color_key(label, kind.split()[0]) for label, _, kind in lines),
-                   '<div class=chart><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img"', said,
-                   f'{drawn}</svg>{labels}</div>')
+    lines = [(label, np.array(values if isinstance(values, list) else [values]*len(xs), float), kind)
+             for label, values, kind in lines]
+    def draw(axes):
+        for _, values, kind in lines:
+            is_known = np.isfinite(values)
+            axes.plot(np.array(xs)[is_known], values[is_known], '--' if ' d' in kind else '-', c=_color(kind),
+                      marker='.' if is_known.sum() == 1 else '')
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.yaxis.set_major_formatter(f'{{x:g}}{unit}')
+    known = {label: values[np.isfinite(values)] for label, values, _ in lines}
+    described = '; '.join(f'{label} from {values[0]:.3g} to {values[-1]:.3g}{unit}' if len(values)
+                          else f'{label} unknown' for label, values in known.items())
+    return _chart(title, ' '.join(color_key(label, kind[0]) for label, _, kind in lines), described, draw)
 
 # %% ../../nbs/common/page.ipynb #f1267af4
 def scatter_chart(points, # (name, x, y, class) each, x above 0; class 'm', 'f' or 's'; the most important first
@@ -331,28 +334,27 @@ def scatter_chart(points, # (name, x, y, class) each, x above 0; class 'm', 'f' 
                   across, # What is on the horizontal axis, plain text
                  ) -> str: # HTML
     "Named dots, with a logarithmic horizontal axis"
-    (left, right), (low, high) = _ends([math.log10(x) for _, x, _, _ in points],
-                                       .08), _ends([y for _, _, y, _ in points], .08)
-    def place(x, y): return round(100*(x - left)/(right - left), 2), round(100*(y - low)/(high - low), 2)
-    placed = [(name, kind, *place(math.log10(x), y)) for name, x, y, kind in points]
-    ticks = ''.join(f'<span class=y style="bottom:{place(left, t)[1]}%">{t:.3g}</span>'
-                    for t in _ticks(low, high, False))
-    ticks += ''.join(f'<span class=x style="left:{place(math.log10(t), low)[0]}%">{t}</span>'
-                     for t in (.5, 1, 2, 5, 10, 20, 50, 100, 200) if left <= math.log10(t) <= right)
-    said = '; '.join(f'{name} {y:.3g} at {x:.3g}' for name, x, y, _ in points)
-    return _figure(title, f'against {html_text(across)}', '<div class="chart dots" role=img', said,
-                   f'{_dots(placed)}{ticks}</div>')
+    def draw(axes):
+        from matplotlib.ticker import LogLocator, NullLocator
+        for _, x, y, kind in points: axes.plot(x, y, 'o', ms=6, c=_color(kind))
+        axes.set_xscale('log')
+        axes.margins(.1)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter('{x:g}')
+        _write_names(axes, points)
+    described = '; '.join(f'{name} {y:.3g} at {x:.3g}' for name, x, y, _ in points)
+    return _chart(title, f'against {html_text(across)}', described, draw)
 
-def _dots(placed):
-    "Dots at places in percent, (name, class, x, y) each, with names where there is room"
-    drawn, written = '', []
-    for name, kind, x, y in placed:
-        free = all(abs(x - a) > 34 or abs(y - b) > 7 for a, b in written)
-        written += [(x, y)]*free
-        side = f'right:{100 - x}%;margin-right:9px' if x > 30 else f'left:{x}%;margin-left:9px'
-        drawn += (f'<i class="{kind}" style="left:{x}%;bottom:{y}%"></i>'
-                  + (f'<span style="bottom:{y}%;{side};margin-bottom:-.75em">{html_text(name)}</span>' if free else ''))
-    return drawn
+def _write_names(axes, points):
+    "The names of dots beside them, where there is room"
+    written = []
+    for name, x, y, _ in points:
+        right, up = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
+        if all(abs(right - a) > .34 or abs(up - b) > .09 for a, b in written):
+            written.append((right, up))
+            side = dict(ha='right', xytext=(-6, 0)) if right > .3 else dict(ha='left', xytext=(6, 0))
+            axes.annotate(name, (x, y), textcoords='offset points', va='center', **side)
 
 # %% ../../nbs/common/page.ipynb #a79a7a9b
 def loudest(samples, # Samples, shape (n,)
@@ -387,12 +389,6 @@ def flac_bytes(samples, # Samples, shape (n,); cut at full scale
     out = io.BytesIO()
     sf.write(out, np.round(32_767*np.clip(samples, -1, 1)).astype(np.int16), sample_rate, format='FLAC')
     return out.getvalue()
-
-def data_uri(kind, # Media type, such as 'audio/flac'
-             content, # bytes
-            ) -> str: # For `src`
-    "A file as its own address"
-    return f'data:{kind};base64,{b64encode(content).decode()}'
 
 # %% ../../nbs/common/page.ipynb #08d7a4b0
 def player(name, # What is heard, the caption, plain text
