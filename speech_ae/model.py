@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 'Decoder', 'frames_rms', 'SpeechAE',
-           'count_parameters', 'AutoencoderLoss', 'overlapped', 'mel_bands', 'snr_db', 'weights_sha256', 'model_folder',
+           'count_parameters', 'AutoencoderLoss', 'overlapped', 'snr_db', 'mel_bands', 'weights_sha256', 'model_folder',
            'read_model_config']
 
 # %% ../nbs/03_model.ipynb #2c893046
@@ -246,6 +246,16 @@ def log_ratio(self:AutoencoderLoss,
     ratio = (errors.sum(1)/mask.sum(1) + _SILENT)/(energies.sum(1)/mask.sum(1) + _SILENT)
     return ratio.log()
 
+# %% ../nbs/03_model.ipynb #c0573e9d
+def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
+           share:float, # Mean squared error of the frames over their mean square
+           of='waveform', # As for `AutoencoderLoss`
+          ) -> float:
+    """Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for
+    'frames'"""
+    if of == 'waveform': return -10/math.log(10)*error
+    return -10*math.log10(share) if share else math.inf
+
 # %% ../nbs/03_model.ipynb #92fd6c04
 # exponent of loudness over power (Zwicker), and the power, 60 dB below the training recordings, below which everything
 # is alike
@@ -269,16 +279,6 @@ def spectral(self:AutoencoderLoss,
     spectra, bands = (torch.fft.rfft(x.float()) for x in (frames, reconstruction)), self.bands.to(frames.device)
     target, found = (((s.real.square() + s.imag.square())/frames.shape[-1]@bands + _FAINT)**_LOUDNESS for s in spectra)
     return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
-
-# %% ../nbs/03_model.ipynb #c0573e9d
-def snr_db(error:float, # Mean of the error, see `AutoencoderLoss`
-           share:float, # Mean squared error of the frames over their mean square
-           of='waveform', # As for `AutoencoderLoss`
-          ) -> float:
-    """Reconstruction SNR in dB that a loss stands for: mean over recordings for 'waveform', of all frames together for
-    'frames'"""
-    if of == 'waveform': return -10/math.log(10)*error
-    return -10*math.log10(share) if share else math.inf
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @patch
@@ -332,40 +332,6 @@ def save_pretrained(self:SpeechAE,
         temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
-# %% ../nbs/03_model.ipynb #25a08770
-_MOST_ROWS, _MOST_TEXT = 12, 80
-
-def _card_rows(card):
-    "What a card says, as (name, text) pairs; it may hold anything"
-    def short(value): return text if len(text := str(value)) <= _MOST_TEXT else text[:_MOST_TEXT] + '…'
-    rows = [(f'card: {short(name)}', short(value)) for name, value in list(card.items())[:_MOST_ROWS]]
-    return rows + ([('card', f'{len(card) - _MOST_ROWS:,} more entries')] if len(card) > _MOST_ROWS else [])
-
-def _layers(config):
-    "How the layers of a model follow each other, as text"
-    ends, k = config.frame_length, config.latent_size
-    if config.kind != 'network':
-        return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
-    return (f'network: {ends} → {config.hidden_size} → {k} → {config.hidden_size} → {ends}, twice '
-            f'{config.n_layers} LSTM layers that read '
-            f'{"forward and backward" if config.bidirectional else "forward only"}')
-
-@patch
-def _repr_html_(self:SpeechAE):
-    "What a notebook shows"
-    c, rate = self.config, self.framing.frame_rate
-    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'),
-            ('latent size', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
-            ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), '
-             f'one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
-            ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'),
-            ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'),
-            *_card_rows(self.card)]
-    return (f'<table><caption>{type(self).__name__}</caption>'
-            + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td '
-                      f'style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>'
-                      for name, value in rows) + '</table>')
-
 # %% ../nbs/03_model.ipynb #ec908dd9
 _WINDOWS = ('hann', 'hamming', 'blackman', 'blackmanharris', 'nuttall', 'barthann', 'bartlett', 'bohman', 'boxcar',
             'cosine', 'flattop', 'lanczos', 'parzen', 'taylor', 'triang', 'tukey')
@@ -414,6 +380,7 @@ def read_model_config(folder:Path, # Model folder
     if not isinstance(card, dict): raise ModelError(f'{name}: card is {show_value(card)}, not an object')
     return _model_config(config.get('model'), name), card, version > 1
 
+# %% ../nbs/03_model.ipynb #6e0b41d7
 _MOST_WEIGHTS = 2**30  # bytes; the weights of `classic` are 23 million
 
 def _meta_model(cls, config, name):
@@ -440,3 +407,37 @@ def from_pretrained(cls:SpeechAE,
                           assign=True)
     model.card = card
     return model.eval()
+
+# %% ../nbs/03_model.ipynb #25a08770
+_MOST_ROWS, _MOST_TEXT = 12, 80
+
+def _card_rows(card):
+    "What a card says, as (name, text) pairs; it may hold anything"
+    def short(value): return text if len(text := str(value)) <= _MOST_TEXT else text[:_MOST_TEXT] + '…'
+    rows = [(f'card: {short(name)}', short(value)) for name, value in list(card.items())[:_MOST_ROWS]]
+    return rows + ([('card', f'{len(card) - _MOST_ROWS:,} more entries')] if len(card) > _MOST_ROWS else [])
+
+def _layers(config):
+    "How the layers of a model follow each other, as text"
+    ends, k = config.frame_length, config.latent_size
+    if config.kind != 'network':
+        return f'adaptive: {ends} → {k} → {ends}, {config.group_frames} frames share their numbers'
+    return (f'network: {ends} → {config.hidden_size} → {k} → {config.hidden_size} → {ends}, twice '
+            f'{config.n_layers} LSTM layers that read '
+            f'{"forward and backward" if config.bidirectional else "forward only"}')
+
+@patch
+def _repr_html_(self:SpeechAE):
+    "What a notebook shows"
+    c, rate = self.config, self.framing.frame_rate
+    rows = [('preset', c.preset), ('layers', _layers(c)), ('parameters', f'{count_parameters(self):,}'),
+            ('latent size', f'{c.latent_size}, which makes {c.latent_size*rate:,.0f} a second'),
+            ('frames', f'{1000*c.frame_length/c.sample_rate:.2f} ms ({c.frame_length} samples, {c.window} window), '
+             f'one every {1000*c.hop_length/c.sample_rate:.2f} ms ({c.hop_length} samples)'),
+            ('sample rate', f'{c.sample_rate:,} Hz'), ('input scale', f'{self.input_scale.item():.4g}'),
+            ('now', f'on {self.input_scale.device}, {"in training" if self.training else "in use, without dropout"}'),
+            *_card_rows(self.card)]
+    return (f'<table><caption>{type(self).__name__}</caption>'
+            + ''.join(f'<tr><th scope="row" style="text-align:left">{html_text(name)}</th><td '
+                      f'style="text-align:left;overflow-wrap:anywhere">{html_text(value)}</td></tr>'
+                      for name, value in rows) + '</table>')

@@ -57,8 +57,9 @@ def jupyterlab(folder, scratch):
              f'--ServerApp.root_dir={folder}', '--LabApp.expose_app_in_browser=True', '--LabApp.news_url=',
              '--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate', '--LabApp.extension_manager=readonly']
     with open(scratch/'log', 'w') as log:
-        server = subprocess.Popen(words, cwd=folder, env=os.environ | own | dict(PYTHONPATH=str(folder.parent)),
-                                  stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        # one thread, unless asked otherwise: on a busy machine, threads that wait for each other take minutes
+        environment = dict(OMP_NUM_THREADS='1') | os.environ | own | dict(PYTHONPATH=str(folder.parent))
+        server = subprocess.Popen(words, cwd=folder, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     address = f'http://127.0.0.1:{port}'
     try:
         wait(lambda: answers(f'{address}/api/status') or server.poll() is not None, 120, 'JupyterLab did not start')

@@ -53,19 +53,24 @@ class Baselines(Callback):
     "Baselines of the same latent size: explained variance of PCA by frames, SNR of the best linear transform"
     state:ClassVar = dict(pca=_is_optional_number, linear=_is_optional_number,
                  linear_name=lambda value: isinstance(value, str) and len(value) < 100)
-    pca, linear, linear_name = None, None, 'best linear'
+    pca, linear, linear_name, fitted = None, None, 'best linear', None
 
     def before_fit(self, learner):
         size, data = learner.model.config.latent_size, learner.data
         self.name = f'PCA-{size}'
         if self.pca is None:
             self.pca = pca_baseline(data.moments, size, data.framing).explained(data.moments_of(data.valid))
-        if self.linear is None and data.ranks.first: self.fit_linear(learner, size)
+        if self.linear is None and data.ranks.first: self.fit_linear(learner)
 
-    def fit_linear(self, learner, size):
+    def fit_linear(self, learner):
         "Fit the best linear transform to training recordings and measure it as the model is measured"
-        baseline = fit_best_linear(learner.data.whole, size)
+        baseline = self.best_linear(learner)
         if baseline: self.linear, self.linear_name = baseline_snr_db(learner, baseline), baseline.name
+
+    def best_linear(self, learner):
+        "The best linear transform, which is fitted once; None if a hop has fewer coefficients than latents"
+        if self.fitted is None: self.fitted = fit_best_linear(learner.data.whole, learner.model.config.latent_size)
+        return self.fitted
 
 def baseline_snr_db(learner:Learner, # Whose validation recordings and loss are used
                     reconstruct, # Function from samples (n,) to samples (n,)

@@ -64,9 +64,11 @@ def quality_table(model:SpeechAE, # Measured by its `reconstruct`
                   train:AudioDataset, # Whole training recordings, to fit the baselines on
                   valid:AudioDataset, # Whole validation recordings, to measure on
                   start:dict=None, # `measure` of the model before training, if it is known
+                  best=None, # Result of `fit_best_linear`, if it is known
                  ) -> list[dict]: # Rows: name, explained_variance, si_sdr_mean, si_sdr_median (both dB), recordings
     "The model and its baselines on the same recordings"
-    k, best = model.config.latent_size, fit_best_linear(train, model.config.latent_size)
+    k = model.config.latent_size
+    best = best or fit_best_linear(train, k)
     baselines = pca_baseline(train, k, model.framing), mdct_baseline(train, k, model.config.hop_length)
     rows = [('silence', lambda x: 0*x), *((b.name, b) for b in baselines), *([('best linear', best)] if best else [])]
     rows = [dict(name=name, **measure(f, valid)) for name, f in rows]

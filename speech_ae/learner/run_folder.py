@@ -216,8 +216,8 @@ class Report(Callback):
         model = load_pretrained(folder).to(learner.data.device)
         train, valid = (AudioDataset(learner.data.corpus, learner.data.recordings, split, crop_frames=LONGEST,
                                      framing=model.framing) for split in ('train', 'valid'))
-        report = self.facts(learner, model) | dict(quality=quality_table(model, train, valid, self.start),
-                                                   example=save_examples(folder, model, valid))
+        quality = quality_table(model, train, valid, self.start, self.baselines.best_linear(learner))
+        report = self.facts(learner, model) | dict(quality=quality, example=save_examples(folder, model, valid))
         write_report(folder, report)
         print(f'\n{short_report(report)}')
         for what, name in dict(curves='curves.png', listen='example.wav', original='example_original.wav',
