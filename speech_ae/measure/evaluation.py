@@ -43,11 +43,9 @@ def _run_benchmark(benchmark, workers):
 def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              data_dir=None, # Folder of recordings; None takes that of the run
              *,
-             # CSV with columns file,split; None takes the run's split for the run's recordings, otherwise all
-             split=None,
-             # Folder for the report; None takes <run>/evaluation/<data folder>, or evaluation/<model>/<data folder>
-             output_dir=None,
-             rows=None, # Keys of `ROWS`; None takes all
+             split=None, # CSV with columns file,split; None takes the run's split for its recordings, otherwise all
+             output_dir=None, # Folder for the report; None takes <run>/evaluation/<data folder>
+             rows=None, # Keys of `ROWS`, one or a list; None takes all
              metrics=None, # Groups of metrics, keys of `available_metrics`; None takes all that can be computed here
              max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
              max_files=None, # Maximum number of recordings, in turn from languages and speakers
@@ -166,8 +164,7 @@ _compare = compare  # the command has a flag of that name
 def evaluate_cli(
     model:str=None, # Run folder or model folder
     data_dir:str=None, # Folder of recordings (default: that of the run)
-    # CSV with columns file,split: measure its validation recordings (default: the run's split on its data, else all)
-    split:str=None,
+    split:str=None, # CSV with columns file,split, whose validation recordings are measured (default: the run's split)
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
     rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
     metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str,
