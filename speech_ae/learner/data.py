@@ -89,7 +89,7 @@ def tensors(self:TrainingData,
 
 @patch
 def _loading_error(self:TrainingData, e):
-    "The error for an exception of the loader; an exception while a batch is transferred means that its process has died"
+    "The error for an exception of the loader; one in the middle of a batch means that the process has died"
     if isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None):
         return TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, '
                              'with --workers 0 if it happens again')

@@ -55,8 +55,7 @@ def _pass_through(lstm, first_layer=True):
 
 @torch.no_grad()
 def start_linear(stack:RecurrentStack, # Encoder or decoder
-                 # Matrix of the input layer, shape (m, n_in), m <= hidden_size; its outputs should have unit variance
-                 first,
+                 first, # Matrix of the input layer, shape (m, n_in), m <= hidden_size, for outputs of unit variance
                  last, # Matrix of the output layer, shape (n_out, m); 2m <= hidden_size
                 ):
     "Set the weights so that the stack computes `last @ first @ x` for each frame"
@@ -389,8 +388,8 @@ def initialize(model:SpeechAE, # Untrained, on the CPU; its `input_scale` is tha
                init=None, # One of `INITS`; `default_init` if None
                moments=None, # Their `frame_moments`; computed if None
               ) -> SpeechAE: # The same model
-    """Set the weights of a model such that it reconstructs speech before training; `ModelError` if its sizes do not allow
-    that"""
+    """Set the weights of a model such that it reconstructs speech before training; `ModelError` if its sizes do not
+    allow it"""
     init = init or default_init(model.config)
     check_init(model.config, init)
     if init == 'random': return model

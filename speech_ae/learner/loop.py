@@ -172,7 +172,7 @@ class Learner:
             self.call('before_retry')  # outside of the handler, where the tensors of the attempt are released
 
 # %% ../../nbs/learner/loop.ipynb #24caf8c1
-def validation_sums(learner:Learner,
+def validation_sums(learner:Learner, # Learner with a model in evaluation mode
                     piece:Batch, # Validation recordings
                    ) -> torch.Tensor: # Shape (6 + 2*latent_size,), on the CPU
     """Sums over recordings: number of frames, loss, squared error and energy of the frames, weight of the loss, error

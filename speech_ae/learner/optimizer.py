@@ -38,8 +38,7 @@ def _probe(reconstruction, frames):
     return 2*(reconstruction*noise).mean()
 
 def step_scale(model:torch.nn.Module, # Model at the start of its training
-               # Function that runs the model on a training batch: (reconstruction, frames), shapes (B, T, frame_length)
-               run,
+               run, # Function that returns (reconstruction, frames) of a training batch, shapes (B, T, frame_length)
                batches:int, # Number of calls
               ) -> dict: # {name of a parameter: factors of its scale}
     "Measure how far a step may move each weight; the model is left as it was, without gradients"

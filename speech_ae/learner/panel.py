@@ -37,8 +37,7 @@ def _draw_epochs(axes, history, curves, lines):
 def plot_curves(history, # Rows of a history, dicts with the columns of history.csv
                 pca=None, # Explained variance of the PCA baseline on the validation frames; None if unknown
                 pca_name='PCA-100', # Name of the PCA baseline
-                # SNR of the best linear transform on the validation recordings in dB; None if unknown
-                linear=None,
+                linear=None, # SNR in dB of the best linear transform on the validation set; None if unknown
                 linear_name='best linear', # Name of that transform
                ): # Matplotlib figure
     "Reconstruction SNR and explained variance over epochs, with the baselines"

@@ -157,11 +157,8 @@ def _show_left_out(n): # Number of steps
             'finite; see nonfinite_step_*.json.')
 
 # %% ../../nbs/learner/report.ipynb #0d42bf8f
-def report_text(
-    # Content of report.json: best_epoch, verdict, quality, split, findings, parameters, history, seconds, stopped,
-    # example, left_out, config, environment
-    report:dict,
-) -> str: # Markdown
+def report_text(report:dict, # Content of report.json: best_epoch, verdict, quality, split, findings and so on
+               ) -> str: # Markdown
     "The report as a text"
     epochs, findings, left_out = report['history'][-1]['epoch'], report['findings'], report.get('left_out')
     trained = (f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, '
