@@ -260,6 +260,7 @@ def read(self:Allocation, latents, # Latents, shape (B, T, k), float32
     real = torch.arange(keep.shape[1], device=keep.device) < n_blocks[:, None]
     return values, keep, self.expected(indices), real.unsqueeze(-1)
 
+# %% ../../nbs/adaptive/allocation.ipynb #a90c3e12
 def loudness(values, # Shape (B, N, block), zero where dropped
              keep, # Same shape
             ): # Shape (B, 1, 1)
@@ -284,6 +285,7 @@ def fill(self:Allocation, values, keep, real, # As from `read`
     if noise is None: noise = self.noise(keep.shape[1]).to(values)
     return values + self.noise_fill*(loudness(values, keep) if level is None else level)*noise*(~keep & real)
 
+# %% ../../nbs/adaptive/allocation.ipynb #7be014d9
 @patch
 def decode(self:Allocation, latents, # Latents, shape (B, T, k), float32
            n_frames, # Number of frames of each recording, shape (B,)
@@ -320,6 +322,7 @@ def fit(self:Allocation, recordings, # Iterable of samples, each shape (n,), flo
     self.level.fill_(math.sqrt(power/count))
     return self
 
+# %% ../../nbs/adaptive/allocation.ipynb #1c88ae07
 @patch
 def _energies(self:Allocation, samples):
     "Squared coefficients of one recording, shape (N, block)"

@@ -340,7 +340,7 @@ def split_by_speaker(recordings:list[Recording], # Two or more
                      seed:int=42, # Random seed of the order of speakers
                      valid_share=0.2, # Maximum fraction of the seconds in the validation set, 0 to 1
                     ) -> list[Recording]: # The same, in the same order, with `split` set to 'train' or 'valid'
-    "Set whole speakers apart for validation; a single speaker is split by file"
+    "Choose whole speakers for validation; a single speaker is split by file"
     if len(recordings) < 2:
         raise CorpusError(f'{len(recordings)} usable recording{"s"*(len(recordings) != 1)}; training and '
                           'validation need at least two')

@@ -34,6 +34,7 @@ def _draw_epochs(axes, history, curves, lines):
     axes.legend(fontsize=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
 
+# %% ../../nbs/learner/panel.ipynb #5e9a07d1
 def plot_curves(history, # Rows of a history, dicts with the columns of history.csv
                 pca=None, # Explained variance of the PCA baseline on the validation frames; None if unknown
                 pca_name='PCA-100', # Name of the PCA baseline

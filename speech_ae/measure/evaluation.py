@@ -40,6 +40,7 @@ def _run_benchmark(benchmark, workers):
         print('stopped; what has been measured is kept, the same call continues from there', flush=True)
         raise
 
+# %% ../../nbs/measure/evaluation.ipynb #8f2c6a10
 def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              data_dir=None, # Folder of recordings; None takes that of the run
              *,
@@ -103,6 +104,7 @@ def _about_data(data, rows, settings):
                 preparation=prepared, denoise=corpus['denoise'], level=corpus['level'], unheard=data.unheard,
                 warnings=list(data.warnings))
 
+# %% ../../nbs/measure/evaluation.ipynb #b5510d3e
 def _about_training(loaded):
     "Training history of the run and its baselines, for the curves; empty if it has none that can be read"
     if loaded.folder is None: return {}
@@ -134,6 +136,7 @@ def _signals(evaluation, benchmark, i):
     return {'original': prepared} | {name: reconstruct_checked(rows[name], prepared, r.file)[0]
                                      for name in ('model', evaluation.best_baseline()) if name in rows}
 
+# %% ../../nbs/measure/evaluation.ipynb #d7a3190c
 def _output_folder(loaded, data, output_dir):
     "Folder for the report, created; `EvaluationError` if it is inside the recordings or holds a run or a model"
     name = data.root.resolve().name

@@ -326,6 +326,7 @@ _GROUPS = {'waveform': (('si_sdr', 'explained_db', *_BAND_KEYS), _waveform),
            'visqol': (('visqol',), lambda *pair: (visqol(*pair),)),
            'dnsmos': (('dnsmos',), lambda reference, estimate, sample_rate: (dnsmos(estimate, sample_rate),))}
 
+# %% ../../nbs/measure/quality.ipynb #e3b05f6d
 def measure_recording(reference, # Samples of the original, shape (n,), float, full scale = 1
                       estimate, # Samples of the reconstruction, same shape
                       sample_rate=22_050, # In Hz
