@@ -38,9 +38,8 @@ def _probe(reconstruction, frames):
     return 2*(reconstruction*noise).mean()
 
 def step_scale(model:torch.nn.Module, # Model at the start of its training
-               # Function that runs the model on a training batch: (reconstruction, frames), shapes (B, T, frame_length)
-               run,
-               batches:int, # How often to call it
+               run, # Function that returns (reconstruction, frames) of a training batch, shapes (B, T, frame_length)
+               batches:int, # Number of calls
               ) -> dict: # {name of a parameter: factors of its scale}
     "Measure how far a step may move each weight; the model is left as it was, without gradients"
     named = dict(model.named_parameters())
@@ -65,14 +64,14 @@ class ScaledAdam(torch.optim.Adam):
     @property
     def weights(self): return [p for group in self.param_groups for p in group['params']]
 
-    def set_scale(self, scale:dict, # From `step_scale`; None for plain Adam
-                  model): # Whose parameters these are
+    def set_scale(self, scale:dict, # Scales returned by `step_scale`; None for plain Adam
+                  model): # Model with these parameters
         "Use these scales from now on"
         names = {p: name for name, p in model.named_parameters()}
         self.scales = None if scale is None else [math.prod(scale[names[p]]).to(p.device) for p in self.weights]
 
-    def clip(self, most=1., # Norm that gradients are reduced to if theirs is larger
-            ) -> torch.Tensor: # The norm before
+    def clip(self, most=1., # Maximum norm of the gradients
+            ) -> torch.Tensor: # Norm before clipping, 0-dimensional
         "Clip the gradients by their norm, in units of the scales"
         gradients = [p.grad for p in self.weights]
         norm = torch.nn.utils.get_total_norm(gradients if self.scales is None
@@ -84,7 +83,7 @@ class ScaledAdam(torch.optim.Adam):
     def step(self, closure=None):
         if self.scales is None: return super().step(closure)
         before = torch._foreach_mul(self.weights, 1.)
-        torch._foreach_zero_(self.weights)  # so that what Adam leaves in them is the step alone
+        torch._foreach_zero_(self.weights)  # so that Adam leaves only its step in them
         result = super().step(closure)
         torch._foreach_mul_(self.weights, self.scales)
         if self.factor != 1: torch._foreach_mul_(self.weights, self.factor)
@@ -95,7 +94,7 @@ class ScaledAdam(torch.optim.Adam):
 @torch.no_grad()
 def update_average(average:torch.nn.Module, # Copy of the model that holds the average
                    model:torch.nn.Module, # Model that is trained
-                   weight, # Share of the model's weights, 0 to 1; a float or a scalar tensor
+                   weight, # Weight of the model in the average, 0 to 1; a float or a scalar tensor
                   ):
     "Move an average of weights towards those of a model"
     for mean, new in zip(average.parameters(), model.parameters()): mean.lerp_(new, weight)

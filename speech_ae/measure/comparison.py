@@ -21,7 +21,7 @@ from .results import MAIN_METRICS, Evaluation, load_evaluation, margin_text
 
 # %% ../../nbs/measure/comparison.ipynb #d4a47e19
 def find_evaluation(run, # Evaluation folder, or run folder that holds evaluations
-                    others=(), # Folders that it is compared with
+                    others=(), # Run or evaluation folders that it is compared with
                    ) -> Path: # Evaluation folder
     """The evaluation of a run; if it has several, the one whose name all `others` have too; `EvaluationError` if none
     or several are left"""

@@ -40,14 +40,13 @@ def _run_benchmark(benchmark, workers):
         print('stopped; what has been measured is kept, the same call continues from there', flush=True)
         raise
 
+# %% ../../nbs/measure/evaluation.ipynb #8f2c6a10
 def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              data_dir=None, # Folder of recordings; None takes that of the run
              *,
-             # CSV with columns file,split; None takes the run's split for the run's recordings, otherwise all
-             split=None,
-             # Folder for the report; None takes <run>/evaluation/<data folder>, or evaluation/<model>/<data folder>
-             output_dir=None,
-             rows=None, # Keys of `ROWS`; None takes all
+             split=None, # CSV with columns file,split; None takes the run's split for its recordings, otherwise all
+             output_dir=None, # Folder for the report; None takes <run>/evaluation/<data folder>
+             rows=None, # Keys of `ROWS`, one or a list; None takes all
              metrics=None, # Groups of metrics, keys of `available_metrics`; None takes all that can be computed here
              max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
              max_files=None, # Maximum number of recordings, in turn from languages and speakers
@@ -105,6 +104,7 @@ def _about_data(data, rows, settings):
                 preparation=prepared, denoise=corpus['denoise'], level=corpus['level'], unheard=data.unheard,
                 warnings=list(data.warnings))
 
+# %% ../../nbs/measure/evaluation.ipynb #b5510d3e
 def _about_training(loaded):
     "Training history of the run and its baselines, for the curves; empty if it has none that can be read"
     if loaded.folder is None: return {}
@@ -136,6 +136,7 @@ def _signals(evaluation, benchmark, i):
     return {'original': prepared} | {name: reconstruct_checked(rows[name], prepared, r.file)[0]
                                      for name in ('model', evaluation.best_baseline()) if name in rows}
 
+# %% ../../nbs/measure/evaluation.ipynb #d7a3190c
 def _output_folder(loaded, data, output_dir):
     "Folder for the report, created; `EvaluationError` if it is inside the recordings or holds a run or a model"
     name = data.root.resolve().name
@@ -166,8 +167,7 @@ _compare = compare  # the command has a flag of that name
 def evaluate_cli(
     model:str=None, # Run folder or model folder
     data_dir:str=None, # Folder of recordings (default: that of the run)
-    # CSV with columns file,split: measure its validation recordings (default: the run's split on its data, else all)
-    split:str=None,
+    split:str=None, # CSV with columns file,split, whose validation recordings are measured (default: the run's split)
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
     rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
     metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str,

@@ -42,7 +42,7 @@ def choose_recordings(recordings, # `Recording` objects
 class EvaluationData:
     "Recordings to measure and recordings to fit baselines on"
     root: Path # Folder of the recordings to measure
-    corpus: Corpus # The same recordings, prepared
+    corpus: Corpus # Prepared recordings of that folder
     recordings: list # `Recording` objects to measure, with `n_samples` cut to what is measured
     train: list = () # Samples of the training recordings, (n,) each; empty if they are not known
     train_speakers: list = () # Speaker of each training recording
@@ -139,10 +139,8 @@ def _train_digest(recordings):
 def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
                             data_dir=None, # Folder of recordings; None takes that of the run
                             *,
-                            # CSV with columns file,split; None takes the run's split for the run's recordings, else all
-                            split=None,
-                            # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
-                            cache_dir=None,
+                            split=None, # CSV with columns file,split; None takes the run's, or all recordings
+                            cache_dir=None, # Folder for prepared corpora; None takes that of the run or the default
                             max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
                             max_files=None, # Maximum number of recordings, see `choose_recordings`
                             seed=0, # Random seed, see `choose_recordings`

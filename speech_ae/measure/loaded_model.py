@@ -34,14 +34,14 @@ class LoadedModel:
     def sample_rate(self): return getattr(getattr(self.model, 'config', None), 'sample_rate', 22_050)
 
     @property
-    def preparation(self): # How its training recordings were prepared; the defaults of a run if it does not say
+    def preparation(self): # Settings 'denoise' and 'level' of its training recordings; the defaults if unknown
         return {name: getattr(self.model, 'card', {}).get(name, getattr(TrainConfig(), name))
                 for name in ('denoise', 'level')}
 
 # %% ../../nbs/measure/loaded_model.ipynb #edee53bf
 @dataclass
 class Preparation:
-    "What a model's card says about the preparation of recordings"
+    "Preparation of the training recordings according to a model's card"
     denoise: str = '' # Key of `DENOISE_METHODS`
     level: float = None # RMS level in dBFS; None leaves the level unchanged
 
@@ -53,7 +53,7 @@ def _run_config(path):
     return config
 
 def _check_card(card, path):
-    "Raise `EvaluationError` unless what a model's card says about preparation is valid"
+    "Raise `EvaluationError` unless the preparation in a model's card is valid"
     check_fields({k: card[k] for k in ('denoise', 'level') if k in card}, Preparation,
                  dict(denoise=DENOISE_METHODS, level=(-60., 0.)), f'{show_path(path)}: card', EvaluationError)
 
@@ -61,7 +61,7 @@ def _check_card(card, path):
 def open_model(model, # Run folder, model folder, or an object with `reconstruct`
                device='auto', # Device of the model: 'auto', 'cuda', 'cpu' or 'mps'
               ) -> LoadedModel:
-    "A model with what its folder says about it; `ModelError` or `EvaluationError` if something is wrong there"
+    "A model with the information of its folder; `ModelError` or `EvaluationError` if that is not valid"
     if not isinstance(model, (str, os.PathLike)):
         return LoadedModel(model, getattr(model, 'name', type(model).__name__))
     folder = Path(model)
@@ -78,7 +78,7 @@ def open_model(model, # Run folder, model folder, or an object with `reconstruct
 @dataclass
 class ModelCoder:
     "A model as a coder of NumPy arrays: `encode`, `decode`, and both when it is called"
-    model: object # A `SpeechAE`
+    model: object # `SpeechAE` or transform-coding model
     bits: int = 0 # Bits per latent, if the model has `quantize_latents(latents, bits)`; 0 leaves latents unrounded
     name: str = 'model' # Name in tables
 

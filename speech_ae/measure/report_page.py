@@ -34,7 +34,7 @@ def _cell(interval, digits): return mean_cell(*_mark(interval), digits)
 MORE_METRICS = ('explained_db', *(m for m in METRICS if m.startswith('snr_')), 'lsd', 'f0_cents', 'voicing_error')
 
 def shown_metrics(evaluation, # `Evaluation`
-                  metrics, # Names of columns
+                  metrics, # Names of columns, keys of `METRICS`
                  ) -> list[str]:
     "The columns of `metrics` that have a value in some row"
     return [m for m in metrics if m in evaluation.metrics
@@ -42,7 +42,7 @@ def shown_metrics(evaluation, # `Evaluation`
 
 def results_table(evaluation, # `Evaluation`
                   group, # Group of recordings, see `Evaluation.interval`
-                  metrics, # Names of columns
+                  metrics, # Names of columns, keys of `METRICS`
                   caption, # HTML
                  ) -> str: # HTML
     "Table of all rows for a group of recordings; the median stands beside the mean of SI-SDR"
@@ -118,7 +118,7 @@ def _failures_explained(evaluation):
 def interval_marks(found, # {name: `Interval`}
                    metric, # Name of a metric
                    head, # Heading of the names, HTML
-                   ends=(), # Names of the axis' directions below and above 0; without them the axis need not hold 0
+                   ends=(), # Labels of the axis below and above 0; without them the axis may exclude 0
                   ) -> str: # HTML
     "Means and margins of a metric as marks on a line, one for each name"
     ends = ends if METRICS[metric].higher_is_better else ends[::-1]
@@ -307,8 +307,7 @@ def page_foot(about, # `about` of an `Evaluation`
     return f'Made by speech_ae {about["environment"]["speech_ae"]}. The same numbers with all digits are in {numbers}.'
 
 def report_page(evaluation:Evaluation, # Results to show
-                # Function from i to the signals of recording i, {name: samples (n,)}, original first; None: no players
-                hear=None,
+                hear=None, # Function from i to {name: samples (n,)} of recording i, original first; None: no players
                ) -> str: # HTML, self-contained
     "The web page of an evaluation"
     about = evaluation.about

@@ -149,7 +149,7 @@ def margin_text(interval, # `Interval`
 # %% ../../nbs/measure/results.ipynb #eb2fb4de
 @patch
 def verdict(self:Evaluation) -> str: # One to three sentences
-    "The result in words"
+    "The main result as a text"
     if 'model' not in self.values: return 'The model itself was not measured.'
     name, baseline, group = self.about['model']['name'], self.best_baseline(), self.headline
     found, n = self.interval('model', 'si_sdr'), int(self.members(group).sum())

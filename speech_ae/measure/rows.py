@@ -28,13 +28,13 @@ class Row:
     "One way to reconstruct samples, measured on every recording"
     name: str # Name in tables, such as 'PCA-100'
     what: str # Description for the report, one sentence
-    # Function without arguments that makes the reconstruction: samples (n,) -> samples (n,), or (samples, more columns)
+    # Function without arguments that returns the coder: samples (n,) -> samples (n,), or (samples, more columns)
     make: Callable
     _: KW_ONLY
-    key: str = '' # Changes when the results would; '' if that is not known, then they are always measured again
+    key: str = '' # Identifier that changes with the results; '' if unknown, so that they are always measured again
     kind: str = '' # Key of `ROWS`; '' for a row of your own
-    reference: str = 'prepared' # Recording it is compared with: as 'prepared' or as 'recorded'
-    only: tuple = () # Groups of metrics that make sense for it; empty for all
+    reference: str = 'prepared' # Reference recording: 'prepared' or 'recorded'
+    only: tuple = () # Groups of metrics that are meaningful for it; empty for all
     numbers: int = None # Latent size; None if it does not code frames
 
     @cached_property
