@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'LAYOUTS', 'LayoutError', 'Source', 'is_known', 'language_code', 'is_language', 'NameFinder',
-           'Table', 'read_index', 'Tables', 'read_tables', 'guess_layout', 'Layout', 'recognize_layout']
+           'Table', 'read_index', 'Tables', 'read_tables', 'guess_layout', 'Layout', 'name_source', 'recognize_layout']
 
 # %% ../../nbs/data/layouts.ipynb #d6e5e3c0
 import csv, io, os, re, unicodedata
@@ -162,7 +162,8 @@ def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
         raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found {show_path(",".join(names))}')
     rows = [dict(zip(heads, cells)) for _, cells in lines[1:] if len(cells) == len(heads)]
     words = {name.casefold() for name in names}
-    return Table(path, 'common_voice' if 'client_id' in words else 'audiofolder' if 'file_name' in words else 'metadata',
+    layout = 'common_voice' if 'client_id' in words else 'audiofolder' if 'file_name' in words else 'metadata'
+    return Table(path, layout,
                  [tuple(row.get(head, '') for head in _COLUMNS) for row in rows],
                  [number for number, cells in lines[1:] if len(cells) != len(heads)])
 
@@ -188,11 +189,14 @@ def _read_kaldi(folder):
 def _read_manifest(path):
     "A JSON object a line, as NeMo and IndicVoices write them; None if they do not say which file and which speaker"
     rows = []
-    try: found = [parse_json(line.encode(), show_path(path), LayoutError) for line in _text(path).splitlines() if line.strip()]
+    try:
+        found = [parse_json(line.encode(), show_path(path), LayoutError)
+                 for line in _text(path).splitlines() if line.strip()]
     except LayoutError: return None
     for values in found:
         heads = _heads(values)
-        row = {head: str(value) for head, value in zip(heads, values.values()) if head and isinstance(value, (str, int))}
+        row = {head: str(value) for head, value in zip(heads, values.values())
+               if head and isinstance(value, (str, int))}
         rows.append(tuple(row.get(head, '') for head in _COLUMNS))
     return Table(path, 'manifest', rows) if rows and any(file and speaker for file, speaker, _ in rows) else None
 
@@ -247,7 +251,7 @@ class Tables:
 
 # %% ../../nbs/data/layouts.ipynb #e9b61e09
 def _folders_with_tables(root, files):
-    "Names of the files in the folders where tables may be: those of the recordings, those above, two levels below `root`"
+    "Files in folders where tables may be: those of the recordings, those above them, and two levels below `root`"
     folders = {PurePosixPath('.'), *(parent for file in files for parent in PurePosixPath(file).parents)}
     folders |= {PurePosixPath(p.relative_to(root).as_posix()) for pattern in ('*/', '*/*/') for p in root.glob(pattern)}
     for folder in sorted(folders, key=lambda p: (len(p.parts), p.as_posix())):
@@ -265,10 +269,11 @@ def read_tables(root, # Corpus folder
 
 # %% ../../nbs/data/layouts.ipynb #f1502c29
 # Folders and beginnings of file names that say nothing about who speaks
-_GENERIC = frozenset('''audio audios clip clips common data dev eval evaluation female file files male misc mono mp3 other
-    raw rec record recorded recording recordings records sample samples segments sentence set sound sounds speech test
-    train training utt utterance utterances val valid validation wav wavs wave audio_file common_voice
-    new_recording untitled track take'''.split())
+_GENERIC = frozenset('''
+    audio audios clip clips common data dev eval evaluation female file files male misc mono mp3 other raw rec
+    record recorded recording recordings records sample samples segments sentence set sound sounds speech test train
+    training utt utterance utterances val valid validation wav wavs wave audio_file common_voice new_recording
+    untitled track take'''.split())
 _DATE = re.compile(r'(19|20)\d\d[-_]?\d\d[-_]?\d\d')
 
 def _is_vague(word):
@@ -295,7 +300,8 @@ def _of_openslr(path):
 
 def _of_prefix(path):
     "SPEAKER_NUMBER"
-    return path.stem.rpartition('_')[0] or None
+    prefix = path.stem.rpartition('_')[0]
+    return prefix if prefix and not _is_vague(prefix) else None
 
 def _of_folder(path):
     "SPEAKER/any name"
@@ -306,12 +312,12 @@ _NAME_LAYOUTS = dict(librispeech=_of_librispeech, vctk=_of_vctk, openslr=_of_ope
 
 # %% ../../nbs/data/layouts.ipynb #7d48b3f5
 def _prefixes_are_speakers(paths):
-    "Whether the beginnings of file names tell speakers: no general words, and not one and the same in every folder"
-    prefixes = [_of_prefix(path) for path in paths]
-    if None in prefixes or any(map(_is_vague, prefixes)): return False
-    endings = {path.stem.rpartition('_')[2] for path in paths}
-    if len(set(prefixes)) == len(paths) > 1 == len(endings) and endings.pop().isalpha(): return False  # 1_clean, 2_clean
-    return any(map(str.isdigit, ''.join(prefixes))) or len(set(prefixes)) > 1
+    "Whether the beginnings of file names tell speakers: no general words, and not one and the same everywhere"
+    named = [path for path in paths if _of_prefix(path)]
+    if len(named) < .75*len(paths) or not named: return False
+    prefixes, endings = {_of_prefix(path) for path in named}, {path.stem.rpartition('_')[2] for path in named}
+    if len(prefixes) == len(named) > 1 == len(endings) and endings.pop().isalpha(): return False  # as in 1_clean
+    return len(prefixes) > 1 or any(map(str.isdigit, prefixes.pop()))
 
 def _folders_are_speakers(paths):
     "Whether folders tell speakers: several, named with a number"
@@ -320,25 +326,6 @@ def _folders_are_speakers(paths):
             and all(any(map(str.isdigit, name)) and not _is_vague(name) for name in folders))
 
 # %% ../../nbs/data/layouts.ipynb #2f3fd6d8
-LAYOUTS = dict(librispeech=_of_librispeech, vctk=_of_vctk, openslr=_of_openslr, speaker_prefix=_of_prefix,
-                     speaker_folders=_of_folder)
-
-def _prefixes_are_speakers(paths):
-    "Whether the beginnings of file names tell speakers: no general words, and not one and the same in every folder"
-    prefixes = [_of_prefix(path) for path in paths]
-    if None in prefixes or any(map(_is_vague, prefixes)): return False
-    endings = {path.stem.rpartition('_')[2] for path in paths}
-    if len(set(prefixes)) == len(paths) > 1 == len(endings) and endings.pop().isalpha(): return False  # 1_clean, 2_clean
-    return any(map(str.isdigit, ''.join(prefixes))) or len(set(prefixes)) > 1
-
-def _folders_are_speakers(paths):
-    "Whether folders tell speakers: several, named with a number"
-    folders = {_of_folder(path) for path in paths}
-    return (None not in folders and len(folders) > 1
-            and all(any(map(str.isdigit, name)) and not _is_vague(name) for name in folders))
-
-
-# ---- 7 all together
 LAYOUTS = dict(metadata='metadata.csv', audiofolder='Hugging Face audiofolder', common_voice='Common Voice',
                ljspeech='LJSpeech', kaldi='Kaldi', manifest='JSON manifest', librispeech='LibriSpeech', vctk='VCTK',
                openslr='OpenSLR', speaker_prefix='SPEAKER_NUMBER file names', speaker_folders='speaker folders')
@@ -374,11 +361,15 @@ class Layout:
 
     def counts(self) -> dict:
         "How many recordings have each layout"
-        return dict(Counter(self.names.values()))
+        return dict(Counter(self.names[s.file] for s in self.sources))
 
     def lines(self) -> list[str]:
         "What was recognized, and what tables say of no recording, one line each"
         return [self._line(name, n) for name, n in self.counts().items()] + self.warnings
+
+    def report(self):
+        "Print the lines, unless all recordings are named as in this project, and no table says otherwise"
+        if self.warnings or set(self.counts()) != {'speaker_prefix'}: print(*self.lines(), sep='\n', flush=True)
 
     def _line(self, name, n):
         speakers = {s.speaker for s in self.sources if self.names[s.file] == name}
@@ -390,6 +381,15 @@ class Layout:
                 f'{"folder" if len(speakers) < n else "file"}. To name them, write metadata.csv with the columns '
                 'file,speaker')
 
+def name_source(path, # `PurePosixPath` relative to the corpus folder
+                layout='', # A key of `LAYOUTS` for names; '' leaves the speaker unknown
+                default='', # Language where no folder tells it
+                n_folders=1, # Folders with recordings
+               ) -> Source:
+    "Language and speaker of a recording by its name"
+    speaker = _NAME_LAYOUTS[layout](path) if layout else None
+    return Source(path.as_posix(), _language_of(path, default, layout), speaker or _group(path, n_folders))
+
 # %% ../../nbs/data/layouts.ipynb #3cd6758a
 def recognize_layout(root, # Corpus folder
                      files, # POSIX paths of its recordings relative to it
@@ -398,17 +398,18 @@ def recognize_layout(root, # Corpus folder
                     ) -> Layout:
     """Find out who speaks in each recording, from tables or else from the names of files and folders; `LayoutError` if
     `layout` does not fit"""
-    tables = read_tables(root, files) if layout == 'auto' or layout not in _NAME_LAYOUTS else Tables()
+    if layout not in ('auto', *LAYOUTS):
+        raise LayoutError(f'--layout {layout}: unknown; choose from auto, {", ".join(LAYOUTS)}')
+    tables = Tables() if layout in _NAME_LAYOUTS else read_tables(root, files)
     rest = [PurePosixPath(file) for file in files if file not in tables.speakers]
-    if layout in _NAME_LAYOUTS: kind = layout
-    else: kind = guess_layout(rest) if rest and layout == 'auto' else ''
+    kind = layout if layout in _NAME_LAYOUTS else guess_layout(rest) if rest and layout == 'auto' else ''
     n_folders, default, names, sources = len({path.parent for path in rest}), Path(root).resolve().name, {}, []
     for file in files:
-        path = PurePosixPath(file)
-        speaker = tables.speakers.get(file) or (_NAME_LAYOUTS[kind](path) if kind else None)
-        names[file] = tables.layouts.get(file) or (kind if speaker else '')
-        sources.append(Source(file, language or tables.languages.get(file) or _language_of(path, default, names[file]),
-                              speaker or _group(path, n_folders)))
+        source = name_source(PurePosixPath(file), kind, default, n_folders)
+        listed = tables.layouts.get(file)
+        names[file] = listed or (kind if is_known(source.speaker) else '')
+        sources.append(Source(file, language or tables.languages.get(file) or source.language,
+                              tables.speakers[file] if listed else source.speaker))
     others = [file for file in files if layout not in ('auto', names[file])]
     if others:
         raise LayoutError(f'--layout {layout}: {len(others)} of {len(files)} recordings do not have it, such as '
