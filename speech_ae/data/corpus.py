@@ -9,6 +9,7 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'corpus_layout', 'list_sources', 'tak
 
 # %% ../../nbs/data/corpus.ipynb #55533745
 import csv, hashlib, html, os, stat
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, show_path
 from .isolation import WorkerProcess
-from .layouts import Layout, NameFinder, Source, is_known, recognize_layout
+from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
 
 # %% ../../nbs/data/corpus.ipynb #20bb20a9
 class CorpusError(SpeechAEError):
@@ -44,6 +45,13 @@ def _read_excluded(root, files):
     return {named[0]: row.get('reason') or '' for row, named in found if len(named) == 1}
 
 # %% ../../nbs/data/corpus.ipynb #dbae72b9
+def _unread(root):
+    "What to say about recordings in formats that are not read, one line or none"
+    endings = (Path(name).suffix.lower() for _, _, names in os.walk(root) for name in names if not name.startswith('.'))
+    counts = Counter(ending for ending in endings if ending in UNREAD_EXTENSIONS)
+    found = ', '.join(f'{n} {ending}' for ending, n in sorted(counts.items()))
+    return [f'{show_path(root)}: {found} not read; convert them to WAV or FLAC, for example with ffmpeg']*bool(found)
+
 def corpus_layout(data_dir, # Corpus folder
                   excluded=False, # Whether to list those that `exclude.csv` leaves out as well
                   layout='auto', # A key of `LAYOUTS`, or 'auto' to find it out
@@ -53,13 +61,15 @@ def corpus_layout(data_dir, # Corpus folder
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files:
-        raise CorpusError(f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder or below it')
+        raise CorpusError('; '.join([f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder '
+                                     'or below it', *_unread(root)]))
     unwanted = {} if excluded else _read_excluded(root, files)
     if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
     if len(unwanted) == len(files):
         raise CorpusError(f'{show_path(root)}: exclude.csv leaves out all recordings; delete rows of it')
     found = recognize_layout(root, files, layout, language)
-    return replace(found, sources=[s for s in found.sources if s.file not in unwanted])
+    return replace(found, sources=[s for s in found.sources if s.file not in unwanted],
+                   warnings=found.warnings + _unread(root))
 
 def list_sources(data_dir, # Corpus folder
                  excluded=False, # Whether to list those that `exclude.csv` leaves out as well
