@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from .audio import load_audio, plot_spectrogram, synth_speech
 from .common.files import SpeechAEError, show_path
 from .common.page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
-from .data.corpus import Source, check_corpus, exclude_recording, list_sources, read_excluded, take_files
+from .data.corpus import check_corpus, exclude_recording, list_sources, read_excluded, take_files
+from .data.layouts import Source
 from .denoising import DENOISE_METHODS, denoise, normalize_level
 from .framing import Framing
 from .metrics import si_sdr

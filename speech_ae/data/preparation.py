@@ -16,9 +16,10 @@ from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
 from ..common.commands import Interrupted, command, progress, show_duration
 from ..common.files import SpeechAEError, append_lines, open_log, show_path
-from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, list_sources,
+from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, corpus_layout,
                                    stop_if_bad, take_files, write_rows)
 from .isolation import WorkerProcess
+from .layouts import LAYOUTS
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
 # %% ../../nbs/data/preparation.ipynb #fcced70f
@@ -307,6 +308,8 @@ def prepare_corpus(data_dir, # Corpus folder
                    sample_rate=22_050, # In Hz
                    max_files:int=None, # Use only so many recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
+                   layout='auto', # How speakers are named: a key of `LAYOUTS`, or 'auto' to find it out
+                   language=None, # Language of all recordings; what the layout says if None
                    # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
                    # ~/.cache/speech_ae if None
                    cache_dir=None,
@@ -316,7 +319,9 @@ def prepare_corpus(data_dir, # Corpus folder
     root = Path(data_dir)
     settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise,
                     level=None if level is None else float(level))
-    sources = take_files(list_sources(root), max_files)
+    named = corpus_layout(root, layout=layout, language=language)
+    named.report()
+    sources = take_files(named.sources, max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
     known, _ = _known_entries(folder, root, files)
     if len(known) < len(files):
@@ -341,6 +346,8 @@ def prepare_cli(
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
     max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
+    layout:Param('How speakers are named; auto finds it out', str, choices=['auto', *LAYOUTS])='auto',
+    language:str=None, # Language of all recordings (default: what the layout says)
     workers:int=None, # Number of worker processes (default: one per core)
 ):
     "Decode, check, denoise and level the recordings of a folder, on all cores; the result is cached"
@@ -350,8 +357,8 @@ def prepare_cli(
             if value is not None and value < least: raise SpeechAEError(f'--{name} {value}: must be at least {least}')
         if not -60 <= level <= 0: raise SpeechAEError(f'--level {level}: must lie between -60 and 0 dBFS')
         start = time.perf_counter()
-        corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, cache_dir=cache_dir,
-                                workers=workers)
+        corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, layout=layout,
+                                language=language, cache_dir=cache_dir, workers=workers)
         errors = sum(f.severity == 'error' for f in corpus.findings)
         print(f'{corpus}; {errors} left out, {len(corpus.findings) - errors} warnings, see '
               f'{show_path(corpus.folder)}/corpus_check.csv; {show_duration(time.perf_counter() - start)}', flush=True)

@@ -23,7 +23,8 @@ from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
 from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.untrusted import check_fields
-from ..data.corpus import _name_source, _same_name, _sha256, list_sources, read_rows, write_rows
+from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
+from ..data.layouts import _spelled, guess_layout, name_source
 from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_in_worker, _stop_on_signal
 from ..denoising import DENOISE_METHODS
@@ -327,6 +328,11 @@ def save_latents(path, # File to write, .npz
     with atomic_path(path) as temporary: np.savez(temporary, **found)
 
 # %% ../../nbs/deploy/inference.ipynb #3bb0079d
+def _name_alone(path):
+    "Source of a file by its own name and that of its folder"
+    name = PurePosixPath(path.name)
+    return name_source(name, guess_layout([name]), path.resolve().parent.name)
+
 def _pack(model, latents, length, language, speaker, digest):
     "What a file of latents holds"
     return dict(latents=latents, times=model.framing.times(len(latents)), length=length,
@@ -347,7 +353,7 @@ def encode_file(model:SpeechAE,
     with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
     if prepared.values is None:
         raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
-    named, samples = _name_source(Path(path).name, Path(path).resolve().parent.name), prepared.samples
+    named, samples = _name_alone(Path(path)), prepared.samples
     prepared.values = None
     found = _pack(model, encode_recording(model, samples, **how), len(samples),
                   named.language if language is None else language, named.speaker if speaker is None else speaker,
@@ -447,12 +453,20 @@ class _Job:
     target: str = '' # POSIX path relative to the output folder
 
 def _find_latents(folder):
-    "Sources of all .npz files below a folder, as `list_sources` has them for recordings"
+    "Sources of all .npz files below a folder, as `corpus_layout` has them for recordings"
     root = Path(folder)
     files = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.npz'))
     files = [f for f in files if not any(part.startswith('.') for part in PurePosixPath(f).parts)]
     if not files: raise InferenceError(f'{show_path(root)}: no latents (.npz) in this folder or below it')
-    return [_name_source(file, root.resolve().name) for file in files]
+    paths = list(map(PurePosixPath, files))
+    layout, n_folders = guess_layout(paths), len({path.parent for path in paths})
+    return [name_source(path, layout, root.resolve().name, n_folders) for path in paths]
+
+def _find_recordings(folder):
+    "Sources of all recordings below a folder; prints how they are named, if not as usual"
+    found = corpus_layout(folder)
+    found.report()
+    return found.sources
 
 # %% ../../nbs/deploy/inference.ipynb #5bd89906
 def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
@@ -464,14 +478,14 @@ def _find_jobs(inputs, find):
         prefix = f'{given.resolve().name}/' if len(inputs) > 1 else ''
         if given.is_dir(): found += [_Job(given/s.file, prefix + s.file, s.language, s.speaker) for s in find(given)]
         elif given.exists():
-            found += [_Job(given, s.file, s.language, s.speaker)
-                      for s in [_name_source(given.name, given.resolve().parent.name)]]
+            s = _name_alone(given)
+            found.append(_Job(given, s.file, s.language, s.speaker))
         else: raise InferenceError(f'{show_path(given)}: no such file or folder')
     return found
 
 def _place(jobs, folder, suffix):
     "Jobs with targets in the output folder"
-    def key(name): return _same_name(name).casefold()
+    def key(name): return _spelled(name).casefold()
     def placed(names):
         found = {}
         for job, name in zip(jobs, names): found.setdefault(key(name), []).append((job, name))
@@ -623,7 +637,7 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
     inputs = _listed(inputs)
     folder, how = (_output_folder(inputs, output_dir, 'latents'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
-    jobs = _place(_find_jobs(inputs, list_sources), folder, '.npz')
+    jobs = _place(_find_jobs(inputs, _find_recordings), folder, '.npz')
     model, digest = _open(model, device)
     settings = _settings(model, as_is)
     made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '

@@ -14,6 +14,7 @@ import torch
 from fastcore.docments import docments
 from ..common.files import SpeechAEError
 from ..common.untrusted import check_fields
+from ..data.layouts import LAYOUTS
 from ..denoising import DENOISE_METHODS
 from .checkpoints import TrainingError
 from .initialization import INITS, check_init, default_init
@@ -78,6 +79,9 @@ class TrainConfig:
     keep_checkpoints: int = setting(5, least=0)
     # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     max_bad: int = setting(least=0)
+    # How speakers are named: a layout of `speech_ae.data.layouts`, or auto to find it out
+    layout: str = setting('auto', choices=('auto', *LAYOUTS))
+    language: str = None # Language of all recordings (default: what the layout says)
     cache_dir: str = None # Folder for prepared corpora (default: ~/.cache/speech_ae)
 
     @property

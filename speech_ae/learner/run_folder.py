@@ -302,7 +302,8 @@ def _open_corpus(config, data_dir, ranks):
     "The prepared corpus; the first process prepares what is missing and says so, before the others look"
     if not ranks.first: ranks.barrier()
     corpus = prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files,
-                            max_bad=config.max_bad, cache_dir=config.cache_dir)
+                            max_bad=config.max_bad, layout=config.layout, language=config.language,
+                            cache_dir=config.cache_dir)
     if ranks.first: ranks.barrier()
     ranks.barrier()  # on several machines, each may have to prepare for itself
     mine = split_digest(corpus.recordings)

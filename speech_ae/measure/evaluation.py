@@ -15,6 +15,7 @@ from ..common.commands import command
 from ..common.files import show_path
 from ..common.page import count_text, write_text
 from ..common.untrusted import read_json
+from ..data.layouts import LAYOUTS
 from ..learner.report import environment
 from .benchmark import Benchmark, metric_groups, reconstruct_checked
 from .checked_files import MAX_REPORT_BYTES, EvaluationError, read_table
@@ -50,6 +51,8 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              metrics=None, # Groups of metrics, keys of `available_metrics`; None takes all that can be computed here
              max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
              max_files=None, # Maximum number of recordings, in turn from languages and speakers
+             layout=None, # How recordings are named: a key of `LAYOUTS`; None takes that of the run, or finds it out
+             language=None, # Language of all recordings; None takes what the run or the layout says
              cache_dir=None, # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
              seed=0, # Random seed of the choice of recordings and of the bootstrap
              bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
@@ -61,7 +64,8 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
     settings = dict(date=time.strftime('%Y-%m-%d'), seed=seed, metrics=metric_groups(metrics),
                     max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
     loaded = open_model(model, device)
-    data = prepare_evaluation_data(loaded, data_dir, split=split, cache_dir=cache_dir, seed=seed,
+    data = prepare_evaluation_data(loaded, data_dir, split=split, layout=layout, language=language,
+                                   cache_dir=cache_dir, seed=seed,
                                    max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files)
     chosen, missing = make_rows(loaded, data, rows, bits)
     chosen = [row for row in [*chosen, *more_rows] if not row.only or set(row.only) & set(settings['metrics'])]
@@ -174,6 +178,9 @@ def evaluate_cli(
                   nargs='+', choices=list(available_metrics()))=None,
     max_minutes_per_speaker:float=2., # Maximum minutes measured per speaker
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
+    layout:Param('How speakers are named (default: as in the run, or found out)', str,
+                 choices=['auto', *LAYOUTS])=None,
+    language:str=None, # Language of all recordings (default: what the run or the layout says)
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap
     bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from ..audio import read_audio
 from ..common.files import show_path
+from ..common.page import count_text
 from ..data.batches import AudioDataset
 from ..data.corpus import Recording, bandwidth, describe_split, take_files
+from ..data.layouts import is_known
 from ..data.preparation import Corpus, prepare_corpus
 from ..denoising import normalize_level
 from .checked_files import EvaluationError, read_table
@@ -68,18 +70,23 @@ def _read_split(path, corpus):
         found.append(replace(r, split=row['split']))
     return found
 
-def _prepare(loaded, data_dir, cache_dir, max_files=None):
+def _prepare(loaded, data_dir, cache_dir, max_files=None, layout=None, language=None):
     "Corpus of a folder, prepared as the model's training recordings were"
     named = loaded.config and loaded.config.cache_dir
     cache_dir = cache_dir or (named if named and Path(named).is_dir() else None)
     return prepare_corpus(data_dir, **loaded.preparation, sample_rate=loaded.sample_rate, max_files=max_files,
-                          cache_dir=cache_dir)
+                          layout=layout or 'auto', language=language, cache_dir=cache_dir)
 
 # %% ../../nbs/measure/evaluation_data.ipynb #9c6aab92
+def _naming(loaded, layout=None, language=None):
+    "How the run was told that recordings are named, unless the user says it"
+    return dict(layout=layout or loaded.config.layout, language=language or loaded.config.language)
+
 def _own_training(loaded, cache_dir, without):
     "Corpus and training recordings of the run, except those with a SHA-256 in `without`; none if the data is elsewhere"
     if loaded.config is None or not Path(loaded.config.data_dir).is_dir(): return None, []
-    corpus = _prepare(loaded, loaded.config.data_dir, cache_dir, loaded.config.max_files)
+    corpus = _prepare(loaded, loaded.config.data_dir, cache_dir, loaded.config.max_files,
+                      **_naming(loaded))
     return corpus, [r for r in _read_split(loaded.folder/'split.csv', corpus) if r.split == 'train'
                     and r.sha256 not in without]
 
@@ -92,6 +99,12 @@ def _split_rows(loaded, *columns):
     "Rows of the run's own split; none if there is no run"
     if loaded.config is None or not (loaded.folder/'split.csv').is_file(): return []
     return read_table(loaded.folder/'split.csv', columns)
+
+def _unknown(recordings):
+    "A warning where speakers are unknown"
+    n = sum(not is_known(r.speaker) for r in recordings)
+    return [f'The speakers of {count_text(n, "recording")} are unknown: each folder, or else each recording, is taken '
+            'for a speaker, so nothing is known about new speakers.'] if n else []
 
 def _leaks(loaded, recordings, own):
     "Warnings about recordings or speakers that the model was trained on"
@@ -106,14 +119,15 @@ def _leaks(loaded, recordings, own):
     return []
 
 # %% ../../nbs/measure/evaluation_data.ipynb #9f09d06e
-def _prepare_own(loaded, root, cache_dir):
+def _prepare_own(loaded, root, cache_dir, **naming):
     "Corpus of `root` if it contains the recordings of the run under the same names, otherwise None"
     if loaded.config is None: return None
+    naming = _naming(loaded, **naming)
     if Path(loaded.config.data_dir).resolve() == root.resolve():
-        return _prepare(loaded, root, cache_dir, loaded.config.max_files)
+        return _prepare(loaded, root, cache_dir, loaded.config.max_files, **naming)
     rows = _split_rows(loaded, 'file', 'sha256')
     if not rows or not all((root/row['file']).is_file() for row in rows): return None
-    corpus = _prepare(loaded, root, cache_dir, loaded.config.max_files)
+    corpus = _prepare(loaded, root, cache_dir, loaded.config.max_files, **naming)
     known = {r.file: r.sha256 for r in corpus.recordings}
     return corpus if all(known.get(row['file']) == row['sha256'] for row in rows) else None
 
@@ -139,17 +153,22 @@ def _train_digest(recordings):
 def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
                             data_dir=None, # Folder of recordings; None takes that of the run
                             *,
-                            split=None, # CSV with columns file,split; None takes the run's, or all recordings
-                            cache_dir=None, # Folder for prepared corpora; None takes that of the run or the default
+                            # CSV with columns file,split; None takes the run's split for the run's recordings, else all
+                            split=None,
+                            # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
+                            cache_dir=None,
+                            # How recordings are named: a key of `LAYOUTS`; None takes that of the run, or 'auto'
+                            layout=None,
+                            language=None, # Language of all recordings; None takes what the run or the layout says
                             max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
                             max_files=None, # Maximum number of recordings, see `choose_recordings`
                             seed=0, # Random seed, see `choose_recordings`
                            ) -> EvaluationData:
     "Prepare the recordings, decide which to measure, and find those to fit baselines on"
     root = _data_folder(loaded, data_dir)
-    corpus = _prepare_own(loaded, root, cache_dir)
+    corpus = _prepare_own(loaded, root, cache_dir, layout=layout, language=language)
     own = corpus is not None
-    if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files)
+    if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files, layout, language)
     given = Path(split) if split else loaded.folder/'split.csv' if own else None
     listed = _read_split(given, corpus) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
@@ -161,7 +180,8 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
     samples = AudioDataset(train_corpus, _marked(train_corpus, train), 'train') if train else []
     return EvaluationData(root, corpus, choose_recordings(candidates, max_minutes_per_speaker, max_files, seed),
                           samples, [r.speaker for r in train], _train_digest(train), description,
-                          own and not split, _leaks(loaded, candidates, own))
+                          own and not split and all(is_known(r.speaker) for r in listed),
+                          _unknown(candidates) + _leaks(loaded, candidates, own))
 
 # %% ../../nbs/measure/evaluation_data.ipynb #421df93e
 WIDE_BAND = 8000  # Hz

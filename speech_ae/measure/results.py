@@ -17,6 +17,7 @@ from ..common.files import show_path
 from ..common.page import count_text, number_text
 from ..common.untrusted import read_json, show_value
 from ..data.corpus import write_rows
+from ..data.layouts import is_known
 from ..learner.checkpoints import write_json
 from .checked_files import MAX_REPORT_BYTES, EvaluationError, check_shape, read_table
 from .evaluation_data import WIDE_BAND
@@ -148,6 +149,13 @@ def margin_text(interval, # `Interval`
 
 # %% ../../nbs/measure/results.ipynb #eb2fb4de
 @patch
+def voices(self:Evaluation,
+           n, # How many
+          ) -> str: # Such as '2 speakers', or '2 groups of recordings' where speakers are unknown
+    "What a mean is taken over"
+    return count_text(n, 'speaker') if all(map(is_known, self.speaker)) else count_text(n, 'group') + ' of recordings'
+
+@patch
 def verdict(self:Evaluation) -> str: # One to three sentences
     "The main result as a text"
     if 'model' not in self.values: return 'The model itself was not measured.'
@@ -156,7 +164,7 @@ def verdict(self:Evaluation) -> str: # One to three sentences
     band = (f'with a bandwidth of {WIDE_BAND//1000} kHz or more' if group == 'wide'
             else f'all of them with less than {WIDE_BAND//1000} kHz of bandwidth')
     unseen = ' unseen in training' if self.about['data']['unheard'] else ''
-    text = (f'On {count_text(n, "recording")} of {count_text(found.speakers, "speaker")}{unseen}, {band}, '
+    text = (f'On {count_text(n, "recording")} of {self.voices(found.speakers)}{unseen}, {band}, '
             f'the model “{name}” reaches an SI-SDR of {number_text(found.mean)} dB{margin_text(found, 1)}.')
     if baseline is None: return text
     gap, there = self.interval('model', 'si_sdr', other=baseline), self.interval(baseline, 'si_sdr')
@@ -193,7 +201,7 @@ def headline_words(self:Evaluation) -> str:
     "The recordings of the main results, in a few words"
     members = self.members(self.headline)
     n, speakers = int(members.sum()), len({self.speaker[i] for i in np.nonzero(members)[0]})
-    return (f'{count_text(n, "recording")}, {count_text(speakers, "speaker")}, '
+    return (f'{count_text(n, "recording")}, {self.voices(speakers)}, '
             f'{"8 kHz and more" if self.headline == "wide" else "below 8 kHz"}')
 
 @patch
