@@ -32,7 +32,8 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
         raise Interrupted(f'{e}; {advice}', e.status) from None
     return folder
 
-def _run(settings, resume=None, gpus=None, callbacks=(), optimizer=None): # {name: value} of the settings that were given
+def _run(settings, # {name: value} of the settings that were given
+         resume=None, gpus=None, callbacks=(), optimizer=None):
     "Train in this process, or in several; the trainer at the end of the run, or the folder of the run"
     if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
     if gpus and gpus > 1 and (callbacks or optimizer):
