@@ -32,15 +32,17 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
         raise Interrupted(f'{e}; {advice}', e.status) from None
     return folder
 
-def _run(settings, resume=None, gpus=None, callbacks=()): # {name: value} of the settings that were given
+def _run(settings, # {name: value} of the settings that were given
+         resume=None, gpus=None, callbacks=(), optimizer=None):
     "Train in this process, or in several; the trainer at the end of the run, or the folder of the run"
     if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
-    if gpus and gpus > 1 and callbacks:
-        raise TrainingError('callbacks cannot be passed to several processes; start a script of yours with torchrun')
+    if gpus and gpus > 1 and (callbacks or optimizer):
+        raise TrainingError('callbacks and optimizers cannot be passed to several processes; start a script of yours '
+                            'with torchrun')
     if gpus and gpus > 1: return _run_processes(settings, resume, gpus)
     config = TrainConfig(**settings)
     with explain_errors(), Ranks.join(pick_device(config.device).type).working() as ranks:
-        how = dict(ranks=ranks, callbacks=callbacks)
+        how = dict(ranks=ranks, callbacks=callbacks, optimizer=optimizer)
         trainer = resume_run(config, resume, given=list(settings), **how) if resume else start_run(config, **how)
         return trainer.fit()
 
@@ -50,6 +52,9 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
           *, resume:str=None, # Continue the run in the run folder from its newest checkpoint ('auto') or from this file
           gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
           callbacks=(), # More `Callback` objects; to resume, those that the run was started with
+          # Function of (parameters, lr=, fused=), such as `torch.optim.AdamW`, in place of `ScaledAdam`; to resume, the
+          # one that the run was started with
+          optimizer=None,
           **kwargs, # Fields of `TrainConfig`
          ) -> Trainer: # At the end of the run
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
@@ -58,7 +63,7 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
                 for name, value in (dict(data_dir=data_dir) | kwargs).items()}
     given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
     TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
-    result = _run(given, resume, gpus, callbacks)
+    result = _run(given, resume, gpus, callbacks, optimizer)
     if isinstance(result, Trainer): return result
     trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))
     RunLock(result).release()

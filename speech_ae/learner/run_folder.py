@@ -317,6 +317,7 @@ def start_run(config:TrainConfig, # As the user gave it
               model_config:ModelConfig=None, # `config.model_config` if None
               ranks=Ranks(), # Processes of the run
               callbacks=(), # More `Callback` objects, called before those that save
+              optimizer=None, # See `Trainer`
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
     config = complete_config(config)
@@ -329,12 +330,13 @@ def start_run(config:TrainConfig, # As the user gave it
     recordings = split_by_speaker(corpus.recordings, config.seed)
     with folder.lock(ranks):
         if ranks.first: folder.save_config(config, data_dir, new=True)
-        return _begin(config, corpus, recordings, model_config, ranks, callbacks)
+        return _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer)
 
-def _begin(config, corpus, recordings, model_config, ranks, callbacks):
+def _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer):
     "A trainer before its first step, with split and first checkpoint in the run folder"
     print(describe_split(recordings), flush=True)
-    trainer = Trainer(config, corpus, recordings, model_config, [*callbacks, *run_callbacks(config, ranks)], ranks)
+    trainer = Trainer(config, corpus, recordings, model_config, [*callbacks, *run_callbacks(config, ranks)], ranks,
+                      optimizer=optimizer)
     if ranks.first:
         with room_for(config.run_dir, 4*checkpoint_bytes(trainer)):
             write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
@@ -518,6 +520,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
                given=None, # Names of the settings that the user gave; those that differ from the default if None
                ranks=Ranks(), # Processes of the run, as many as before or not
                callbacks=(), # More `Callback` objects, those that the run was started with
+              optimizer=None, # The one that the run was started with, see `Trainer`
               ) -> Trainer: # Ready to `fit`
     "Continue a run from a checkpoint"
     check_config(config)
@@ -529,11 +532,11 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
                        else (Path(checkpoint), load_checkpoint(checkpoint)))
         corpus = _open_corpus(config, config.data_dir, ranks)
-        if state: return _continue(folder, config, corpus, model_config, ranks, callbacks, path, state)
+        if state: return _continue(folder, config, corpus, model_config, ranks, callbacks, optimizer, path, state)
         print(f'{folder}: no checkpoint yet, the run begins with its first epoch', flush=True)
         if ranks.first: folder.save_config(config, config.data_dir)
         recordings = split_by_speaker(corpus.recordings, config.seed)
-        return _begin(config, corpus, recordings, model_config, ranks, callbacks)
+        return _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer)
 
 def _check_same_run(folder, path, state):
     "Raise `TrainingError` if a checkpoint was written by a run with other settings"
@@ -551,12 +554,12 @@ def _warn_of_callbacks(trainer, callbacks, state):
         if name in state['callbacks']: continue
         print(f'warning: the run had no callback {name}, which starts now', flush=True)
 
-def _continue(folder, config, corpus, model_config, ranks, callbacks, path, state):
+def _continue(folder, config, corpus, model_config, ranks, callbacks, optimizer, path, state):
     "A trainer that has loaded a checkpoint, in a run folder that agrees with it"
     _check_same_run(folder, path, state)
     all_callbacks = [*callbacks, *run_callbacks(config, ranks)]
     trainer = Trainer(config, corpus, folder.saved_split(corpus), model_config, all_callbacks, ranks,
-                      input_scale=1.)  # the checkpoint has the right one
+                      input_scale=1., optimizer=optimizer)  # the checkpoint has the right scale
     try: trainer.load_state_dict(state)
     except TrainingError as e: raise TrainingError(f'{show_path(path)}: {e}') from None
     if ranks.first:  # only now: a resume that is refused changes nothing

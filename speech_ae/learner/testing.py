@@ -96,7 +96,7 @@ def training_process(program, # What Python runs, such as ['-m', module]; it tak
     "Train in a process of its own, for four epochs"
     folder = Path(folder)
     settings = dict(data_dir=folder/'data', cache_dir=folder/'cache', output_dir=folder/name, crop_frames=50,
-                    max_files=6, epochs=4, device='cpu', precision='float32')
+                    max_files=6, epochs=4, latent_size=4, hidden_size=32, device='cpu', precision='float32')
     words = [str(word) for flag, value in settings.items() for word in (f'--{flag}', value)] + [*map(str, words)]
     return subprocess.Popen([sys.executable, '-u', *program, *words],
                             cwd=Path(speech_ae.__file__).parents[1], text=True, stdout=subprocess.PIPE,

@@ -63,13 +63,14 @@ def _is_stdout_closed():
 def training_callbacks(config:TrainConfig, # Complete, see `complete_config`
                        kind='network', # Kind of the model, see `ModelConfig`
                        memory_advice=str, # Function from 'train' or 'valid' to the error if a single item is too large
+                       scaled=True, # Whether the optimizer has scales, see `ScaledAdam`
                       ) -> list: # `Callback` objects, in the order in which they are called
     "The callbacks that decide what a step of a run is"
     # the loss of waveforms is a logarithm, which has no relative improvements
     threshold = dict(threshold=1e-3, threshold_mode='abs') if config.loss == 'waveform' else {}
     return [Initialize(config.init), Distributed(config.seed),
             *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
-            *([ScaledSteps()] if kind == 'network' else []),
+            *([ScaledSteps()] if scaled and kind == 'network' else []),
             Recorder(), GradientClipping(1.), SkipNonFinite(), SplitBatches(memory_advice),
             Plateau(factor=.5, patience=5, **threshold)]
 
@@ -82,7 +83,8 @@ class Trainer(Learner):
                  model_config:ModelConfig=None, # `config.model_config` if None
                  callbacks=(), # `Callback` objects, called after those that decide what a step is
                  ranks=Ranks(), # Processes of the run
-                 input_scale:float=None): # RMS of the training frames; measured if None
+                 input_scale:float=None, # RMS of the training frames; measured if None
+                 optimizer=None): # Function of (parameters, lr=, fused=), such as `AdamW`; `ScaledAdam` if None
         self.config = config
         device, model_config = pick_device(config.device), model_config or config.model_config
         seed_everything(config.seed)
@@ -95,8 +97,9 @@ class Trainer(Learner):
         spectral = config.spectral_weight or 0.
         loss_function = AutoencoderLoss(config.latent_weight, config.loss, spectral,
                                         mel_bands(model_config.framing) if spectral else None)
-        optimizer = ScaledAdam(model.parameters(), lr=config.learning_rate, fused=True)
-        self.step_callbacks = training_callbacks(config, model_config.kind, self.memory_advice)
+        optimizer = (optimizer or ScaledAdam)(model.parameters(), lr=config.learning_rate, fused=True)
+        self.step_callbacks = training_callbacks(config, model_config.kind, self.memory_advice,
+                                                 scaled=hasattr(optimizer, 'set_scale'))
         super().__init__(model, data, loss_function, optimizer, [*self.step_callbacks, *callbacks])
 
     def fit(self, epochs:int=None): # Number of epochs in the end; `config.epochs` if None
@@ -178,6 +181,16 @@ def _check_callbacks(states, trainer):
     if 'WeightAverage' in states and not trainer.get(WeightAverage):
         raise TrainingError('the checkpoint has an average of the weights, which --ema_decay 0 excludes')
 
+def _check_optimizer(state, trainer):
+    "Raise an error unless the trainer's optimizer can continue with the state"
+    own = type(trainer.optimizer).__name__
+    if state['callbacks'].get('ScaledSteps') and not trainer.get(ScaledSteps):
+        raise TrainingError(f'the optimizer does not fit: the run began with ScaledAdam, not {own}; resume it without '
+                            'another optimizer')
+    try: check_optimizer(state['optimizer'], trainer.optimizer, state['step'])
+    except TrainingError as e:
+        raise TrainingError(f'{e}; resume with the optimizer that the run began with, here it is {own}') from None
+
 def _check_state(state, trainer):
     "Raise an error unless the trainer can continue with the state"
     own = asdict(trainer.model.config)
@@ -186,7 +199,7 @@ def _check_state(state, trainer):
     if state['split'] != split_digest(trainer.data.recordings):
         raise TrainingError('the corpus or its split has changed since the checkpoint was written')
     check_tensors(state['model'], trainer.model.state_dict(), 'the model')
-    check_optimizer(state['optimizer'], trainer.optimizer, state['step'])
+    _check_optimizer(state, trainer)
     for name, is_valid in _VALID.items():
         if not is_valid(state[name]): raise ValueError(f'invalid value for {name}: {repr(state[name])[:80]}')
     if not _is_history(state['history'], state['epoch']):
