@@ -46,7 +46,7 @@ def _read_excluded(root, files):
 
 # %% ../../nbs/data/corpus.ipynb #dbae72b9
 def _unread(root):
-    "What to say about recordings in formats that are not read, one line or none"
+    "A line about recordings in formats that are not read, if there are any"
     endings = (Path(name).suffix.lower() for _, _, names in os.walk(root) for name in names if not name.startswith('.'))
     counts = Counter(ending for ending in endings if ending in UNREAD_EXTENSIONS)
     found = ', '.join(f'{n} {ending}' for ending, n in sorted(counts.items()))
@@ -54,10 +54,10 @@ def _unread(root):
 
 def corpus_layout(data_dir, # Corpus folder
                   excluded=False, # Whether to list those that `exclude.csv` leaves out as well
-                  layout='auto', # A key of `LAYOUTS`, or 'auto' to find it out
-                  language=None, # Language of all recordings; what the layout says if None
+                  layout='auto', # A key of `LAYOUTS`; 'auto' recognizes it
+                  language=None, # Language of all recordings; that of the layout if None
                  ) -> Layout: # Its `sources` are sorted by path
-    "Every recording below a folder, and how it is named; `CorpusError` if there is none"
+    "The recordings below a folder and their layout; `CorpusError` if there are none"
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files:

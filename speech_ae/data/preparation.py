@@ -308,8 +308,8 @@ def prepare_corpus(data_dir, # Corpus folder
                    sample_rate=22_050, # In Hz
                    max_files:int=None, # Use only so many recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
-                   layout='auto', # How speakers are named: a key of `LAYOUTS`, or 'auto' to find it out
-                   language=None, # Language of all recordings; what the layout says if None
+                   layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
+                   language=None, # Language of all recordings; that of the layout if None
                    # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
                    # ~/.cache/speech_ae if None
                    cache_dir=None,
@@ -346,8 +346,8 @@ def prepare_cli(
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
     max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    layout:Param('How speakers are named; auto finds it out', str, choices=['auto', *LAYOUTS])='auto',
-    language:str=None, # Language of all recordings (default: what the layout says)
+    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str, choices=['auto', *LAYOUTS])='auto',
+    language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=None, # Number of worker processes (default: one per core)
 ):
     "Decode, check, denoise and level the recordings of a folder, on all cores; the result is cached"

@@ -79,9 +79,9 @@ class TrainConfig:
     keep_checkpoints: int = setting(5, least=0)
     # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     max_bad: int = setting(least=0)
-    # How speakers are named: a layout of `speech_ae.data.layouts`, or auto to find it out
+    # Layout of the folder, which tells speakers; auto recognizes it
     layout: str = setting('auto', choices=('auto', *LAYOUTS))
-    language: str = None # Language of all recordings (default: what the layout says)
+    language: str = None # Language of all recordings (default: that of the layout)
     cache_dir: str = None # Folder for prepared corpora (default: ~/.cache/speech_ae)
 
     @property

@@ -51,8 +51,8 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              metrics=None, # Groups of metrics, keys of `available_metrics`; None takes all that can be computed here
              max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
              max_files=None, # Maximum number of recordings, in turn from languages and speakers
-             layout=None, # How recordings are named: a key of `LAYOUTS`; None takes that of the run, or finds it out
-             language=None, # Language of all recordings; None takes what the run or the layout says
+             layout=None, # Layout of the folder: a key of `LAYOUTS`; None takes that of the run, or 'auto'
+             language=None, # Language of all recordings; None takes that of the run or of the layout
              cache_dir=None, # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
              seed=0, # Random seed of the choice of recordings and of the bootstrap
              bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
@@ -178,9 +178,9 @@ def evaluate_cli(
                   nargs='+', choices=list(available_metrics()))=None,
     max_minutes_per_speaker:float=2., # Maximum minutes measured per speaker
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
-    layout:Param('How speakers are named (default: as in the run, or found out)', str,
+    layout:Param('Layout of the folder (default: that of the run, or auto)', str,
                  choices=['auto', *LAYOUTS])=None,
-    language:str=None, # Language of all recordings (default: what the run or the layout says)
+    language:str=None, # Language of all recordings (default: that of the run or of the layout)
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap
     bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows

@@ -79,7 +79,7 @@ def _prepare(loaded, data_dir, cache_dir, max_files=None, layout=None, language=
 
 # %% ../../nbs/measure/evaluation_data.ipynb #9c6aab92
 def _naming(loaded, layout=None, language=None):
-    "How the run was told that recordings are named, unless the user says it"
+    "Layout and language of the run, unless they are given"
     return dict(layout=layout or loaded.config.layout, language=language or loaded.config.language)
 
 def _own_training(loaded, cache_dir, without):
@@ -157,9 +157,9 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
                             split=None,
                             # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
                             cache_dir=None,
-                            # How recordings are named: a key of `LAYOUTS`; None takes that of the run, or 'auto'
+                            # Layout of the folder: a key of `LAYOUTS`; None takes that of the run, or 'auto'
                             layout=None,
-                            language=None, # Language of all recordings; None takes what the run or the layout says
+                            language=None, # Language of all recordings; None takes that of the run or of the layout
                             max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
                             max_files=None, # Maximum number of recordings, see `choose_recordings`
                             seed=0, # Random seed, see `choose_recordings`
