@@ -11,7 +11,7 @@ with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit 
 Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and
 computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux
 or another system with fork."""
-import argparse, contextlib, datetime, hashlib, io, json, mmap, os, random
+import argparse, contextlib, datetime, functools, hashlib, io, json, mmap, os, random
 import shutil, signal, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 
@@ -274,9 +274,12 @@ def main():
     parser.add_argument('--trials', type=int, default=200, help='runs that are killed')
     parser.add_argument('--signals', type=int, help='runs that are asked to stop; a fifth of --trials if left out')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
+    parser.add_argument('--fit_steps', type=int, help='optimizer steps of the linear baseline; as ever if left out')
     parser.add_argument('--output', type=Path, default=here/'results/kills.json')
     args = parser.parse_args()
     PIL.Image.init()
+    if args.fit_steps is not None:  # not in new interpreters, whose weights, history and split do not depend on it
+        baselines.lapped_baseline = functools.partial(baselines.lapped_baseline, steps=args.fit_steps)
     signals, begin = args.trials//5 if args.signals is None else args.signals, time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         runs = Runs(folder)
