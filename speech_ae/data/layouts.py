@@ -152,7 +152,7 @@ class Table:
 # %% ../../nbs/data/layouts.ipynb #0b514626
 def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
               ) -> Table:
-    """Read a table with any of the common separators, encodings and column names, such as file_name, client_id or locale;
+    """Read a table with any of the common separators, encodings and column names, such as file_name or client_id;
     `LayoutError` if it has no column for the file or the speaker"""
     text = _text(path)
     first = text.lstrip().partition('\n')[0]

@@ -346,7 +346,8 @@ def prepare_cli(
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
     max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str, choices=['auto', *LAYOUTS])='auto',
+    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+                 choices=['auto', *LAYOUTS])='auto',
     language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=None, # Number of worker processes (default: one per core)
 ):
