@@ -87,7 +87,7 @@ def first_line(error): # Exception
 
 # %% ../../nbs/deploy/comparison.ipynb #4109869a
 TOLERANCE = 1e-4 # Maximum relative error of float32 exports
-SHAPES = tuple((batch, frames) for frames in (1, 37, 500, 3000) for batch in (1, 3))
+SHAPES = (1, 1), (3, 1), (1, 37), (3, 37), (1, 500), (3, 500), (1, 3000) # Pairs (recordings, frames)
 
 def run_original(model:SpeechAE, # Original model, in evaluation mode
                  part, # Key of `PARTS`
