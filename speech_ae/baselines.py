@@ -9,6 +9,7 @@ __all__ = ['LEAST_ERROR', 'full_mdct', 'Baseline', 'LowPassBaseline', 'low_pass_
            'NoiseFilledBaseline', 'noise_filled_baseline', 'LatentQuantizer', 'Quantized', 'quantized']
 
 # %% ../nbs/baselines.ipynb #312dd7a3
+from contextlib import suppress
 from dataclasses import dataclass, field, asdict
 from functools import lru_cache
 import numpy as np
@@ -190,8 +191,9 @@ def _starts(fit, shares, k):
     columns = np.eye(len(energy), dtype=np.float32)
     return [columns[:, :k], columns[:, np.sort(np.argsort(energy)[::-1][:k])], _log_klt(fit, shares, k)]
 
-def _descend(analysis, synthesis, fit, shares, watch, watch_shares, steps):
-    "Minimise the mean log error over `fit` by L-BFGS; returns the matrices that were best on `watch`, and the history"
+def _descend(analysis, synthesis, fit, shares, watch, watch_shares, steps, patience):
+    """Minimise the mean log error over `fit` by L-BFGS, until `patience` steps bring nothing on `watch`; returns the
+    matrices that were best on `watch`, and the history"""
     from scipy.optimize import minimize
     shapes, size = (analysis.shape, synthesis.shape), analysis.size
     def split(p): return [part.astype(np.float32).reshape(shape) for part, shape in zip((p[:size], p[size:]), shapes)]
@@ -208,10 +210,14 @@ def _descend(analysis, synthesis, fit, shares, watch, watch_shares, steps):
         taps = _error_taps(*split(p))
         history.append((-mean_log_error(_errors(taps, fit), shares),
                         -mean_log_error(_errors(taps, watch), watch_shares)))
-        if not best or history[-1][1] > best['score']: best.update(score=history[-1][1], matrices=split(p))
+        if not best or history[-1][1] > best['score']:
+            best.update(score=history[-1][1], matrices=split(p), step=len(history))
+        if len(history) - best['step'] >= patience: raise StopIteration
     start = np.concatenate([analysis.ravel(), synthesis.ravel()]).astype(float)
     look(start)
-    if steps: minimize(loss, start, jac=True, method='L-BFGS-B', callback=look, options=dict(maxiter=steps))
+    if steps:
+        with suppress(StopIteration):  # which SciPy before 1.11 passes on
+            minimize(loss, start, jac=True, method='L-BFGS-B', callback=look, options=dict(maxiter=steps))
     return *best['matrices'], history
 
 # %% ../nbs/baselines.ipynb #3e66f1f9
@@ -232,7 +238,8 @@ def lapped_baseline(train, # Samples, each shape (n,), float32, to fit on
                  k=100, # Latent size
                  groups=None, # Group of each recording, such as its speaker, weighted equally; None: no groups
                  share=0.2, # Fraction of validation recordings, which decide start and step, 0 to 1
-                 steps=40, # Number of optimizer steps, each over all recordings
+                 steps=40, # Maximum number of optimizer steps, each over all recordings
+                 patience=8, # Stop after this many steps without improvement on the validation recordings
                  max_recordings=400, # Maximum number of recordings, evenly spread over `train`; each takes 1 MB
                  hop_length=220, # Samples from one frame to the next, and number of coefficients per frame
                 ) -> LappedBaseline:
@@ -245,7 +252,7 @@ def lapped_baseline(train, # Samples, each shape (n,), float32, to fit on
                 key=lambda b: mean_log_error(_kept_out(b, first), watch_shares))
     nothing = np.zeros_like(basis)
     return LappedBaseline(*_descend(np.stack([nothing, basis, nothing]), np.stack([nothing.T, basis.T, nothing.T]), fit,
-                                 shares, watch, watch_shares, steps))
+                                 shares, watch, watch_shares, steps, patience))
 
 # %% ../nbs/baselines.ipynb #57f2ac51
 def mean_snr(baseline, # Function from samples (n,) to samples (n,)
