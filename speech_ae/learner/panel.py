@@ -43,8 +43,9 @@ def plot_curves(history, # Rows of a history, dicts with the columns of history.
                ): # Matplotlib figure
     "Reconstruction SNR and explained variance over epochs, with the baselines"
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(9, 3.2), layout='constrained')
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(9, 3.2))
+    # fixed margins: a layout engine would draw each picture twice
+    left, right = figure.subplots(1, 2, gridspec_kw=dict(left=.065, right=.985, bottom=.15, top=.9, wspace=.16))
     explained = [100*row['explained_variance'] for row in history]
     curves = [('training', [row['train_snr_db'] for row in history], 'C0'),
               ('validation', [row['valid_snr_db'] for row in history], 'C1')]
