@@ -203,10 +203,13 @@ def _read_manifest(path):
     return Table(path, 'manifest', rows) if rows and any(file and speaker for file, speaker, _ in rows) else None
 
 # %% ../../nbs/data/layouts.ipynb #cfef2a31
-def _tables_of(folder, names):
-    "Tables in one folder, given the names of its files"
+def _tables_of(folder, names, is_root):
+    "Tables in one folder, given the names of its files; only in the corpus folder must `metadata.csv` name speakers"
     if {'wav.scp', 'utt2spk'} <= names: yield _read_kaldi(folder)
-    if 'metadata.csv' in names: yield _read_ljspeech(folder/'metadata.csv') or read_index(folder/'metadata.csv')
+    if 'metadata.csv' in names:
+        try: yield _read_ljspeech(folder/'metadata.csv') or read_index(folder/'metadata.csv')
+        except LayoutError:
+            if is_root: raise
     for name in sorted(names):
         if name.endswith('.tsv') and name != 'line_index.tsv':
             try: yield read_index(folder/name)
@@ -266,7 +269,8 @@ def read_tables(root, # Corpus folder
     "Read all tables in a corpus folder and below it"
     root, finder, tables = Path(root), NameFinder(root, files), Tables()
     for folder, names in _folders_with_tables(root, files):
-        for table in _tables_of(root/folder, names): tables.add(table, finder, folder.as_posix())
+        is_root = folder == PurePosixPath('.')
+        for table in _tables_of(root/folder, names, is_root): tables.add(table, finder, folder.as_posix())
     return tables
 
 # %% ../../nbs/data/layouts.ipynb #f1502c29
