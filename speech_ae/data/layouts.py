@@ -383,9 +383,9 @@ class Layout:
         if all(map(is_known, speakers)):
             return f'{LAYOUTS[name]} layout: {count(len(speakers), "speaker")}, {count(n, "recording")}'
         where = f'{LAYOUTS[name]} layout' if name else 'unlisted' if any(self.names.values()) else 'no known layout'
-        return (f'{where}: {count(n, "recording")}, speakers unknown; the split is by '
-                f'{"folder" if len(speakers) < n else "file"}. To name them, write metadata.csv with the columns '
-                'file,speaker')
+        unit = 'file' if len(speakers) == n else 'group' if name else 'folder'
+        return (f'{where}: {count(n, "recording")}, speakers unknown; the split is by {unit}. To name them, write '
+                'metadata.csv with the columns file,speaker')
 
 def name_source(path, # `PurePosixPath` relative to the corpus folder
                 layout='', # A key of `LAYOUTS` for names; '' leaves the speaker unknown
