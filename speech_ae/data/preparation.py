@@ -306,7 +306,7 @@ def prepare_corpus(data_dir, # Corpus folder
                    denoise='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`, 'none' among them
                    level=-20., # RMS level of the prepared recordings in dBFS; None leaves levels as they are
                    sample_rate=22_050, # In Hz
-                   max_files:int=None, # Use only so many recordings, see `take_files`
+                   max_files:int=None, # Maximum number of recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
                    layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
                    language=None, # Language of all recordings; that of the layout if None

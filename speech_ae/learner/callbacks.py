@@ -160,14 +160,14 @@ class Progress(Callback):
 
 # %% ../../nbs/learner/callbacks.ipynb #abd05d95
 @patch
-def validation_text(self:Progress, row): # Of the history
+def validation_text(self:Progress, row): # Row of the history
     lines = self.baselines
     baseline = '' if lines.linear is None else f' ({lines.linear_name} {lines.linear:.2f})'
     return (f'valid {row["valid_snr_db"]:.2f} dB{baseline}  explained {100*row["explained_variance"]:.1f} % '
             f'({lines.name} {100*lines.pca:.1f} %)  latent std {row["latent_std"]:.2f}')
 
 @patch
-def training_text(self:Progress, learner, row): # Of the history
+def training_text(self:Progress, learner, row): # Row of the history
     steps_left = (learner.epochs - learner.epoch)*self.n_batches
     left = (time.perf_counter() - self.start)/max(1, learner.step - self.first)*steps_left
     return (f'train {row["train_snr_db"]:.2f} dB  {self.validation_text(row)}  learning rate '

@@ -60,7 +60,7 @@ class StopAfter(Callback):
     def after_batch(self, learner):
         if learner.step == self.n: raise Interrupted('test', 0)
 
-def poison(learner,
+def poison(learner, # `Learner` to change
            *steps, # Counted from 1
            bad=lambda loss: loss*math.nan): # Function of the loss
     "Make the loss of these steps not finite; returns the learner"
@@ -73,7 +73,7 @@ def poison(learner,
     return learner
 
 # %% ../../nbs/learner/testing.ipynb #5b0e7401
-def short_of_memory(learner,
+def short_of_memory(learner, # `Learner` to change
                     crops=10**6, # Most training crops that go through the model at once
                     recordings=10**6): # Most validation recordings
     "Let the model run out of memory with more; returns the learner"
