@@ -4,15 +4,15 @@ Recordings through the presets classic and adaptive and back, framing and overla
 (eager), and onnxruntime with float32 and, for classic, int8. Clips of 5 s alone; recordings of 60 and 180 s whole, and
 cut into chunks that run as one batch. A chunk has some frames more at both ends, which are thrown away afterwards; what
 is still wrong at the seams is measured against the whole recording, for several such margins. Noise is relative to what
-PyTorch gives for the whole recording. The network has the default initialization and was trained for a few steps, since
-the noise of int8 and what is wrong at the seams depend on the weights; --model takes another. The bound is the rate of
+PyTorch gives for the whole recording. The noise of int8 and what is wrong at the seams depend on the weights: those of
+a run of `speech_ae_train` on the recordings, or of --model. The bound is the rate of
 float32 matrix products, measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison.
 EnCodec's figures are those that its authors published; they are not measured here, and another machine's. A
 transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes
 benchmarks/results/onnx_speed.json; five minutes on one core."""
-import itertools, os, tempfile
+import os, tempfile
 from pathlib import Path
-from timing import corpus, matrix_rate, options, row, save, seconds, show, take_turns
+from timing import corpus, matrix_rate, options, quiet, row, save, seconds, show, take_turns
 import numpy as np
 import onnx
 import torch
@@ -22,8 +22,8 @@ from speech_ae.deploy.exports import open_export, write_onnx
 from speech_ae.deploy.onnx_graph import onnx_graph
 from speech_ae.deploy.quantization import quantize_lstms
 from speech_ae.learner.initialization import initialize
-from speech_ae.learner.optimizer import ScaledAdam, step_scale
-from speech_ae.model import ModelConfig, SpeechAE, frames_rms
+from speech_ae.model import ModelConfig, SpeechAE
+from speech_ae.training import train
 
 CHUNKS = {60: 16, 180: 32} # Of recordings of so many seconds
 MARGINS, MARGIN = (0, 4, 8, 16, 32, 64), 8 # Frames at both ends of a chunk; those of the timed runs
@@ -32,26 +32,12 @@ PUBLISHED = [dict(name='EnCodec, 24 kHz', times_real_time='about 10, for encodin
                   source='Defossez, Copet, Synnaeve, Adi: High Fidelity Neural Audio Compression (2022); one thread of '
                   'a laptop; quoted from memory, neither looked up nor measured here')]
 
-def trained(recordings, steps):
-    "classic with its default initialization, trained a little"
-    torch.manual_seed(0)
-    model, batches = initialize(SpeechAE(ModelConfig(dropout=0.), frames_rms(recordings)),
-                                recordings), itertools.count()
-    long = [x for x in recordings if len(x) >= 33_000]
-    def run():
-        first = 8*next(batches)
-        frames = torch.from_numpy(np.stack([model.framing.frame(long[i % len(long)][:33_000])
-                                            for i in range(first, first + 8)]))
-        return model(frames)[0], frames
-    optimizer = ScaledAdam(model.parameters(), lr=3e-4)
-    optimizer.set_scale(step_scale(model, run, 4), model)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        reconstruction, frames = run()
-        ((reconstruction - frames)/model.input_scale).square().mean().backward()
-        optimizer.clip()
-        optimizer.step()
-    return model.eval()
+def trained(args, folder):
+    "classic as `speech_ae_train` trains it on the recordings of `corpus`"
+    with quiet():
+        run = train(args.data_dir or folder/'synthetic', output_dir=folder/'run', epochs=args.epochs,
+                    max_files=args.files, max_bad=args.files, denoise='none', cache_dir=folder/'cache', device='cpu')
+    return load_pretrained(run.config.output_dir)
 
 def chunked(run, frames, margin, chunks):
     "Reconstruct frames (T, n) in overlapping chunks that run as one batch"
@@ -76,16 +62,17 @@ def counted(model, samples):
 
 @torch.no_grad()
 def main():
-    args = options(__doc__, files=(60, 'recordings used'), steps=(30, 'of training'),
+    args = options(__doc__, files=(60, 'recordings used'), epochs=(2, 'of training'),
                    model=('', 'run folder or model folder to use instead of one that is trained here'))
     torch.set_num_threads(1)
     rate = 22_050
     with tempfile.TemporaryDirectory() as folder:
-        recordings = [np.asarray(x) for x in corpus(args, folder, args.files)[0]]
-        held_out, train = recordings[::4], [x for i, x in enumerate(recordings) if i % 4]
-        with torch.enable_grad():
-            model = load_pretrained(args.model) if args.model else trained(train, args.steps)
-        random, folder = SpeechAE(ModelConfig(), model.input_scale.item()).eval(), Path(folder)
+        folder = Path(folder)
+        prepared, split = corpus(args, folder, args.files)
+        trained_on, held_out = ([np.asarray(x) for x, row in zip(prepared, split) if (row.split == 'train') == kind]
+                                for kind in (True, False))
+        with torch.enable_grad(): model = load_pretrained(args.model) if args.model else trained(args, folder)
+        random = SpeechAE(ModelConfig(), model.input_scale.item()).eval()
         facts = {}
         for precision in 'float32', 'int8':
             write_onnx(model, folder/f'{precision}.onnx', precision=precision)
@@ -104,7 +91,7 @@ def main():
         facts['int8, plain'] = dict(snr_db=export_snr(runs['ONNX int8, plain'], model, recordings=held_out[:8]))
         megabytes = {name: (folder/f'{file}.onnx').stat().st_size/1e6
                      for name, file in (('ONNX', 'float32'), ('ONNX int8', 'int8'), ('ONNX int8, plain', 'plain'))}
-        adaptive = initialize(build_model(ModelConfig.of('adaptive'), model.input_scale.item()), train).eval()
+        adaptive = initialize(build_model(ModelConfig.of('adaptive'), model.input_scale.item()), trained_on).eval()
         facts['adaptive float32'] = dict(largest_error=largest_error(write_onnx(adaptive, folder/'adaptive.onnx',
                 recordings=held_out[:8])))
         others = {'PyTorch': adaptive, 'ONNX': open_export(folder/'adaptive.onnx', threads=1)}
@@ -154,7 +141,7 @@ def main():
          'in the same rounds; noise_db is relative to PyTorch on the whole recording; what is published '
          'is quoted, not measured',
          settings=dict(files=args.files, model='given' if args.model
-                       else f'{args.steps} steps from the default initialization', threads=1, chunks=pieces,
+                       else f'{args.epochs} epochs of speech_ae_train', threads=1, chunks=pieces,
                        margin=MARGIN), basis='cpu', published=PUBLISHED, exports=facts,
          load_at_end=(load := round(os.getloadavg()[0], 2)), machine_was_busy=max(args.load, load) > 1.5, seams=seams,
          rows=rows)
