@@ -8,6 +8,7 @@ __all__ = ['AUDIO_EXTENSIONS', 'synth_speech', 'plot_spectrogram', 'AudioError',
 
 # %% ../nbs/00_audio.ipynb #b392f1cd
 import os, stat
+from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import soundfile as sf
@@ -262,7 +263,7 @@ def _missing(file, f, n):
     sentence)]"""
     announced, here = _announced(file, f, n), f'ends after {n/f.samplerate:.2f}'
     if announced - n > .1*f.samplerate: return [('cut short', f'{here} of {announced/f.samplerate:.2f} s')]
-    if f.format == 'OGG' and not _has_last_page(file): return [('cut short', f'{here} s without its last page')]
+    if 'Ogg' in f.format.title() and not _has_last_page(file): return [('cut short', f'{here} s without its last page')]
     skipped = getattr(f, 'skipped', 0)
     return [('cut short', f'{skipped} packet{"s"*(skipped != 1)} could not be decoded')]*bool(skipped)
 
@@ -295,20 +296,35 @@ def _read_open(file, max_seconds, sample_rate, look, channel, start):
                                                    if where else ''), 'empty')
         return samples, f.samplerate, notes + (_missing(file, f, checked.n) if start is None else [])
 
-def _read_recording(path, max_seconds, sample_rate=None, look=None, channel='auto'):
-    """Samples, at `sample_rate` if given, the recording's own sample rate, and notes, [(problem, sentence)], about what
-    is missing, a header that is wrong, and channels; `look`, if given, is called with the blocks before resampling"""
-    file, part, start = split_part(path)
+@contextmanager
+def _open_file(path):
+    "The open file of a recording, or of a part of one; errors name it"
     try:
+        file = split_part(path)[0]
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
         if status.st_size == 0: raise AudioError('file of 0 bytes', 'empty')
-        with open(file, 'rb') as opened:
-            return _read_open(opened, max_seconds, sample_rate, look, channel if part is None else part, start)
+        with open(file, 'rb') as opened: yield opened
     except AudioError as e: raise AudioError(f'{show_path(path)}: {e}', e.problem) from None
     except MediaError as e: raise AudioError(f'{show_path(path)}: {e}') from None
     except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({_said(e)})') from None
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
+
+def _read_recording(path, max_seconds, sample_rate=None, look=None, channel='auto'):
+    """Samples, at `sample_rate` if given, the recording's own sample rate, and notes, [(problem, sentence)], about what
+    is missing, a header that is wrong, and channels; `look`, if given, is called with the blocks before resampling"""
+    _, part, start = split_part(path)
+    with _open_file(path) as file:
+        return _read_open(file, max_seconds, sample_rate, look, channel if part is None else part, start)
+
+def _extent(path, count=True):
+    "Channels and seconds of a recording of any length; `count` reads all of it, else the header is believed, 0 if unknown"
+    with _open_file(path) as file:
+        f, _ = _opened(file)
+        with f:
+            _check_header(f, None)
+            n = sum(map(len, _blocks(f, None))) if count else f.frames if f.frames < _UNKNOWN_LENGTH else 0
+            return f.channels, n/f.samplerate
 
 def _said(e):
     "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"

@@ -8,16 +8,17 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'corpus_layout', 'list_sources', 'tak
            'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
 
 # %% ../../nbs/data/corpus.ipynb #55533745
-import csv, hashlib, html, os, stat
+import csv, hashlib, html, math, os, stat
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
-from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
+from ..audio import AudioError, _extent, _read_recording, audio_extensions, find_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.media import ADVICE, CHANNELS, PART_SECONDS, part_name, split_part
 from .isolation import WorkerProcess
 from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
 
@@ -48,9 +49,13 @@ def _read_excluded(root, files):
 def _unread(root):
     "A line about recordings in formats that are not read, if there are any"
     endings = (Path(name).suffix.lower() for _, _, names in os.walk(root) for name in names if not name.startswith('.'))
-    counts = Counter(ending for ending in endings if ending in UNREAD_EXTENSIONS)
+    counts = Counter(ending for ending in endings if ending in UNREAD_EXTENSIONS and ending not in audio_extensions())
     found = ', '.join(f'{n} {ending}' for ending, n in sorted(counts.items()))
-    return [f'{show_path(root)}: {found} not read; convert them to WAV or FLAC, for example with ffmpeg']*bool(found)
+    return [f'{show_path(root)}: {found} not read; {_advice(counts)}']*bool(found)
+
+def _advice(extensions):
+    from speech_ae.common.media import MEDIA_EXTENSIONS
+    return ADVICE if set(extensions) & set(MEDIA_EXTENSIONS) else 'convert them to WAV or FLAC, for example with ffmpeg'
 
 def corpus_layout(data_dir, # Corpus folder
                   excluded=False, # Whether to list those that `exclude.csv` leaves out as well
@@ -61,7 +66,7 @@ def corpus_layout(data_dir, # Corpus folder
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files:
-        raise CorpusError('; '.join([f'{show_path(root)}: no recordings ({" ".join(AUDIO_EXTENSIONS)}) in this folder '
+        raise CorpusError('; '.join([f'{show_path(root)}: no recordings ({" ".join(audio_extensions())}) in this folder '
                                      'or below it', *_unread(root)]))
     unwanted = {} if excluded else _read_excluded(root, files)
     if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
@@ -104,8 +109,8 @@ class Finding:
     "One row of corpus_check.csv"
     file: str # POSIX path relative to the corpus folder
     severity: str # 'error': left out; 'warning': kept
-    # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'clipped', 'narrow
-    # band', 'offset', 'long'
+    # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'header', 'channels',
+    # 'clipped', 'narrow band', 'offset', 'long'
     problem: str
     detail: str # Description with the measured value
 
@@ -171,30 +176,43 @@ def check_samples(samples, # Samples, shape (n,), at the recording's own rate
 
 # %% ../../nbs/data/corpus.ipynb #fca87342
 def _sha256(path):
-    "SHA-256 of a regular file; None if it cannot be read"
+    "SHA-256 of a regular file, or of that of its file and its name for a part; None if it cannot be read"
+    file, *part = split_part(path)
     digest = hashlib.sha256()
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode): return None  # opening a pipe would block for ever
-        with open(path, 'rb') as f:
+        if not stat.S_ISREG(os.stat(file).st_mode): return None  # opening a pipe would block for ever
+        with open(file, 'rb') as f:
             while block := f.read(2**20): digest.update(block)
     except OSError: return None
+    if part != [None, None]: digest = hashlib.sha256(f'{digest.hexdigest()} {part}'.encode())
     return digest.hexdigest()
 
-def _examine(path, sample_rate=None):
+def _examine(path, sample_rate=None, channel='auto'):
     """Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if
     it cannot be read; (severity, problem, detail) of what was found"""
     checks = _Checks()
-    try: samples, rate, missing = _read_recording(path, 3600, sample_rate, checks.look)
+    try: samples, rate, notes = _read_recording(path, PART_SECONDS + 1, sample_rate, checks.look, channel)
     except AudioError as e:
         return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
-    digest, found = _sha256(path), checks.found(rate)
-    if missing: found.append(('warning', 'cut short', missing))
+    digest, found = _sha256(path), checks.found(rate) + [('warning', *note) for note in notes]
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
     return None if any(severity == 'error' for severity, *_ in found) else samples, digest, found
 
-def _check_file(path):
-    "The sha256 of one recording and what was found"
-    return _examine(path)[1:]
+def _parts(path, file, channel='auto'):
+    "Names of the parts into which the recording `path`, which the corpus calls `file`, is cut; empty if it stays whole"
+    channels, seconds = _extent(path)
+    which = range(channels) if channel == 'split' and channels > 1 else [None]
+    starts = [None] if seconds <= PART_SECONDS + 1 else range(0, math.ceil(seconds - 1), PART_SECONDS)
+    names = [part_name(file, i, start) for i in which for start in starts]
+    return [] if names == [file] else names
+
+def _check_file(path, channel):
+    "[(name, sha256, findings)] of one recording or of its parts; names as paths"
+    parts = _parts(path, path, channel) if channel == 'split' else []
+    found = [(name, *_examine(name, channel=channel)[1:]) for name in parts or [path]]
+    if any(problem == 'too long' for *_, rows in found for _, problem, _ in rows):
+        return [(name, *_examine(name, channel=channel)[1:]) for name in _parts(path, path, channel)]
+    return found
 
 # %% ../../nbs/data/corpus.ipynb #8d5b03e3
 def _leave_out_copies(rows):
@@ -215,14 +233,18 @@ def _leave_out_copies(rows):
 def check_corpus(data_dir, # Corpus folder
                  max_files:int=None, # Maximum number of recordings, see `take_files`; all if None
                  excluded=False, # Whether to check recordings listed in `exclude.csv`
+                 channel='auto', # Which channel: 'auto', 'mix', 'left', 'right' or 'split', see `prepare_corpus`
                 ) -> list[Finding]: # Errors and warnings, in the order of the files
     "Read every recording of a folder and return errors and warnings"
     sources = take_files(list_sources(data_dir, excluded), max_files)
     with WorkerProcess('speech_ae.data.corpus:_check_file') as check:
-        def row(path):
-            try: return check(path)
-            except AudioError as e: return None, [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
-        return _leave_out_copies([(s.file, *row(Path(data_dir)/s.file)) for s in progress(sources, 'checking')])[1]
+        def rows(source):
+            path = Path(data_dir)/source.file
+            try: found = check(path, channel)
+            except AudioError as e:
+                return [(source.file, None, [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))])]
+            return [(source.file + name.removeprefix(os.fspath(path)), *row) for name, *row in found]
+        return _leave_out_copies([row for source in progress(sources, 'checking') for row in rows(source)])[1]
 
 # %% ../../nbs/data/corpus.ipynb #8666aca2
 def write_rows(path, # CSV file to write, atomically

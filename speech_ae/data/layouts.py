@@ -13,6 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS
+from ..common.media import MEDIA_EXTENSIONS
 from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import open_regular, parse_json
 
@@ -76,7 +77,7 @@ def is_language(name, # Name of a folder
 
 # %% ../../nbs/data/layouts.ipynb #39e6f423
 # Extensions of recordings that are not read
-UNREAD_EXTENSIONS = ('.3gp', '.aac', '.aif', '.aiff', '.amr', '.m4a', '.mka', '.mp4', '.webm', '.wma')
+UNREAD_EXTENSIONS = (*MEDIA_EXTENSIONS, '.ac3', '.ape', '.au', '.wv') # `MEDIA_EXTENSIONS` unless PyAV is installed
 _ENDINGS = {*AUDIO_EXTENSIONS, *UNREAD_EXTENSIONS}
 
 def _spelled(name):

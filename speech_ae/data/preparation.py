@@ -6,20 +6,20 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../../nbs/data/preparation.ipynb #aa49d379
-import errno, hashlib, json, os, shutil, signal, stat, threading, time, warnings, zlib
+import errno, hashlib, json, os, shutil, signal, threading, time, warnings, zlib
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np
-import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
-from ..audio import AudioError
+from ..audio import AudioError, _extent
 from ..common.commands import Interrupted, command, progress, show_duration
 from ..common.files import SpeechAEError, append_lines, open_log, show_path
-from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, corpus_layout,
-                                   stop_if_bad, take_files, write_rows)
+from ..common.media import CHANNELS, channel_name, split_part
+from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
+                                   corpus_layout, stop_if_bad, take_files, write_rows)
 from .isolation import WorkerProcess
-from .layouts import LAYOUTS
+from .layouts import LAYOUTS, is_known
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
 # %% ../../nbs/data/preparation.ipynb #fcced70f
@@ -36,20 +36,30 @@ def _to_values(samples, settings):
 # %% ../../nbs/data/preparation.ipynb #30104c2a
 def _stamp(path):
     "Changes when a file is written to: its size and times; None if there is no such file"
-    try: status = os.stat(path)
+    try: status = os.stat(split_part(path)[0])
     except OSError: return None
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+def _read_or_cut(path, file, settings):
+    "What `_examine` gives, and names of the parts into which the recording has to be cut instead"
+    channel, part = settings['channel'], split_part(path)[1:] != (None, None)
+    try: parts = _parts(path, file, channel) if channel == 'split' and not part else []
+    except AudioError: parts = []  # `_examine` says why
+    samples, digest, found = (None, _sha256(path), []) if parts else _examine(path, settings['sample_rate'], channel)
+    if not part and any(problem == 'too long' for _, problem, _ in found):
+        samples, found, parts = None, [], _parts(path, file, channel)
+    return samples, digest, found, parts
 
 def _prepare_file(path, file, settings):
     "The entry of the recording `path`, which the corpus calls `file`, and its values, which are None if it is left out"
     stamp = _stamp(path)
-    samples, digest, found = _examine(path, settings['sample_rate'])
+    samples, digest, found, parts = _read_or_cut(path, file, settings)
     if _stamp(path) != stamp:
-        samples, digest, found = None, None, [('error', 'unreadable', 'changed while it was read')]
+        samples, digest, found, parts = None, None, [('error', 'unreadable', 'changed while it was read')], []
     values, gain = (None, 1.) if samples is None else _to_values(samples, settings)
     n = 0 if values is None else len(values)
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain,
-                crc32=zlib.crc32(values) if n else 0), values
+                crc32=zlib.crc32(values) if n else 0, parts=parts), values
 
 # %% ../../nbs/data/preparation.ipynb #2730f8a4
 def _line(entry):
@@ -103,7 +113,7 @@ class _Store:
             for file in self.samples, self.journal: file.close()
 
 # %% ../../nbs/data/preparation.ipynb #529e347a
-_RECIPE = 2  # grows when the same file and settings would give other values
+_RECIPE = 3  # grows when the same file and settings would give other values
 
 def _cache_folder(root, settings, cache_dir):
     "Where the prepared form of a corpus belongs; `CorpusError` if that is inside the corpus"
@@ -115,14 +125,18 @@ def _cache_folder(root, settings, cache_dir):
     return folder
 
 # %% ../../nbs/data/preparation.ipynb #999e92d8
+def _all_names(files, entries):
+    "The files, and the parts of those that are cut"
+    return [*files, *(part for file in files for part in entries.get(file, {}).get('parts', []))]
+
 def _known_entries(folder, root, files):
-    "Entries by file that are up to date, and new ones by file that share the values of a known one"
+    "Entries by file or part that are up to date, and new ones by file that share the values of a known one"
     journal = _read_journal(folder)
     newest = {entry['file']: entry for entry in journal}
-    known = {file: newest[file] for file in files if file in newest and newest[file]['stamp'] == _stamp(root/file)
-             and _intact(folder, newest[file])}
+    known = {name: newest[name] for name in _all_names(files, newest) if name in newest
+             and newest[name]['stamp'] == _stamp(root/name) and _intact(folder, newest[name])}
     sizes, by_content, shared = ({entry['stamp'][0] for entry in journal},
-                                 {entry['sha256']: entry for entry in journal}, {})
+                                 {entry['sha256']: entry for entry in journal if not entry.get('parts')}, {})
     for file in set(files) - known.keys():
         stamp = _stamp(root/file)
         if stamp is None or stamp[0] not in sizes: continue
@@ -179,14 +193,13 @@ def _expected_seconds(root, files, most=200):
     looked, seconds = files[::-(-len(files)//most)], 0.
     with WorkerProcess('speech_ae.data.preparation:_seconds_of') as seconds_of:
         for file in looked:
-            try: seconds += min(seconds_of(root/file), 3600)
+            try: seconds += seconds_of(root/file)
             except AudioError: pass  # which will be said when it is its turn
     return seconds*len(files)/len(looked)
 
 def _seconds_of(path):
-    "Length of a recording as its header has it"
-    if not stat.S_ISREG(os.stat(path).st_mode): raise AudioError('not a regular file')
-    return sf.info(os.fsencode(path)).duration
+    "Length of a recording as its header has it, up to a day"
+    return min(_extent(path, count=False)[1], 86_400.)
 
 def _check_disk(folder, seconds, sample_rate):
     "Raise `CorpusError` when that much sound does not fit on the disk"
@@ -209,7 +222,7 @@ def _add_missing(folder, root, files, settings, workers):
     unopened = []
     try:
         known, shared = _known_entries(folder, root, files)
-        missing = [file for file in files if file not in known and file not in shared]
+        missing = [name for name in _all_names(files, known) if name not in known and name not in shared]
         seconds = _expected_seconds(root, missing) if missing else 0
         _check_disk(folder, seconds, settings['sample_rate'])
         if missing:
@@ -218,9 +231,13 @@ def _add_missing(folder, root, files, settings, workers):
         store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
-            for entry, values in progress(_results(root, missing, settings, workers), 'preparing', total=len(missing)):
-                if entry['sha256'] and entry['stamp']: store.add(entry, values)
-                else: unopened.append(entry)
+            while missing:
+                cut = []
+                for entry, values in progress(_results(root, missing, settings, workers), 'preparing', len(missing)):
+                    if entry['sha256'] and entry['stamp']: store.add(entry, values)
+                    else: unopened.append(entry)
+                    cut += entry.get('parts', [])
+                missing = cut
         except TerminatedWorkerError:
             raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, run '
                               'the same command again to continue') from None
@@ -289,8 +306,18 @@ class Corpus:
         return self.values[r.start + start:r.start + stop]*np.float32(r.gain)
 
 # %% ../../nbs/data/preparation.ipynb #a1b2d598
+def _with_parts(sources, entries):
+    "Sources of recordings and, for those that are cut, of their parts; a channel is a speaker of its own"
+    for source in sources:
+        if not (parts := entries[source.file].get('parts')): yield source
+        for part in parts or ():
+            channel = split_part(part)[1]
+            speaker = ('' if channel is None or not is_known(source.speaker) else f'#{channel_name(channel)}')
+            yield replace(source, file=part, speaker=source.speaker + speaker)
+
 def _assemble(folder, root, sources, entries, settings):
     "The corpus of `sources`, whose entries are given by file"
+    sources = list(_with_parts(sources, entries))
     stay, findings = _leave_out_copies([(s.file, entries[s.file]['sha256'], entries[s.file]['found']) for s in sources])
     stay, recordings = set(stay), []
     for source in sources:
@@ -310,21 +337,25 @@ def prepare_corpus(data_dir, # Corpus folder
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
                    layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
                    language=None, # Language of all recordings; that of the layout if None
+                   # Of several channels: 'mix' averages them, 'auto' takes the loudest where that would lose more than 3
+                   # dB, 'left', 'right'; 'split' makes each a recording of its own speaker
+                   channel='auto',
                    # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
                    # ~/.cache/speech_ae if None
                    cache_dir=None,
                    workers:int=None, # Processes; all cores if None, or what `joblib.parallel_config` says
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"
+    if channel not in CHANNELS: raise CorpusError(f'--channel {channel}: choose from {", ".join(CHANNELS)}')
     root = Path(data_dir)
-    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise,
+    settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise, channel=channel,
                     level=None if level is None else float(level))
     named = corpus_layout(root, layout=layout, language=language)
     named.report()
     sources = take_files(named.sources, max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
     known, _ = _known_entries(folder, root, files)
-    if len(known) < len(files):
+    if len(known) < len(_all_names(files, known)):
         with _stop_on_signal(): unopened = _add_missing(folder, root, files, settings, workers)
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}
     corpus = _assemble(folder, root, sources, known,
@@ -348,6 +379,8 @@ def prepare_cli(
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
     layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
                  choices=['auto', *LAYOUTS])='auto',
+    channel:Param('Channel of recordings with several; auto averages them, or takes the loudest where that would lose '
+                  'more than 3 dB; split makes each a recording', str, choices=list(CHANNELS))='auto',
     language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=None, # Number of worker processes (default: one per core)
 ):
@@ -359,7 +392,7 @@ def prepare_cli(
         if not -60 <= level <= 0: raise SpeechAEError(f'--level {level}: must lie between -60 and 0 dBFS')
         start = time.perf_counter()
         corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, layout=layout,
-                                language=language, cache_dir=cache_dir, workers=workers)
+                                language=language, channel=channel, cache_dir=cache_dir, workers=workers)
         errors = sum(f.severity == 'error' for f in corpus.findings)
         print(f'{corpus}; {errors} left out, {len(corpus.findings) - errors} warnings, see '
               f'{show_path(corpus.folder)}/corpus_check.csv; {show_duration(time.perf_counter() - start)}', flush=True)
