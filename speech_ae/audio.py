@@ -14,7 +14,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 from .common.files import SpeechAEError, atomic_path, import_librosa, show_path
-from .common.media import (ADVICE, CHANNELS, MEDIA_EXTENSIONS, MOST_LOSS, PART_SECONDS, MediaError, MediaFile,
+from .common.media import (MEDIA_EXTENSIONS, MOST_LOSS, PART_SECONDS, MediaError, MediaFile, are_alike,
                                     channel_name, media_format, mixing_loss, reads_media, split_part, wav_data)
 
 # %% ../nbs/00_audio.ipynb #6f1e4396
@@ -317,14 +317,24 @@ def _read_recording(path, max_seconds, sample_rate=None, look=None, channel='aut
     with _open_file(path) as file:
         return _read_open(file, max_seconds, sample_rate, look, channel if part is None else part, start)
 
-def _extent(path, count=True):
-    "Channels and seconds of a recording of any length; `count` reads all of it, else the header is believed, 0 if unknown"
-    with _open_file(path) as file:
-        f, _ = _opened(file)
-        with f:
-            _check_header(f, None)
-            n = sum(map(len, _blocks(f, None))) if count else f.frames if f.frames < _UNKNOWN_LENGTH else 0
-            return f.channels, n/f.samplerate
+def _seconds(path):
+    "Length of a recording as its header has it, 0 if it does not say"
+    with _open_file(path) as file, _opened(file)[0] as f:
+        _check_header(f, None)
+        return f.frames/f.samplerate if f.frames < _UNKNOWN_LENGTH else 0.
+
+def _extent(path):
+    "Seconds of a recording of any length, and the number of channels that differ, by reading all of it"
+    n = 0
+    def counted(blocks):
+        nonlocal n
+        for block in blocks:
+            n += len(block)
+            yield block
+    with _open_file(path) as file, _opened(file)[0] as f:
+        _check_header(f, None)
+        alike = are_alike(counted(_blocks(f, None)))
+        return n/f.samplerate, 1 if alike else f.channels
 
 def _said(e):
     "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"

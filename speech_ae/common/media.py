@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEDIA_EXTENSIONS', 'ADVICE', 'CHANNELS', 'MOST_LOSS', 'PART_SECONDS', 'MediaError', 'media_format', 'reads_media',
-           'MediaFile', 'wav_data', 'mixing_loss', 'channel_name', 'part_name', 'split_part']
+           'MediaFile', 'wav_data', 'mixing_loss', 'are_alike', 'channel_name', 'part_name', 'split_part']
 
 # %% ../../nbs/common/media.ipynb #bac90dcb
 "What is in a sound file: other formats, WAV headers that are wrong, channels that cancel, parts of recordings."
@@ -141,15 +141,28 @@ def wav_data(file, # WAV file, open for reading in binary
 CHANNELS = ('auto', 'mix', 'left', 'right', 'split')
 MOST_LOSS = 3. # dB that averaging may lose before one channel is taken instead
 
+def _products(blocks):
+    "Sums of products of the first differences of channels, shape (channels, channels)"
+    total, last = 0., None
+    for block in blocks:
+        steps = np.diff(block.astype(np.float64), axis=0, prepend=block[:1] if last is None else last)
+        total, last = total + steps.T@steps, block[-1:]
+    return np.atleast_2d(total)
+
 def mixing_loss(blocks, # Iterator of samples, shape (n, channels)
                ) -> tuple[float, int]: # dB; index of the loudest channel
     "How much louder the loudest channel is than the average of all, in first differences"
-    each, mixed, last = 0., 0., None
-    for block in blocks:
-        steps = np.diff(block.astype(np.float64), axis=0, prepend=block[:1] if last is None else last)
-        each, mixed, last = each + np.square(steps).sum(0), mixed + np.square(steps.mean(1)).sum(), block[-1:]
-    if last is None or not np.isfinite(mixed) or each.max() == 0: return 0., 0
+    products = _products(blocks)
+    each, mixed = np.diag(products), products.mean()
+    if not np.isfinite(mixed) or each.max() == 0: return 0., 0
     return float(10*np.log10(each.max()/max(mixed, 1e-12*each.max()))), int(each.argmax())
+
+def are_alike(blocks, # Iterator of samples, shape (n, channels)
+             ) -> bool:
+    "Whether all channels hold the same sound: the correlation of each with the loudest, of either sign, is above 0.9"
+    products = _products(blocks)
+    each, loudest = np.diag(products), np.diag(products).argmax()
+    return bool(np.all(products[loudest]**2 >= .81*each*each[loudest]))
 
 # %% ../../nbs/common/media.ipynb #edad26e5
 PART_SECONDS = 3600

@@ -200,7 +200,7 @@ def _examine(path, sample_rate=None, channel='auto'):
 
 def _parts(path, file, channel='auto'):
     "Names of the parts into which the recording `path`, which the corpus calls `file`, is cut; empty if it stays whole"
-    channels, seconds = _extent(path)
+    seconds, channels = _extent(path)
     which = range(channels) if channel == 'split' and channels > 1 else [None]
     starts = [None] if seconds <= PART_SECONDS + 1 else range(0, math.ceil(seconds - 1), PART_SECONDS)
     names = [part_name(file, i, start) for i in which for start in starts]

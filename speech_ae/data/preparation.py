@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np
 from fastcore.script import Param, call_parse, is_cli
-from ..audio import AudioError, _extent
+from ..audio import AudioError, _seconds
 from ..common.commands import Interrupted, command, progress, show_duration
 from ..common.files import SpeechAEError, append_lines, open_log, show_path
 from ..common.media import CHANNELS, channel_name, split_part
@@ -199,7 +199,7 @@ def _expected_seconds(root, files, most=200):
 
 def _seconds_of(path):
     "Length of a recording as its header has it, up to a day"
-    return min(_extent(path, count=False)[1], 86_400.)
+    return min(_seconds(path), 86_400.)
 
 def _check_disk(folder, seconds, sample_rate):
     "Raise `CorpusError` when that much sound does not fit on the disk"
