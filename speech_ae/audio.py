@@ -200,8 +200,8 @@ def _channel(blocks, channel, count):
     if channel in ('left', 'right'): return ('left', 'right').index(channel), []
     loss, loudest = mixing_loss(blocks)
     if loss <= MOST_LOSS: return None, []
-    return loudest, [('channels', f'averaging its {count} channels would lose {loss:.0f} dB; the {channel_name(loudest)} '
-                                  'one is used, --channel takes another')]
+    return loudest, [('channels', f'averaging its {count} channels would lose {loss:.0f} dB; the '
+                                  f'{channel_name(loudest)} one is used, --channel takes another')]
 
 def _picked(blocks, channel):
     for block in blocks:
@@ -252,9 +252,9 @@ def _has_last_page(file):
     return bool(end[end.rfind(b'OggS') + 5:][:1] > b'\3')  # bit 2 of a byte of three bits
 
 def _announced(file, f, n):
-    "Number of samples that the header of `file` announces, opened as `f`; `n`, those that were read, if it does not say"
+    "Number of samples that the header of `file`, opened as `f`, announces; `n`, those read, if it does not say"
     if f.format in ('WAV', 'WAVEX'):
-        start, size, there = wav_data(file) or (0, 0, 0)
+        _, size, there = wav_data(file) or (0, 0, 0)
         return n*size/there if 0 < there < size <= 2**31 - 2**16 else n
     return f.frames if f.frames < _UNKNOWN_LENGTH else n
 
@@ -340,7 +340,7 @@ def _said(e):
     "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"
     return 'Format not recognised' if 'does not exist' in e.error_string else e.error_string.strip().rstrip('.')
 
-def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what the extra `formats` adds; or a part of one
+def read_audio(path, # Recording, or part of one: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what the extra `formats` adds
                max_seconds=3600, # Maximum length of a recording in seconds
                # 'mix' averages channels, 'auto' takes the loudest where averaging loses more than 3 dB; 'left', 'right'
                channel='auto',
@@ -350,7 +350,7 @@ def read_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what 
     return _read_recording(path, max_seconds, channel=channel)[:2]
 
 # %% ../nbs/00_audio.ipynb #b447da16
-def load_audio(path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what the extra `formats` adds; or a part of one
+def load_audio(path, # See `read_audio`; any rate, any number of channels
                sample_rate=22_050, # Sample rate of the result in Hz
                max_seconds=3600, # Maximum length of a recording in seconds
                channel='auto', # See `read_audio`

@@ -263,7 +263,7 @@ _LOUDNESS, _FAINT = 0.23, 1e-6
 
 def mel_bands(framing, # `Framing` of the model
               count=40, # Bands
-             ) -> torch.Tensor: # Shape (frame_length//2 + 1, count), float32; each column sums to 1, or is 0 if too narrow
+             ) -> torch.Tensor: # Shape (frame_length//2 + 1, count), float32; columns sum to 1, or 0 if too narrow
     """Matrix from power spectra of frames to the mean powers of bands that are equally wide on the mel scale of Slaney
     (1998); those of `librosa.filters.mel`, without importing it, which takes a second"""
     # linear up to 1,000 Hz, which is 15 mel, then 27 mel for each factor of 6.4

@@ -12,6 +12,7 @@ __all__ = ['MEDIA_EXTENSIONS', 'ADVICE', 'CHANNELS', 'MOST_LOSS', 'PART_SECONDS'
 # %% ../../nbs/common/media.ipynb #3dbe40b6
 import importlib.util, os, re
 import numpy as np
+from fastcore.basics import patch
 from .files import SpeechAEError
 
 # %% ../../nbs/common/media.ipynb #29992989
@@ -21,10 +22,11 @@ class MediaError(SpeechAEError):
 # offset in the file, bytes there, name of the format, name of FFmpeg's demuxer
 _SIGNATURES = (
     (4, b'ftyp', 'MP4', 'mov'), (4, b'moov', 'QuickTime', 'mov'), (4, b'mdat', 'QuickTime', 'mov'),
-    (4, b'wide', 'QuickTime', 'mov'), (0, b'\x1aE\xdf\xa3', 'Matroska or WebM', 'matroska'), (0, b'#!AMR', 'AMR', 'amr'),
-    (0, bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c'), 'Windows Media', 'asf'), (8, b'AIFF', 'AIFF', 'aiff'),
-    (8, b'AIFC', 'AIFF', 'aiff'), (0, b'caff', 'CAF', 'caf'), (0, b'\xff\xf1', 'AAC', 'aac'),
-    (0, b'\xff\xf9', 'AAC', 'aac'), (28, b'\x7fFLAC', 'FLAC in Ogg', 'ogg'), (28, b'Speex', 'Speex in Ogg', 'ogg'))
+    (4, b'wide', 'QuickTime', 'mov'), (0, b'\x1aE\xdf\xa3', 'Matroska or WebM', 'matroska'),
+    (0, b'#!AMR', 'AMR', 'amr'), (0, bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c'), 'Windows Media', 'asf'),
+    (8, b'AIFF', 'AIFF', 'aiff'), (8, b'AIFC', 'AIFF', 'aiff'), (0, b'caff', 'CAF', 'caf'),
+    (0, b'\xff\xf1', 'AAC', 'aac'), (0, b'\xff\xf9', 'AAC', 'aac'), (28, b'\x7fFLAC', 'FLAC in Ogg', 'ogg'),
+    (28, b'Speex', 'Speex in Ogg', 'ogg'))
 
 # tags of the chunk `fmt ` of WAV files: those that libsndfile reads here, and names of others
 _PLAIN = {0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE}
@@ -42,7 +44,8 @@ def media_format(head, # First bytes of a file, 4,096 or all
     return None if tag in _PLAIN else (f'WAV with {_TAGS.get(tag, f"codec {tag:#06x}")}', 'wav')
 
 # %% ../../nbs/common/media.ipynb #771330ae
-MEDIA_EXTENSIONS = ('.m4a', '.mp4', '.aac', '.amr', '.3gp', '.webm', '.mka', '.mkv', '.mov', '.wma', '.aif', '.aiff', '.caf')
+MEDIA_EXTENSIONS = ('.m4a', '.mp4', '.aac', '.amr', '.3gp', '.webm', '.mka', '.mkv', '.mov', '.wma', '.aif', '.aiff',
+                    '.caf')
 ADVICE = "install the extra formats (pip install 'speech_ae[formats]'), or convert it to WAV or FLAC"
 
 def reads_media() -> bool:
@@ -69,11 +72,10 @@ class MediaFile:
         self.channels = self.waiting[0].shape[1] if self.waiting else 1
         self.frames = self._frames()
 
-    def _error(self, e): return MediaError(f'{self.format}, not readable as audio ({getattr(e, "strerror", None) or e})')
+    def _error(self, e):
+        return MediaError(f'{self.format}, not readable as audio ({getattr(e, "strerror", None) or e})')
 
 # %% ../../nbs/common/media.ipynb #4d8eccb9
-from fastcore.basics import patch
-
 @patch
 def _parts(self:MediaFile):
     "Samples of every frame, shape (n, channels)"

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.fft import rfft
-from ..audio import AudioError, _extent, _read_recording, audio_extensions, find_audio
+from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extensions, find_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, show_path
-from ..common.media import ADVICE, CHANNELS, PART_SECONDS, part_name, split_part
+from ..common.media import ADVICE, MEDIA_EXTENSIONS, PART_SECONDS, part_name, split_part
 from .isolation import WorkerProcess
 from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
 
@@ -54,7 +54,6 @@ def _unread(root):
     return [f'{show_path(root)}: {found} not read; {_advice(counts)}']*bool(found)
 
 def _advice(extensions):
-    from speech_ae.common.media import MEDIA_EXTENSIONS
     return ADVICE if set(extensions) & set(MEDIA_EXTENSIONS) else 'convert them to WAV or FLAC, for example with ffmpeg'
 
 def corpus_layout(data_dir, # Corpus folder
@@ -66,8 +65,8 @@ def corpus_layout(data_dir, # Corpus folder
     root = Path(data_dir)
     files = [p.relative_to(root).as_posix() for p in find_audio(root)]
     if not files:
-        raise CorpusError('; '.join([f'{show_path(root)}: no recordings ({" ".join(audio_extensions())}) in this folder '
-                                     'or below it', *_unread(root)]))
+        raise CorpusError('; '.join([f'{show_path(root)}: no recordings ({" ".join(audio_extensions())}) in this '
+                                     'folder or below it', *_unread(root)]))
     unwanted = {} if excluded else _read_excluded(root, files)
     if unwanted: print(f'exclude.csv: {len(unwanted)} of {len(files)} recordings left out', flush=True)
     if len(unwanted) == len(files):
@@ -109,8 +108,8 @@ class Finding:
     "One row of corpus_check.csv"
     file: str # POSIX path relative to the corpus folder
     severity: str # 'error': left out; 'warning': kept
-    # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'header', 'channels',
-    # 'clipped', 'narrow band', 'offset', 'long'
+    # 'unreadable', 'empty', 'not finite', 'too long', 'short', 'silent', 'duplicate'; 'cut short', 'header',
+    # 'channels', 'clipped', 'narrow band', 'offset', 'long'
     problem: str
     detail: str # Description with the measured value
 
@@ -205,6 +204,10 @@ def _parts(path, file, channel='auto'):
     starts = [None] if seconds <= PART_SECONDS + 1 else range(0, math.ceil(seconds - 1), PART_SECONDS)
     names = [part_name(file, i, start) for i in which for start in starts]
     return [] if names == [file] else names
+
+def _needed_parts(path, file, channel='auto'):
+    "As `_parts`, without reading a recording of which the header says that it stays whole"
+    return [] if channel != 'split' and 0 < _seconds(path) <= PART_SECONDS else _parts(path, file, channel)
 
 def _check_file(path, channel):
     "[(name, sha256, findings)] of one recording or of its parts; names as paths"

@@ -10,7 +10,7 @@ __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_p
 # %% ../../nbs/deploy/inference.ipynb #bbf24f98
 import csv, math, os, queue, threading, time
 from collections import deque
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 import numpy as np
@@ -22,9 +22,10 @@ from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
 from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
-from ..data.layouts import _spelled, guess_layout, name_source
+from ..data.layouts import _spelled, guess_layout, is_known, name_source
 from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_in_worker, _stop_on_signal
 from ..denoising import DENOISE_METHODS
@@ -291,13 +292,13 @@ def _decode_pieces(self:AdaptiveAE, pieces, latents, surveys):
     return unlapped(whole*energies.sqrt()*allocation.level, (lengths + 1)//2).flatten(1)
 
 # %% ../../nbs/deploy/inference.ipynb #56e463af
-def _settings(model, as_is=False):
+def _settings(model, as_is=False, channel='auto'):
     "How recordings are prepared for a model"
     found = {} if as_is else check_fields(LoadedModel(model, '').preparation, Preparation,
                                           dict(denoise=DENOISE_METHODS, level=(-60., 0.)), "the model's card",
                                           InferenceError)
     return dict(sample_rate=model.config.sample_rate, denoise='none' if as_is else found.denoise,
-                level=None if as_is else found.level)
+                level=None if as_is else found.level, channel=channel)
 
 @dataclass
 class _Prepared:
@@ -314,6 +315,9 @@ class _Prepared:
 def _prepare(path, settings, prepare):
     "A recording, read by `prepare`, a `WorkerProcess`"
     entry, values = _prepare_in_worker(prepare, Path(), os.fsdecode(path), settings)
+    if entry.get('parts'):
+        entry['found'] = [('error', 'too long', f'has {len(entry["parts"])} parts; give one of them, such as '
+                                                f'{show_path(entry["parts"][0])}')]
     problems, details = zip(*(f[1:] for f in entry['found'])) if entry['found'] else ((), ())
     return _Prepared(values, entry['gain'], entry['sha256'] or '', '; '.join(problems), '; '.join(details))
 
@@ -339,18 +343,19 @@ def _pack(model, latents, length, language, speaker, digest):
                 sample_rate=model.config.sample_rate, language=language, speaker=speaker, model_sha256=digest)
 
 def encode_file(model:SpeechAE,
-                path, # Recording: WAV, FLAC, Ogg Vorbis, Ogg Opus or MP3, up to an hour
+                path, # Recording, up to an hour, or part of one, see `read_audio`
                 output=None, # .npz file to write; none if None
                 *, as_is=False, # Skip the denoising and level normalisation used in training
                 language=None, # For the file; the name of the folder that holds the recording if None
                 speaker=None, # For the file; from the file name, as in a corpus, if None
+                channel='auto', # 'auto', 'mix', 'left' or 'right', see `read_audio`
                 # See `encode_recording`
                 **how,
                # 'latents' (T, latent_size), float32; 'times' (T,), in seconds; 'length' (samples), 'sample_rate' (Hz),
                # 'language', 'speaker', 'model_sha256'
                ) -> dict:
     "Latents of a recording, prepared as those that the model was trained on; `AudioError` says what is wrong with it"
-    with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is), read)
+    with WorkerProcess(_READER) as read: prepared = _prepare(Path(path), _settings(model, as_is, channel), read)
     if prepared.values is None:
         raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_alone(Path(path)), prepared.samples
@@ -468,6 +473,19 @@ def _find_recordings(folder):
     found.report()
     return found.sources
 
+def _cut(jobs, channel):
+    "Jobs, with those of parts in place of recordings that have to be cut"
+    with WorkerProcess('speech_ae.data.corpus:_needed_parts') as needed_parts:
+        for job in jobs:
+            try: parts = needed_parts(job.path, job.file, channel)
+            except AudioError: parts = []  # which is said when it is read
+            if not parts: yield job
+            for part in parts:
+                index = split_part(part)[1]
+                voice = '' if index is None or not is_known(job.speaker) else f'#{channel_name(index)}'
+                yield replace(job, path=Path(f'{job.path}{part[len(job.file):]}'), file=part,
+                              speaker=job.speaker + voice)
+
 # %% ../../nbs/deploy/inference.ipynb #5bd89906
 def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
 
@@ -490,7 +508,10 @@ def _place(jobs, folder, suffix):
         found = {}
         for job, name in zip(jobs, names): found.setdefault(key(name), []).append((job, name))
         return found
-    plain = [PurePosixPath(job.file).with_suffix(suffix).as_posix() for job in jobs]
+    def plain_name(file):
+        whole = split_part(file)[0]
+        return PurePosixPath(whole).with_suffix('').as_posix() + file[len(whole):] + suffix
+    plain = [plain_name(job.file) for job in jobs]
     shared = {name for group in placed(plain).values() if len(group) > 1 for _, name in group}
     names = [job.file + suffix if name in shared else name for job, name in zip(jobs, plain)]
     for (job, name), *others in placed(names).values():
@@ -625,6 +646,7 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
                  # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
                  output_dir=None,
                  *, as_is=False, # Skip the denoising and level normalisation used in training
+                 channel='auto', # 'auto', 'mix', 'left', 'right' or 'split', see `prepare_corpus`
                  workers=1, # Number of processes that read recordings ahead of the model
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
@@ -637,11 +659,11 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
     inputs = _listed(inputs)
     folder, how = (_output_folder(inputs, output_dir, 'latents'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
-    jobs = _place(_find_jobs(inputs, _find_recordings), folder, '.npz')
+    jobs = _place(list(_cut(_find_jobs(inputs, _find_recordings), channel)), folder, '.npz')
     model, digest = _open(model, device)
-    settings = _settings(model, as_is)
+    settings = _settings(model, as_is, channel)
     made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '
-                 f'context={context_seconds:g}')
+                 f'context={context_seconds:g}' + f' channel={channel}'*(channel != 'auto'))
     def work(todo): return _encode_jobs(model, digest, made_with, todo, folder, settings, workers, how)
     return _work(jobs, work, _Report(folder/'encode_report.csv'), made_with, folder, 'encode', max_bad)
 
@@ -685,6 +707,8 @@ def encode_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     output_dir:str=None, # Output folder (default: latents/<name of the folder>)
     as_is:bool=False, # Skip the denoising and level normalisation used in training
+    channel:Param('Channel of recordings with several; auto averages them, or takes the loudest where that would lose '
+                  'more than 3 dB; split makes each a recording', str, choices=list(CHANNELS))='auto',
     workers:int=1, # Number of processes that read recordings ahead of the model
     device:Param('Device of the model; auto uses a GPU if there is one', str,
                  choices=['auto', 'cuda', 'cpu', 'mps'])='auto',

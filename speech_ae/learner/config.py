@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from fastcore.docments import docments
 from ..common.files import SpeechAEError
+from ..common.media import CHANNELS
 from ..common.untrusted import check_fields
 from ..data.layouts import LAYOUTS
 from ..denoising import DENOISE_METHODS
@@ -82,6 +83,9 @@ class TrainConfig:
     # Layout of the folder, which tells speakers; auto recognizes it
     layout: str = setting('auto', choices=('auto', *LAYOUTS))
     language: str = None # Language of all recordings (default: that of the layout)
+    # Channel of recordings with several: mix averages them, auto takes the loudest where averaging would lose more than
+    # 3 dB; split makes each channel a recording
+    channel: str = setting('auto', choices=CHANNELS)
     cache_dir: str = None # Folder for prepared corpora (default: ~/.cache/speech_ae)
 
     @property

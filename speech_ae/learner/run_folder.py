@@ -303,7 +303,7 @@ def _open_corpus(config, data_dir, ranks):
     if not ranks.first: ranks.barrier()
     corpus = prepare_corpus(data_dir, denoise=config.denoise, level=config.level, max_files=config.max_files,
                             max_bad=config.max_bad, layout=config.layout, language=config.language,
-                            cache_dir=config.cache_dir)
+                            channel=config.channel, cache_dir=config.cache_dir)
     if ranks.first: ranks.barrier()
     ranks.barrier()  # on several machines, each may have to prepare for itself
     mine = split_digest(corpus.recordings)

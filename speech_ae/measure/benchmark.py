@@ -103,7 +103,7 @@ class Benchmark:
     def prepared(self, r): return self.data.corpus.slice(self.positions[r.file], 0, r.n_samples)
     def recorded(self, r, read=read_audio):
         return read_recorded(self.data.root/r.file, self.sample_rate, self.data.corpus.settings['level'],
-                             r.n_samples, read)
+                             r.n_samples, read, self.data.corpus.settings['channel'])
 
     def missing(self, r):
         "Rows with the groups of metrics that are still to be measured on a recording"

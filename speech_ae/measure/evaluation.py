@@ -13,6 +13,7 @@ from pathlib import Path
 from fastcore.script import Param, call_parse, is_cli
 from ..common.commands import command
 from ..common.files import show_path
+from ..common.media import CHANNELS
 from ..common.page import count_text, write_text
 from ..common.untrusted import read_json
 from ..data.layouts import LAYOUTS
@@ -53,6 +54,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              max_files=None, # Maximum number of recordings, in turn from languages and speakers
              layout=None, # Layout of the folder: a key of `LAYOUTS`; None takes that of the run, or 'auto'
              language=None, # Language of all recordings; None takes that of the run or of the layout
+             channel=None, # Channel of recordings with several, see `prepare_corpus`; None takes that of the run
              cache_dir=None, # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
              seed=0, # Random seed of the choice of recordings and of the bootstrap
              bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
@@ -65,7 +67,7 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
                     max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
     loaded = open_model(model, device)
     data = prepare_evaluation_data(loaded, data_dir, split=split, layout=layout, language=language,
-                                   cache_dir=cache_dir, seed=seed,
+                                   channel=channel, cache_dir=cache_dir, seed=seed,
                                    max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files)
     chosen, missing = make_rows(loaded, data, rows, bits)
     chosen = [row for row in [*chosen, *more_rows] if not row.only or set(row.only) & set(settings['metrics'])]
@@ -181,6 +183,8 @@ def evaluate_cli(
     layout:Param('Layout of the folder (default: that of the run, or auto)', str,
                  choices=['auto', *LAYOUTS])=None,
     language:str=None, # Language of all recordings (default: that of the run or of the layout)
+    channel:Param('Channel of recordings with several (default: that of the run, or auto)', str,
+                  choices=list(CHANNELS))=None,
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap
     bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows

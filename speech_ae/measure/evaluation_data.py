@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from ..audio import read_audio
 from ..common.files import show_path
+from ..common.media import PART_SECONDS, split_part
 from ..common.page import count_text
 from ..data.batches import AudioDataset
 from ..data.corpus import Recording, bandwidth, describe_split, take_files
@@ -70,17 +71,19 @@ def _read_split(path, corpus):
         found.append(replace(r, split=row['split']))
     return found
 
-def _prepare(loaded, data_dir, cache_dir, max_files=None, layout=None, language=None):
+def _prepare(loaded, data_dir, cache_dir, max_files=None, layout=None, language=None, channel=None):
     "Corpus of a folder, prepared as the model's training recordings were"
     named = loaded.config and loaded.config.cache_dir
     cache_dir = cache_dir or (named if named and Path(named).is_dir() else None)
     return prepare_corpus(data_dir, **loaded.preparation, sample_rate=loaded.sample_rate, max_files=max_files,
-                          layout=layout or 'auto', language=language, cache_dir=cache_dir)
+                          layout=layout or 'auto', language=language, channel=channel or 'auto', cache_dir=cache_dir)
 
 # %% ../../nbs/measure/evaluation_data.ipynb #9c6aab92
-def _naming(loaded, layout=None, language=None):
-    "Layout and language of the run, unless they are given"
-    return dict(layout=layout or loaded.config.layout, language=language or loaded.config.language)
+def _naming(loaded, layout=None, language=None, channel=None):
+    "Layout, language and channel of the run, unless they are given"
+    config = loaded.config
+    return dict(layout=layout or config.layout, language=language or config.language,
+                channel=channel or config.channel)
 
 def _own_training(loaded, cache_dir, without):
     "Corpus and training recordings of the run, except those with a SHA-256 in `without`; none if the data is elsewhere"
@@ -126,7 +129,7 @@ def _prepare_own(loaded, root, cache_dir, **naming):
     if Path(loaded.config.data_dir).resolve() == root.resolve():
         return _prepare(loaded, root, cache_dir, loaded.config.max_files, **naming)
     rows = _split_rows(loaded, 'file', 'sha256')
-    if not rows or not all((root/row['file']).is_file() for row in rows): return None
+    if not rows or not all(os.path.isfile(split_part(root/row['file'])[0]) for row in rows): return None
     corpus = _prepare(loaded, root, cache_dir, loaded.config.max_files, **naming)
     known = {r.file: r.sha256 for r in corpus.recordings}
     return corpus if all(known.get(row['file']) == row['sha256'] for row in rows) else None
@@ -160,15 +163,16 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
                             # Layout of the folder: a key of `LAYOUTS`; None takes that of the run, or 'auto'
                             layout=None,
                             language=None, # Language of all recordings; None takes that of the run or of the layout
+                            channel=None, # See `prepare_corpus`; None takes that of the run, or 'auto'
                             max_minutes_per_speaker=2., # Maximum minutes per speaker, see `choose_recordings`
                             max_files=None, # Maximum number of recordings, see `choose_recordings`
                             seed=0, # Random seed, see `choose_recordings`
                            ) -> EvaluationData:
     "Prepare the recordings, decide which to measure, and find those to fit baselines on"
     root = _data_folder(loaded, data_dir)
-    corpus = _prepare_own(loaded, root, cache_dir, layout=layout, language=language)
+    corpus = _prepare_own(loaded, root, cache_dir, layout=layout, language=language, channel=channel)
     own = corpus is not None
-    if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files, layout, language)
+    if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files, layout, language, channel)
     given = Path(split) if split else loaded.folder/'split.csv' if own else None
     listed = _read_split(given, corpus) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
@@ -191,11 +195,12 @@ def read_recorded(path, # Recording
                   level=-20., # RMS level in dBFS; None leaves the level unchanged
                   n_samples:int=None, # Number of samples to return; None returns all
                   read=read_audio, # Reader: `read_audio` or `WorkerProcess(read_audio)`
+                  channel='auto', # See `read_audio`
                  ) -> tuple[np.ndarray, dict]: # Samples (n,), float32; facts about the file, see below
     """A recording as recorded, at a common rate and level, and facts about the file: `bandwidth` and `own_sample_rate`
     in Hz, `level` (RMS) and `peak` in dBFS"""
     import soxr
-    samples, rate = read(path)
+    samples, rate = read(path, PART_SECONDS + 1, channel)
     rms, peak = float(np.sqrt(np.mean(samples.astype(np.float64)**2))), float(np.abs(samples).max())
     facts = dict(bandwidth=round(bandwidth(samples, rate), -2), own_sample_rate=rate,
                  level=round(20*math.log10(max(rms, 1e-10)), 2), peak=round(20*math.log10(max(peak, 1e-10)), 2))
