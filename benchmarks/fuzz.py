@@ -1,13 +1,16 @@
 """Feed damaged recordings to the processes in which the commands decode: `python benchmarks/fuzz.py --files 5000`
 
-Every file is made from a sound one, of nineteen kinds of WAV, FLAC, Ogg and MP3, by one to four changes that a seed
-decides: bits flipped, bytes overwritten by 0, -1 and powers of two, pieces cut off, left out, doubled or taken from
-another file, and header fields that claim the absurd (4 GB of data, 0 Hz, 4 GHz, 255 channels, negative sizes). Where a
-format protects itself by checksums, four of five files get right ones again, so that the decoder believes what it
+Every file is made from a sound one, of nineteen kinds of WAV, FLAC, Ogg and MP3 and, where PyAV is installed, eleven
+that FFmpeg reads (MP4, WebM, AMR, AAC, Windows Media and others; --media takes only these), by one to four changes that
+a seed decides: bits flipped, bytes overwritten by 0, -1 and powers of two, pieces cut off, left out, doubled or taken
+from another file, and header fields that claim the absurd (4 GB of data, 0 Hz, 4 GHz, 255 channels, negative sizes).
+Where a format protects itself by checksums, four of five files get right ones again, so that the decoder believes what it
 reads. A file is kept to the promise if the answer is finite samples or an `AudioError` that says why, within 10 s and 1
 GB. File number n of seed s is always the same: `mutant(n, s)` makes it again."""
 import argparse, collections, datetime, io, json, os, random, re, struct, sys, tempfile, time
+from fractions import Fraction
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ.setdefault(name, '1')
@@ -16,6 +19,7 @@ sys.path[:0] = [str(here.parent), str(here)]
 import numpy as np, soundfile as sf
 from machine import processor
 from speech_ae.audio import AudioError, read_audio, synth_speech
+from speech_ae.common.media import reads_media
 from speech_ae.data import isolation
 
 KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'DOUBLE', 'ULAW', 'IMA_ADPCM', 'MS_ADPCM',
@@ -23,6 +27,15 @@ KINDS = {'.wav': [('WAV', s) for s in ('PCM_16', 'PCM_U8', 'PCM_24', 'FLOAT', 'D
          '.flac': [('FLAC', 'PCM_16'), ('FLAC', 'PCM_24'), ('FLAC', 'long')],
          '.ogg': [('OGG', 'VORBIS'), ('OGG', 'OPUS')],
          '.mp3': [('MP3', 'MPEG_LAYER_III'), ('MP3', 'stereo'), ('MP3', 'tagged')]}
+# codec, sample rate, bit rate and layout for FFmpeg
+MEDIA = {'.m4a': ('aac', 44_100, 64_000, 'mono'), '.mp4': ('aac', 48_000, 96_000, 'stereo'),
+         '.mov': ('pcm_s16le', 22_050, 0, 'mono'), '.3gp': ('libopencore_amrnb', 8000, 12_200, 'mono'),
+         '.amr': ('libopencore_amrnb', 8000, 12_200, 'mono'), '.webm': ('libopus', 48_000, 32_000, 'mono'),
+         '.aac': ('aac', 22_050, 48_000, 'mono'), '.wma': ('wmav2', 44_100, 64_000, 'stereo'),
+         '.aiff': ('pcm_s16be', 22_050, 0, 'mono'), '.caf': ('alac', 22_050, 0, 'mono'),
+         '.oga': ('flac', 22_050, 0, 'mono')}
+ATOMS = [b'moov', b'mvhd', b'trak', b'tkhd', b'mdia', b'mdhd', b'stbl', b'stsd', b'mp4a', b'esds', b'stts', b'stsc',
+         b'stsz', b'stco', b'elst', b'mdat']
 ODD = [0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 2**62,
        2**63 - 1, 2**63, 2**64 - 1]
 
@@ -44,7 +57,27 @@ def sound_files():
                 content = (b'ID3\x04\x00\x00\x00\x00\x01\x76' + b'TIT2\x00\x00\x00\x6a\x00\x00' + b'\x03' + bytes(105)
                            + bytes(256 - 126 + 120)[:130] + content)
             found.append((extension, f'{container} {subtype}', content))
-    return found
+    if only_media: found.clear()
+    return found + [(extension, f'{extension[1:]} {how[0]}', encoded(i, extension, *how))
+                    for i, (extension, how) in enumerate(MEDIA.items()) if reads_media()]
+
+only_media = False
+
+def encoded(seed, extension, codec, rate, bit_rate, layout):
+    "The content of a file that FFmpeg writes"
+    import av
+    samples = synth_speech(seed=seed, seconds=.4, sample_rate=max(rate, 11_025))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)/f'x{extension}'
+        with av.open(str(path), 'w', options=dict(movflags='faststart') if extension == '.mp4' else {}) as container:
+            stream = container.add_stream(codec, rate=rate, layout=layout)
+            if bit_rate: stream.codec_context.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(np.repeat(samples[None], 2 if layout == 'stereo' else 1, 0), 'fltp',
+                                               layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+            for part in frame, None:
+                for packet in stream.encode(part): container.mux(packet)
+        return path.read_bytes()
 
 def _flip(data, rng):
     "Flip bits, anywhere or near the beginning"
@@ -101,6 +134,9 @@ def _lie(data, rng):
         at, size = rng.choice([(5, 1), (6, 8), (14, 4), (18, 4), (26, 1), (27, 1), (39, 1), (40, 4), (44, 4), (48, 4),
                                (52, 4), (56, 1)])
         data[at:at + size] = struct.pack('<Q', rng.choice(ODD))[:size]
+    elif atoms := [at for name in ATOMS if (at := data.find(name)) > 0]:
+        at = rng.choice(atoms) + rng.choice([-4, 4, 8, 12, 16, 20])
+        data[at:at + 4] = struct.pack('>I', rng.choice(ODD) & 0xffffffff)
     else:
         xing = max(data.find(b'Xing'), data.find(b'Info'))
         at = rng.choice([2, 3, 6, 7, 8, 9, *([xing + 7, xing + 8, xing + 11, xing + 12] if xing > 0 else [])])
@@ -208,7 +244,8 @@ def summary(found):
                 by_format={extension: count(['samples' if f['outcome'] == 'samples' else 'refused' for f in found
                                              if f['kind'].split()[0] in names])
                            for extension, names in (('WAV', ('WAV', 'WAVEX', 'RF64')), ('FLAC', ('FLAC',)),
-                                                    ('Ogg', ('OGG',)), ('MP3', ('MP3',)))},
+                                                    ('Ogg', ('OGG',)), ('MP3', ('MP3',)),
+                                                    *((name[1:], (name[1:],)) for name in MEDIA))},
                 outcomes=dict(list(count([f['outcome'] for f in found]).items())[:40]),
                 slowest=dict(n=slowest['n'], kind=slowest['kind'], seconds=round(slowest['seconds'], 3)),
                 largest=dict(n=largest['n'], kind=largest['kind'], megabytes=round(largest['peak']/1e6)),
@@ -221,15 +258,19 @@ def main():
     parser.add_argument('--files', type=int, default=5000, help='damaged files')
     parser.add_argument('--first', type=int, default=0, help='number of the first')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--media', action='store_true', help='only files that FFmpeg reads')
     parser.add_argument('--output', type=Path, default=here/'results/fuzz.json')
     args = parser.parse_args()
+    global only_media
+    only_media = args.media
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, isolation.WorkerProcess(read_audio) as read:
         found = feed(read, range(args.first, args.first + args.files), args.seed, folder)
     result = dict(about='damaged recordings read by isolated processes, as the commands read them',
                   date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(),
                   soundfile=sf.__version__, libsndfile=sf.__libsndfile_version__,
-                  seed=args.seed, took=round(time.monotonic() - begin)) | summary(found)
+                  pyav=metadata.version('av') if reads_media() else None, seed=args.seed,
+                  took=round(time.monotonic() - begin)) | summary(found)
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
     print(f'{result["kept"]} of {result["files"]} kept: {result["samples"]} gave samples, '

@@ -6,9 +6,6 @@
 __all__ = ['MEDIA_EXTENSIONS', 'ADVICE', 'CHANNELS', 'MOST_LOSS', 'PART_SECONDS', 'MediaError', 'media_format', 'reads_media',
            'MediaFile', 'wav_data', 'mixing_loss', 'are_alike', 'channel_name', 'part_name', 'split_part']
 
-# %% ../../nbs/common/media.ipynb #bac90dcb
-"What is in a sound file: other formats, WAV headers that are wrong, channels that cancel, parts of recordings."
-
 # %% ../../nbs/common/media.ipynb #3dbe40b6
 import importlib.util, os, re
 import numpy as np
@@ -61,13 +58,14 @@ class MediaFile:
         av.logging.set_level(None)  # what it would write to stderr
         self.av, self.format, self.skipped, self.waiting = av, name, 0, []
         try:
-            self.container = av.open(file, format=demuxer)
+            self.container = av.open(file, format=demuxer, metadata_errors='replace')
             stream = self.stream = self.container.streams.best('audio')
             if stream is None: raise MediaError(f'{name} without sound')
+            if stream.codec_context is None: raise MediaError(f'{name} with a codec that is not known')
             stream.thread_type, stream.codec_context.thread_count = 'NONE', 1
             self.resampler, self.parts = av.AudioResampler('fltp'), self._parts()
             self.waiting = [part for part in [next(self.parts, None)] if part is not None]
-        except (av.FFmpegError, ValueError, RuntimeError) as e: raise self._error(e) from None
+        except (av.FFmpegError, OSError, ValueError, RuntimeError) as e: raise self._error(e) from None
         self.subtype, self.samplerate = stream.codec_context.name, self.rate or stream.codec_context.sample_rate
         self.channels = self.waiting[0].shape[1] if self.waiting else 1
         self.frames = self._frames()
@@ -79,22 +77,25 @@ class MediaFile:
 @patch
 def _parts(self:MediaFile):
     "Samples of every frame, shape (n, channels)"
-    self.rate = None
+    self.rate, first = None, None
     for packet in self.container.demux(self.stream):
         try: frames = packet.decode()
         except self.av.FFmpegError: self.skipped += 1
         else:
             for frame in frames:
-                self.rate = self.rate or frame.sample_rate
+                first = first or (frame.sample_rate, frame.layout.nb_channels)
+                self.rate = first[0]
+                if (frame.sample_rate, frame.layout.nb_channels) != first:
+                    raise MediaError(f'{self.format} whose sample rate or number of channels changes')
                 for part in self.resampler.resample(frame): yield part.to_ndarray().T
 
 @patch
 def _frames(self:MediaFile):
     "Number of samples that the header announces, 0 if it does not say"
     has_time = self.container.format.name.partition(',')[0] in ('mov', 'matroska', 'asf', 'aiff', 'caf', 'wav')
-    if has_time and self.stream.duration: return int(self.stream.duration*self.stream.time_base*self.samplerate)
+    if has_time and (self.stream.duration or 0) > 0: return int(self.stream.duration*self.stream.time_base*self.samplerate)
     alone = has_time and len(self.container.streams) == 1 and self.container.duration
-    return int(self.container.duration*self.samplerate/1e6) if alone else 0
+    return max(0, int(self.container.duration*self.samplerate/1e6)) if alone else 0
 
 @patch
 def read(self:MediaFile,
@@ -106,13 +107,16 @@ def read(self:MediaFile,
     try:
         while sum(map(len, parts)) < size and (part := next(self.parts, None)) is not None: parts.append(part)
         return np.concatenate(parts) if parts else np.zeros((0, self.channels), np.float32)
-    except (self.av.FFmpegError, ValueError, RuntimeError) as e: raise self._error(e) from None
+    except (self.av.FFmpegError, OSError, ValueError, RuntimeError) as e: raise self._error(e) from None
 
 @patch
 def __enter__(self:MediaFile): return self
 
 @patch
-def __exit__(self:MediaFile, *_): self.container.close()
+def __exit__(self:MediaFile, *_): self.close()
+
+@patch
+def close(self:MediaFile): self.container.close()
 
 # %% ../../nbs/common/media.ipynb #1d4f9299
 def _chunks(file, at, end):
