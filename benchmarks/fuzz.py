@@ -4,9 +4,9 @@ Every file is made from a sound one, of nineteen kinds of WAV, FLAC, Ogg and MP3
 that FFmpeg reads (MP4, WebM, AMR, AAC, Windows Media and others; --media takes only these), by one to four changes that
 a seed decides: bits flipped, bytes overwritten by 0, -1 and powers of two, pieces cut off, left out, doubled or taken
 from another file, and header fields that claim the absurd (4 GB of data, 0 Hz, 4 GHz, 255 channels, negative sizes).
-Where a format protects itself by checksums, four of five files get right ones again, so that the decoder believes what it
-reads. A file is kept to the promise if the answer is finite samples or an `AudioError` that says why, within 10 s and 1
-GB. File number n of seed s is always the same: `mutant(n, s)` makes it again."""
+Where a format protects itself by checksums, four of five files get right ones again, so that the decoder believes
+what it reads. A file is kept to the promise if the answer is finite samples or an `AudioError` that says why, within
+10 s and 1 GB. File number n of seed s is always the same: `mutant(n, s)` makes it again."""
 import argparse, collections, datetime, io, json, os, random, re, struct, sys, tempfile, time
 from fractions import Fraction
 from functools import cache

@@ -87,13 +87,15 @@ def _parts(self:MediaFile):
                 self.rate = first[0]
                 if (frame.sample_rate, frame.layout.nb_channels) != first:
                     raise MediaError(f'{self.format} whose sample rate or number of channels changes')
+                if first[1] > 8: raise MediaError(f'{self.format} with {first[1]} channels; PyAV reads up to 8')
                 for part in self.resampler.resample(frame): yield part.to_ndarray().T
 
 @patch
 def _frames(self:MediaFile):
     "Number of samples that the header announces, 0 if it does not say"
     has_time = self.container.format.name.partition(',')[0] in ('mov', 'matroska', 'asf', 'aiff', 'caf', 'wav')
-    if has_time and (self.stream.duration or 0) > 0: return int(self.stream.duration*self.stream.time_base*self.samplerate)
+    duration = self.stream.duration or 0
+    if has_time and duration > 0: return int(duration*self.stream.time_base*self.samplerate)
     alone = has_time and len(self.container.streams) == 1 and self.container.duration
     return max(0, int(self.container.duration*self.samplerate/1e6)) if alone else 0
 
