@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS, find_audio
-from ..common.files import append_lines, open_log, show_path
+from ..common.files import _sync, append_lines, open_log, show_path
 from ..common.untrusted import open_regular
 from .corpus import CorpusError, write_rows
 from .layouts import UNREAD_EXTENSIONS, Source, _heads, is_language, recognize_layout
@@ -150,7 +150,9 @@ class _Partial:
         self.new.append(row)
 
     def flush(self, position):
-        "Save the rows and the position of the stream after them"
+        "Save the rows and the position of the stream after them, files first"
+        for row in self.new:
+            if row[0]: _sync(self.folder/row[0])
         lines = [*self.new, dict(version=self.version, position=position)]
         append_lines(self.journal, [json.dumps(line).encode() + b'\n' for line in lines])
         self.new, self.flushed = [], time.monotonic()
@@ -251,7 +253,6 @@ def write_recordings(source, # `HubDataset` or `DataFiles`
         facts = dict(source=source.text, version=version, max_files=max_files, recordings=n)
         (partial.folder/'.source.json').write_text(json.dumps(facts), encoding='utf-8')
     finally: partial.journal.close()
-    if hasattr(os, 'sync'): os.sync()
     os.replace(partial.folder, folder)
     folder.with_name('journal.txt').unlink()
     print(f'{source}: {_amount(partial.rows)} written to {show_path(folder)}', flush=True)
@@ -292,7 +293,9 @@ class HubDataset:
         a, datasets = self.address, _datasets(self)
         try: splits = datasets.load_dataset(a.repo, a.config or None, revision=version or None, streaming=True)
         except Exception as e:
-            raise CorpusError(f'{self}: cannot be opened ({type(e).__name__}: {_one_line(e)})') from None
+            hint = f'; write hf://{a.repo}/CONFIG' if 'onfig' in str(e) else ''
+            text = _one_line(str(e).partition(' Example of usage')[0].partition('\nExample')[0])
+            raise CorpusError(f'{self}: cannot be opened ({type(e).__name__}: {text}){hint}') from None
         return _take_split(splits, a.split, self)
 
     def read(self, path):
@@ -328,7 +331,7 @@ class DataFiles:
         counted, datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = datasets.config.HF_UPDATE_DOWNLOAD_COUNTS, False
         try:
             return datasets.load_dataset(_BUILDERS[self.files[0].suffix.lower()], split='train', streaming=True,
-                                         data_files=[re.sub(r'[[*?]', r'[\g<0>]', name) for name in names])
+                                         data_files=[re.sub(r'[\[*?]', r'[\g<0>]', name) for name in names])
         except Exception as e:
             raise CorpusError(f'{self}: cannot be opened ({type(e).__name__}: {_one_line(e)})') from None
         finally: datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counted  # no request to the Hub for local files
