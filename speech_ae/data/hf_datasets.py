@@ -128,14 +128,17 @@ class _Partial:
         "Rows up to the last position of the stream, and that position; all after it is forgotten"
         rows, new, position, end = [], [], None, 0
         self.journal.seek(0)
-        for line in self.journal:
-            entry = json.loads(line)
-            if isinstance(entry, list): new.append(entry)
-            else: rows, new, position, end = rows + new, [], entry, self.journal.tell()
-        if position and (position['version'] != self.version or not all(map(self._intact, rows))):
-            rows, position, end = [], None, 0
+        try:
+            for line in self.journal:
+                if isinstance(entry := json.loads(line), list): new.append(entry)
+                else: rows, new, position, end = rows + new, [], entry, self.journal.tell()
+        except ValueError: position = None  # damaged, for example by a power failure
+        if not position or position['version'] != self.version or not all(map(self._intact, rows)):
+            rows, position, end = [], {}, 0
+            shutil.rmtree(self.folder)
+            self.folder.mkdir()
         self.journal.truncate(end)
-        return rows, position and position['position']
+        return rows, position.get('position')
 
     def _intact(self, row):
         try: return row[0] is None or (self.folder/row[0]).stat().st_size == row[3]
@@ -257,13 +260,13 @@ def write_recordings(source, # `HubDataset` or `DataFiles`
     folder.with_name('journal.txt').unlink()
     print(f'{source}: {_amount(partial.rows)} written to {show_path(folder)}', flush=True)
 
-# %% ../../nbs/data/hf_datasets.ipynb #d0a8ac15
-def _datasets(name):
+# %% ../../nbs/data/hf_datasets.ipynb #8361d05a
+def _datasets(source):
     "The package datasets; `CorpusError` if it is not there"
     try: import datasets
     except ImportError:
-        raise CorpusError(f"{name}: needs the package datasets: pip install 'speech_ae[hf]' (or -e '.[hf]' in a "
-                          "checkout)") from None
+        raise CorpusError(f"{source}: {source.kind} can only be read with the package datasets: pip install "
+                          "'speech_ae[hf]' (or -e '.[hf]' in a checkout)") from None
     return datasets
 
 def _take_split(splits, split, name):
@@ -277,6 +280,7 @@ def _take_split(splits, split, name):
 class HubDataset:
     "A dataset of the Hugging Face Hub as a source of recordings"
     address: HubAddress # Address
+    kind = 'datasets of the Hub'
     def __str__(self): return str(self.address)
     name = property(lambda self: self.address.name)
     text = property(lambda self: str(self.address))
@@ -305,7 +309,7 @@ class HubDataset:
         import fsspec
         with fsspec.open(path, 'rb') as f: return f.read()
 
-    def is_source_of(self, facts): return facts['source'] == self.text
+    def is_source_of(self, facts): return facts.get('source') == self.text
 
 # %% ../../nbs/data/hf_datasets.ipynb #4ebe6bfd
 _BUILDERS = {'.parquet': 'parquet', '.arrow': 'arrow', '.tar': 'webdataset'}
@@ -317,6 +321,7 @@ class DataFiles:
     files: list # Paths of the files
     config = ''
     def __str__(self): return show_path(self.root)
+    kind = property(lambda self: f'{self.files[0].suffix.lower()} files')
     name = property(lambda self: self.root.resolve().name or 'data')
     text = property(lambda self: os.fsdecode(self.root.resolve()))
 
@@ -342,7 +347,7 @@ class DataFiles:
         if not (path.is_relative_to(self.root.resolve()) and path.is_file()): return None
         with open_regular(path, CorpusError) as (f, size): return f.read(size)
 
-    def is_source_of(self, facts): return (facts['source'], facts['version']) == (self.text, self.version())
+    def is_source_of(self, facts): return (facts.get('source'), facts.get('version')) == (self.text, self.version())
 
 # %% ../../nbs/data/hf_datasets.ipynb #d64d61db
 def _data_files(root):
@@ -369,14 +374,15 @@ def find_source(data_dir, # `--data_dir`: address, or folder
 # %% ../../nbs/data/hf_datasets.ipynb #a17a1980
 def _facts(folder):
     "What a folder was written from; None if it was not written here"
-    try: return json.loads((Path(folder)/'.source.json').read_text(encoding='utf-8'))
+    try: facts = json.loads((Path(folder)/'.source.json').read_text(encoding='utf-8'))
     except (OSError, ValueError): return None
+    return facts if isinstance(facts, dict) else None
 
 def _newest(cache, source, max_files):
     "The newest complete folder of a dataset of the Hub; None if there is none"
     found = [path for path in (cache/'datasets').glob('*/*/.source.json') if path.parent.name != '.partial']
     found = [path for path in found if (facts := _facts(path.parent)) and source.is_source_of(facts)
-             and facts['max_files'] == max_files]
+             and facts.get('max_files') == max_files]
     return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 def _known_version(source, cache, max_files):
