@@ -47,8 +47,8 @@ def parse_address(text, # `--data_dir`, str or Path
 
 def _part(name):
     "A name for a file or folder that every system accepts and that is not hidden"
-    name = re.sub(r'[\x00-\x1f\x7f<>:"|?*/\\]', '_', name).encode('utf-8', 'replace')[-200:].decode('utf-8', 'ignore')
-    return re.sub(r'^\.', '_', name.rstrip(' .'))
+    name = re.sub(r'[\x00-\x1f\x7f<>:"|?*/\\]', '_', name).encode('utf-8', 'replace')[-200:]
+    return re.sub(r'^\.', '_', name.decode('utf-8', 'ignore').rstrip(' .'))
 
 # %% ../../nbs/data/hf_datasets.ipynb #47fd74a5
 @dataclass
@@ -114,9 +114,10 @@ def recording_name(path, # Path or URL that the row gives; '' if none
     while name.casefold() in taken: name = name.removesuffix(extension) + '_' + extension
     return name
 
-# %% ../../nbs/data/hf_datasets.ipynb #787b5522
+# %% ../../nbs/data/hf_datasets.ipynb #4d1af9de
 class _Partial:
-    "A folder that is being written: `rows` is a list of (file, speaker, language, bytes), (None, problem, path) if left out"
+    """A folder that is being written; each of its `rows` is (file, speaker, language, number of bytes), or (None,
+    problem, path, 0) if it is left out"""
     def __init__(self, folder, # Folder for the recordings
                  version): # Text that changes if positions of another version of `datasets` are not valid
         self.folder, self.version, self.new, self.flushed = folder, version, [], time.monotonic()
@@ -172,7 +173,7 @@ def _rows(dataset, name):
         while True:
             try: row = next(rows)
             except StopIteration: return
-            except Exception as e:
+            except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
                 raise CorpusError(f'{name}: reading stopped ({type(e).__name__}: {_one_line(e)}); what is written is '
                                   'kept, run the same command again to continue') from None
             yield row
@@ -182,8 +183,8 @@ def _text(row, column, columns):
     "Value of a column as text; '' if there is none"
     value = row.get(column)
     if value is None: return ''
-    names = columns.labels.get(column)
-    return ' '.join(str(names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value).split())
+    if isinstance(value, int) and 0 <= value < len(names := columns.labels.get(column, ())): value = names[value]
+    return ' '.join(str(value).split())
 
 # %% ../../nbs/data/hf_datasets.ipynb #49c5bf5a
 def _read_row(row, index, columns, read, taken):
@@ -196,7 +197,8 @@ def _read_row(row, index, columns, read, taken):
     if not content: return (None, 'no recording', path, 0), None
     if not (extension := audio_extension(content, path)): return (None, 'unknown format', path, 0), None
     name = recording_name(path, index, extension, taken)
-    return (name, *(_text(row, column, columns) for column in (columns.speaker, columns.language)), len(content)), content
+    speaker, language = (_text(row, column, columns) for column in (columns.speaker, columns.language))
+    return (name, speaker, language, len(content)), content
 
 def _write_rows(dataset, columns, partial, source, max_files, every):
     "Add rows of the stream to a partial folder until it has `max_files` recordings"
@@ -248,10 +250,12 @@ def write_recordings(source, # `HubDataset` or `DataFiles`
     partial = _Partial(folder.with_name('.partial'), datasets.__version__)
     try:
         _write_rows(dataset, columns, partial, source, max_files, every)
-        n, problems = sum(row[0] is not None for row in partial.rows), _left_out(partial.rows)
-        if not n: raise CorpusError(f'{source}: no recordings in {len(partial.rows)} rows ({problems or "empty"})')
-        if problems: print(f'{source}: {len(partial.rows) - n} of {len(partial.rows)} rows left out; {problems}', flush=True)
-        if not columns.speaker: print(f'{source}: no column for the speaker among {", ".join(columns.names)}', flush=True)
+        n, n_rows = sum(row[0] is not None for row in partial.rows), len(partial.rows)
+        problems = _left_out(partial.rows)
+        if not n: raise CorpusError(f'{source}: no recordings in {n_rows} rows ({problems or "empty"})')
+        if problems: print(f'{source}: {n_rows - n} of {n_rows} rows left out; {problems}', flush=True)
+        if not columns.speaker:
+            print(f'{source}: no column for the speaker among {show_path(", ".join(columns.names))}', flush=True)
         _write_table(partial.folder, partial.rows, columns, source.config)
         facts = dict(source=source.text, version=version, max_files=max_files, recordings=n)
         (partial.folder/'.source.json').write_text(json.dumps(facts), encoding='utf-8')
@@ -296,7 +300,7 @@ class HubDataset:
         "The stream of a revision"
         a, datasets = self.address, _datasets(self)
         try: splits = datasets.load_dataset(a.repo, a.config or None, revision=version or None, streaming=True)
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
             hint = f'; write hf://{a.repo}/CONFIG' if 'onfig' in str(e) else ''
             text = _one_line(str(e).partition(' Example of usage')[0].partition('\nExample')[0])
             raise CorpusError(f'{self}: cannot be opened ({type(e).__name__}: {text}){hint}') from None
@@ -337,7 +341,7 @@ class DataFiles:
         try:
             return datasets.load_dataset(_BUILDERS[self.files[0].suffix.lower()], split='train', streaming=True,
                                          data_files=[re.sub(r'[\[*?]', r'[\g<0>]', name) for name in names])
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
             raise CorpusError(f'{self}: cannot be opened ({type(e).__name__}: {_one_line(e)})') from None
         finally: datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = counted  # no request to the Hub for local files
 
@@ -368,7 +372,7 @@ def find_source(data_dir, # `--data_dir`: address, or folder
     files = _data_files(root := Path(data_dir))
     endings = sorted({file.suffix.lower() for file in files})
     if len(endings) > 1:
-        raise CorpusError(f'{show_path(root)}: holds {" and ".join(endings)} files; give a folder with one kind of them')
+        raise CorpusError(f'{show_path(root)}: holds {" and ".join(endings)} files; give a folder with one kind')
     return DataFiles(root, files) if files else None
 
 # %% ../../nbs/data/hf_datasets.ipynb #a17a1980
@@ -389,7 +393,7 @@ def _known_version(source, cache, max_files):
     "The version of a source and None, or None and the folder to use if the Hub cannot be reached"
     try: return source.version(), None
     except CorpusError as e: folder, error = _newest(cache, source, max_files), e
-    except Exception as e:
+    except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
         folder, error = _newest(cache, source, max_files), CorpusError(_refusal(source, e))
     if folder is None: raise error from None
     print(f'{error}; using {show_path(folder)}', flush=True)
@@ -403,7 +407,7 @@ def _refusal(source, error):
     return f'{source}: the Hub cannot be reached ({type(error).__name__}: {_one_line(error)})'
 
 # %% ../../nbs/data/hf_datasets.ipynb #ed76cf53
-def corpus_folder(data_dir, # Folder of recordings, folder of parquet, Arrow or tar files, or hf://OWNER/NAME[/CONFIG][:SPLIT]
+def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar files, or hf://OWNER/NAME[/CONFIG][:SPLIT]
                   cache_dir=None, # Folder below which recordings of a dataset are written; ~/.cache/speech_ae if None
                   max_files:int=None, # Maximum number of recordings to write, the first of the dataset; all if None
                   known=None, # Corpus folder of an earlier run, which is used if it was written from the same dataset

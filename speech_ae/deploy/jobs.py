@@ -16,7 +16,7 @@ from .exports import ExportError
 from ..learner.config import TrainConfig, check_config
 
 # %% ../../nbs/deploy/jobs.ipynb #cf524c0f
-def training_command(data_dir, # Folder of recordings on the other machine, relative to the job's folder; or hf://OWNER/NAME
+def training_command(data_dir, # Folder on the other machine, relative to the job's folder, or hf://OWNER/NAME
                      epochs, # Total number of epochs
                      batch_size, # Batch size in crops, over all GPUs
                      learning_rate, # Initial learning rate of Adam
@@ -235,8 +235,8 @@ def build_wheel(folder, # Existing folder for the wheel
 def pinned_requirements(wheel, # Wheel whose dependencies are pinned
                         extra='', # Extra whose dependencies are included, such as 'hf'
                        ) -> list[str]: # Lines of a requirements.txt
-    """The direct dependencies of a wheel, pinned to the installed versions; PyTorch and what is not installed with their
-    lower bounds"""
+    """The direct dependencies of a wheel, pinned to the installed versions; PyTorch, and what is not installed, with
+    its lower bound"""
     with zipfile.ZipFile(wheel) as z:
         metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
     required = [line.partition(';')[0].strip()
@@ -318,8 +318,8 @@ def _readme(to, command, name, gpus, nodes):
         for flag in '--max_files', '--cache_dir':
             if flag in command[5::2]: prepare += command[(i := command.index(flag, 5)):i + 2]
     return dict(slurm=_SLURM_README, colab=_COLAB_README)[to].format(
-        folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}', recordings=recordings.format(data=data),
-        prepare=shlex.join(prepare), run=run, several=several)
+        folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}',
+        recordings=recordings.format(data=data), prepare=shlex.join(prepare), run=run, several=several)
 
 def _write_job(folder, to, command, name, gpus, nodes):
     "Everything of a bundle except the ZIP file, into a new folder"

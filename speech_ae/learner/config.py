@@ -38,7 +38,7 @@ _OF_MODEL = ('latent_size', 'hidden_size', 'n_layers', 'dropout')  # settings th
 @dataclass(frozen=True)
 class TrainConfig:
     "All settings of a run; the flags of `speech_ae_train`, their defaults, help and limits are these fields"
-    data_dir: str = 'sample' # Folder of recordings or of parquet files, or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample' is the sample corpus
+    data_dir: str = 'sample' # Folder of recordings or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample': the sample corpus
     output_dir: str = None # Run folder (default: runs/<name of the data folder>)
     # Total number of epochs (default: 50; 15 on the sample corpus; 3 for transform-coding presets)
     epochs: int = setting(least=1)

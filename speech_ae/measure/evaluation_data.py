@@ -158,7 +158,8 @@ def _train_digest(recordings):
 
 # %% ../../nbs/measure/evaluation_data.ipynb #402093bc
 def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
-                            data_dir=None, # Folder of recordings, or a dataset, see `corpus_folder`; None takes that of the run
+                            # Folder of recordings, or a dataset, see `corpus_folder`; None takes that of the run
+                            data_dir=None,
                             *,
                             # CSV with columns file,split; None takes the run's split for the run's recordings, else all
                             split=None,
