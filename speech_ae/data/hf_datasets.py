@@ -7,7 +7,7 @@ __all__ = ['HubAddress', 'parse_address', 'Columns', 'find_columns', 'audio_exte
            'HubDataset', 'DataFiles', 'find_source', 'corpus_folder', 'corpus_name']
 
 # %% ../../nbs/data/hf_datasets.ipynb #ca8817f9
-import hashlib, json, os, re, shutil, time
+import hashlib, json, os, re, shutil, time, unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -104,7 +104,8 @@ def recording_name(path, # Path or URL that the row gives; '' if none
                    taken=(), # Names in use, in the spelling of `str.casefold`
                   ) -> str: # POSIX path relative to the corpus folder
     "Name of the file for a row"
-    path = re.sub(r'^hf://datasets/[^/]+/[^/]+/|^\w+://', '', path.partition('::')[0]).replace('\\', '/')
+    path = unicodedata.normalize('NFC', path.partition('::')[0]).replace('\\', '/')
+    path = re.sub(r'^hf://datasets/[^/]+/[^/]+/|^\w+://', '', path)
     if re.match(r'/|\w:', path): path = PurePosixPath(path).name  # of the machine that made the dataset
     parts = [_part(part) for part in path.split('/') if part.strip(' .')]
     folders, stem = [_ENDING.sub('_', part) for part in parts[-4:-1]], parts[-1] if parts else ''
@@ -166,6 +167,10 @@ def _one_line(error):
     "The message of an exception of another package, on one line"
     return show_path(' '.join(str(error).split())[:300]) or type(error).__name__
 
+def _stopped(name, error):
+    return (f'{name}: reading stopped ({type(error).__name__}: {_one_line(error)}); what is written is kept, run the '
+            'same command again to continue')
+
 def _rows(dataset, name):
     "Rows of a stream; `CorpusError` if it breaks off"
     rows = iter(dataset)
@@ -174,8 +179,7 @@ def _rows(dataset, name):
             try: row = next(rows)
             except StopIteration: return
             except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
-                raise CorpusError(f'{name}: reading stopped ({type(e).__name__}: {_one_line(e)}); what is written is '
-                                  'kept, run the same command again to continue') from None
+                raise CorpusError(_stopped(name, e)) from None
             yield row
     finally: rows.close()
 
@@ -308,10 +312,14 @@ class HubDataset:
 
     def read(self, path):
         "Bytes of a file of the repository that a row names; None for other files"
-        place = f'hf://datasets/{self.address.repo}@'
-        if not path.rpartition('::')[2].startswith(place): return None
+        place = re.escape(f'hf://datasets/{self.address.repo}@')
+        if not re.match(rf'(?:(?:zip|tar|gzip|bz2|xz)://[^:]*::)?{place}', path): return None
         import fsspec
-        with fsspec.open(path, 'rb') as f: return f.read()
+        try:
+            with fsspec.open(path, 'rb') as f: return f.read()
+        except FileNotFoundError: return None
+        except Exception as e:  # noqa: BLE001 datasets, pyarrow, httpx: each has its own
+            raise CorpusError(_stopped(self, e)) from None
 
     def is_source_of(self, facts): return facts.get('source') == self.text
 
