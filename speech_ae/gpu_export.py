@@ -66,7 +66,8 @@ def _check_dataset(state):
         folder = state.folder/'synthetic'
         for i in range(8): save_audio(folder/f's{i}_1.wav', synth_speech(seed=i, seconds=1 + i/8))
     with redirect_stdout(io.StringIO()): corpus = prepare_corpus(folder, max_files=8, cache_dir=state.folder/'cache')
-    state.corpus, state.recordings, n = corpus, split_by_speaker(corpus.recordings), len(find_audio(folder))
+    state.corpus, state.recordings = corpus, split_by_speaker(corpus.recordings)
+    n = len(find_audio(corpus.settings['data_dir']))
     return (f'{len(corpus)} of {n} {"synthetic " if state.data_dir is None else ""}recordings, '
             f'{sum(r.seconds for r in corpus.recordings):.0f} s, prepared and split')
 

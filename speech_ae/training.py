@@ -48,7 +48,7 @@ def _run(settings, # {name: value} of the settings that were given
 
 # %% ../nbs/04_training.ipynb #fa0adb41
 @delegates(TrainConfig)
-def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-in sample corpus
+def train(data_dir:str='sample', # Folder of recordings or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample': the sample corpus
           *, resume:str=None, # Continue the run in the run folder from its newest checkpoint ('auto') or from this file
           gpus:int=None, # Number of training processes, one per GPU; on a CPU, processes that share it
           callbacks=(), # More `Callback` objects; to resume, those that the run was started with

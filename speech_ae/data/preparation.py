@@ -18,6 +18,7 @@ from ..common.files import SpeechAEError, append_lines, open_log, show_path
 from ..common.media import CHANNELS, channel_name, split_part
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
                                    corpus_layout, stop_if_bad, take_files, write_rows)
+from .hf_datasets import corpus_folder
 from .isolation import WorkerProcess
 from .layouts import LAYOUTS, is_known
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
@@ -329,7 +330,7 @@ def _assemble(folder, root, sources, entries, settings):
                           f'{show_path(findings[0].file)}: {findings[0].problem}, {findings[0].detail}')
     return Corpus(folder, recordings, findings, settings)
 
-def prepare_corpus(data_dir, # Corpus folder
+def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
                    denoise='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`, 'none' among them
                    level=-20., # RMS level of the prepared recordings in dBFS; None leaves levels as they are
                    sample_rate=22_050, # In Hz
@@ -347,7 +348,7 @@ def prepare_corpus(data_dir, # Corpus folder
                   ) -> Corpus:
     "Check and prepare the recordings of a folder; what was prepared before is not prepared again"
     if channel not in CHANNELS: raise CorpusError(f'--channel {channel}: choose from {", ".join(CHANNELS)}')
-    root = Path(data_dir)
+    root = corpus_folder(data_dir, cache_dir, max_files)
     settings = dict(recipe=_RECIPE, sample_rate=sample_rate, denoise=denoise, channel=channel,
                     level=None if level is None else float(level))
     named = corpus_layout(root, layout=layout, language=language)
@@ -371,7 +372,7 @@ def prepare_corpus(data_dir, # Corpus folder
 # %% ../../nbs/data/preparation.ipynb #75b3881e
 @call_parse
 def prepare_cli(
-    data_dir:str=None, # Folder of recordings
+    data_dir:str=None, # Folder of recordings or parquet files, or hf://OWNER/NAME[/CONFIG][:SPLIT]
     denoise:Param('Noise suppression', str, choices=list(DENOISE_METHODS))='wiener',
     level:float=-20., # RMS level of the prepared recordings in dBFS
     max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers

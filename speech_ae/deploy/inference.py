@@ -25,6 +25,7 @@ from ..common.files import SpeechAEError, atomic_path, show_path
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
+from ..data.hf_datasets import corpus_folder
 from ..data.layouts import _spelled, guess_layout, is_known, name_source
 from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_in_worker, _stop_on_signal
@@ -641,7 +642,7 @@ def _output_folder(inputs, output_dir, default):
     first = Path(inputs[0]).resolve()
     return Path(default)/(first if first.is_dir() else first.parent).name
 
-def encode_files(inputs, # Folder of recordings, recording, or list of these
+def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus_folder`), or list of these
                  model, # Run folder, model folder, or `SpeechAE`
                  # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
                  output_dir=None,
@@ -656,7 +657,7 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
                  max_bad:int=None,
                 ) -> list[FileResult]: # One for each recording
     "Latents of many recordings, one file each; what has been done before is not done again"
-    inputs = _listed(inputs)
+    inputs = [corpus_folder(given) for given in _listed(inputs)]
     folder, how = (_output_folder(inputs, output_dir, 'latents'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _place(list(_cut(_find_jobs(inputs, _find_recordings), channel)), folder, '.npz')
@@ -703,7 +704,7 @@ def _check_numbers(**least):
 
 @call_parse
 def encode_cli(
-    inputs:Param('Folder of recordings, or recordings', str, nargs='+'),
+    inputs:Param('Folder of recordings, recordings, or hf://OWNER/NAME[/CONFIG][:SPLIT]', str, nargs='+'),
     model:Param('Run folder or model folder', str, required=True)=None,
     output_dir:str=None, # Output folder (default: latents/<name of the folder>)
     as_is:bool=False, # Skip the denoising and level normalisation used in training

@@ -11,11 +11,12 @@ from base64 import urlsafe_b64encode
 from pathlib import Path, PurePosixPath
 import speech_ae
 from ..common.files import atomic_path, new_path, show_path
+from ..data.hf_datasets import find_source, parse_address
 from .exports import ExportError
 from ..learner.config import TrainConfig, check_config
 
 # %% ../../nbs/deploy/jobs.ipynb #cf524c0f
-def training_command(data_dir, # Folder of recordings on the other machine; relative ones lie in the job's folder
+def training_command(data_dir, # Folder on the other machine, relative to the job's folder, or hf://OWNER/NAME
                      epochs, # Total number of epochs
                      batch_size, # Batch size in crops, over all GPUs
                      learning_rate, # Initial learning rate of Adam
@@ -29,7 +30,8 @@ def training_command(data_dir, # Folder of recordings on the other machine; rela
     check_config(TrainConfig(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device,
                              preset=preset, **settings))
     settings = {name: value for name, value in settings.items() if value is not None}
-    run = settings.pop('output_dir', f'runs/{PurePosixPath(data_dir).name.lstrip(".") or "speech"}')
+    name = address.name if (address := parse_address(data_dir)) else PurePosixPath(data_dir).name.lstrip('.')
+    run = settings.pop('output_dir', f'runs/{name or "speech"}')
     values = dict(data_dir=data_dir, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device,
                   preset=preset) | settings | dict(output_dir=run)
     return ['python', '-m', 'speech_ae.training',
@@ -173,7 +175,9 @@ def colab_notebook(command, # Words of `training_command`
              'the last checkpoint.')
     texts = ['## GPU', '## Google Drive', '## Installation', '## Settings', '## Training', '## What came out']
     cells = [('markdown', title)]
-    for text, code in zip(texts, [*_COLAB_CELLS, settings, *_COLAB_TRAIN], strict=True):
+    installation = [code.replace('wheels[-1]]', "wheels[-1] + '[hf]']") if find_source(command[4]) else code
+                    for code in _COLAB_CELLS]
+    for text, code in zip(texts, [*installation, settings, *_COLAB_TRAIN], strict=True):
         cells += [('markdown', text), ('code', code)]
     parts = [dict(cell_type=kind, id=f'cell-{i}', metadata={}, source=text)
              | (dict(execution_count=None, outputs=[]) if kind == 'code' else {})
@@ -229,22 +233,26 @@ def build_wheel(folder, # Existing folder for the wheel
 
 # %% ../../nbs/deploy/jobs.ipynb #fc640e1d
 def pinned_requirements(wheel, # Wheel whose dependencies are pinned
+                        extra='', # Extra whose dependencies are included, such as 'hf'
                        ) -> list[str]: # Lines of a requirements.txt
-    "The direct dependencies of a wheel, pinned to the installed versions; PyTorch with its lower bound"
+    """The direct dependencies of a wheel, pinned to the installed versions; PyTorch, and what is not installed, with
+    its lower bound"""
     with zipfile.ZipFile(wheel) as z:
         metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
-    required = [line.strip() for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
-                if 'extra ==' not in line]
-    names = {re.match(r'[\w.-]+', line)[0]: line for line in required}
-    return [line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}'
-            for name, line in names.items()]
+    required = [line.partition(';')[0].strip()
+                for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
+                if 'extra ==' not in line or extra and re.search(rf'extra == .{extra}\W', line)]
+    return [_pinned(re.match(r'[\w.-]+', line)[0], line) for line in required]
+
+def _pinned(name, line):
+    try: return line if name == 'torch' else f'{name}=={importlib.metadata.version(name).partition("+")[0]}'
+    except importlib.metadata.PackageNotFoundError: return line
 
 # %% ../../nbs/deploy/jobs.ipynb #54de89f0
 _SLURM_README = '''\
 # A training job for a Slurm cluster
 
-1. Copy this folder to a disk that the compute nodes see, and the recordings to `{data}`
-   (a relative folder means: inside this one).
+1. Copy this folder to a disk that the compute nodes see{recordings}
 
        scp -r {folder} cluster: && ssh cluster
 
@@ -280,10 +288,17 @@ _SLURM_MACHINES = '''\
    in a line before `train=`, such as `export GLOO_SOCKET_IFNAME=ib0 NCCL_SOCKET_IFNAME=ib0`.
 '''
 
+_RECORDINGS = dict(slurm=', and the recordings to `{data}`\n   (a relative folder means: inside this one).',
+                   colab=' and the recordings, as `{data}`,')
+_DATASET = '''\
+. The recordings are those of the
+   dataset `{data}`, written to `~/.cache/speech_ae` when they are first needed.
+   Compute nodes without internet find them there after the `speech_ae_prepare` of step 2 on the login node.'''
+
 _COLAB_README = '''\
 # A training job for Google Colab
 
-1. In Google Drive make a folder `speech_ae`; put the file `speech_ae-....whl` and the recordings, as `{data}`, into it.
+1. In Google Drive make a folder `speech_ae`; put the file `speech_ae-....whl`{recordings} into it.
 2. Open `train.ipynb` in Colab (colab.research.google.com, File > Upload notebook), choose a GPU
    (Runtime > Change runtime type) and Runtime > Run all.
    If the session ends too early, do the same again: training continues from its last checkpoint.
@@ -297,14 +312,20 @@ def _readme(to, command, name, gpus, nodes):
     "The README of a bundle in the folder `name`"
     several = (_SLURM_SEVERAL*(gpus*nodes > 1) + _SLURM_MACHINES*(nodes > 1)).format(total=gpus*nodes, nodes=nodes)
     run = shlex.quote(command[-1]) if to == 'slurm' else show_path(command[-1])
+    data, prepare, recordings = show_path(command[4]), [command[4]], _RECORDINGS[to]
+    if parse_address(command[4]):
+        recordings = _DATASET if to == 'slurm' else ''
+        for flag in '--max_files', '--cache_dir':
+            if flag in command[5::2]: prepare += command[(i := command.index(flag, 5)):i + 2]
     return dict(slurm=_SLURM_README, colab=_COLAB_README)[to].format(
-        folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}', data=show_path(command[4]),
-        prepare=shlex.quote(command[4]), run=run, several=several)
+        folder=shlex.quote(name), python=f'{sys.version_info[0]}.{sys.version_info[1]}',
+        recordings=recordings.format(data=data), prepare=shlex.join(prepare), run=run, several=several)
 
 def _write_job(folder, to, command, name, gpus, nodes):
     "Everything of a bundle except the ZIP file, into a new folder"
     folder.mkdir()
-    texts = {'requirements.txt': '\n'.join(pinned_requirements(build_wheel(folder))) + '\n',
+    extra = 'hf' if find_source(command[4]) else ''
+    texts = {'requirements.txt': '\n'.join(pinned_requirements(build_wheel(folder), extra)) + '\n',
              'README.md': _readme(to, command, name, gpus, nodes)}
     if to == 'slurm': texts['train.sbatch'] = sbatch_script(command, gpus, nodes)
     else: texts['train.ipynb'] = json.dumps(colab_notebook(command), indent=1) + '\n'

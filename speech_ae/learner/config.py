@@ -15,6 +15,7 @@ from fastcore.docments import docments
 from ..common.files import SpeechAEError
 from ..common.media import CHANNELS
 from ..common.untrusted import check_fields
+from ..data.hf_datasets import corpus_name
 from ..data.layouts import LAYOUTS
 from ..denoising import DENOISE_METHODS
 from .checkpoints import TrainingError
@@ -38,7 +39,7 @@ _OF_MODEL = ('latent_size', 'hidden_size', 'n_layers', 'dropout')  # settings th
 @dataclass(frozen=True)
 class TrainConfig:
     "All settings of a run; the flags of `speech_ae_train`, their defaults, help and limits are these fields"
-    data_dir: str = 'sample' # Folder of recordings; 'sample' is the built-in sample corpus
+    data_dir: str = 'sample' # Folder of recordings or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample': the sample corpus
     output_dir: str = None # Run folder (default: runs/<name of the data folder>)
     # Total number of epochs (default: 50; 15 on the sample corpus; 3 for transform-coding presets)
     epochs: int = setting(least=1)
@@ -180,7 +181,7 @@ def complete_config(config:TrainConfig, # Settings, None if not given
     init = config.init or default_init(model_config)
     random, coding = init == 'random', model_config.kind == 'adaptive'
     batch_size = config.batch_size or (16 if device == 'cuda' else 8)
-    defaults = dict(output_dir=f'runs/{"sample" if sample else Path(config.data_dir).resolve().name}',
+    defaults = dict(output_dir=f'runs/{"sample" if sample else corpus_name(config.data_dir)}',
                     epochs=_default_epochs(config, sample), batch_size=batch_size, init=init,
                     spectral_weight=_default_spectral_weight(config, init), dropout=.2 if random else 0.,
                     ema_decay=0. if random or coding else .98)

@@ -22,6 +22,7 @@ from ..common.untrusted import read_json
 from ..common.weights import weights_digest
 from ..data.batches import AudioDataset
 from ..data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
+from ..data.hf_datasets import corpus_folder
 from ..data.preparation import prepare_corpus
 from ..data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
 from .callbacks import (Baselines, CollapseAlarm, Curves, EarlyStopping, Estimate, History, Live,
@@ -293,10 +294,17 @@ def _sample_folder():
     return next(folder for folder in (Path('data/raw'), Path('data/sample')) if can_hold_sample_corpus(folder)
                 or folder.name == 'sample')
 
-def _find_data(config):
-    "The corpus folder; the sample corpus is made first if that is asked for"
+def _find_data(config, folder):
+    "The corpus folder of a new run in `folder`; the sample corpus, or that of a dataset, is made first"
     if config.data_dir == 'sample' and not Path('sample').is_dir(): return make_sample_corpus(_sample_folder())
-    return Path(config.data_dir)
+    folder.check_new(config.data_dir)  # before a dataset is downloaded
+    return corpus_folder(config.data_dir, config.cache_dir, config.max_files)
+
+def _find_data_again(config, folder, ranks):
+    "The settings of a resumed run with the corpus folder in place of a dataset, that of the run if it is the same one"
+    data_dir = (corpus_folder(config.data_dir, config.cache_dir, config.max_files, known=folder.config().data_dir)
+                if ranks.first else None)
+    return replace(config, data_dir=ranks.from_first(data_dir and os.fspath(data_dir)))
 
 def _open_corpus(config, data_dir, ranks):
     "The prepared corpus; the first process prepares what is missing and says so, before the others look"
@@ -322,7 +330,7 @@ def start_run(config:TrainConfig, # As the user gave it
     "Prepare a new run in a new folder"
     config = complete_config(config)
     folder = RunFolder(config.run_dir)
-    data_dir = Path(ranks.from_first(os.fspath(_find_data(config)) if ranks.first else None))
+    data_dir = Path(ranks.from_first(os.fspath(_find_data(config, folder)) if ranks.first else None))
     if ranks.first: folder.check_new(data_dir)
     ranks.barrier()
     if pick_device(config.device).type == 'cpu': choose_threads()
@@ -528,6 +536,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     in_folder = checkpoint == 'auto' or config.output_dir
     folder = RunFolder(complete_config(config).run_dir if in_folder else Path(checkpoint).parent)
     config = complete_config(folder.resumed_config(config, given))
+    config = _find_data_again(config, folder, ranks)
     with folder.lock(ranks):
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
                        else (Path(checkpoint), load_checkpoint(checkpoint)))

@@ -16,6 +16,7 @@ from ..common.media import PART_SECONDS, split_part
 from ..common.page import count_text
 from ..data.batches import AudioDataset
 from ..data.corpus import Recording, bandwidth, describe_split, take_files
+from ..data.hf_datasets import corpus_folder
 from ..data.layouts import is_known
 from ..data.preparation import Corpus, prepare_corpus
 from ..denoising import normalize_level
@@ -71,12 +72,16 @@ def _read_split(path, corpus):
         found.append(replace(r, split=row['split']))
     return found
 
+def _cache_of(loaded, cache_dir):
+    "The given cache folder, or that of the run"
+    named = loaded.config and loaded.config.cache_dir
+    return cache_dir or (named if named and Path(named).is_dir() else None)
+
 def _prepare(loaded, data_dir, cache_dir, max_files=None, layout=None, language=None, channel=None):
     "Corpus of a folder, prepared as the model's training recordings were"
-    named = loaded.config and loaded.config.cache_dir
-    cache_dir = cache_dir or (named if named and Path(named).is_dir() else None)
     return prepare_corpus(data_dir, **loaded.preparation, sample_rate=loaded.sample_rate, max_files=max_files,
-                          layout=layout or 'auto', language=language, channel=channel or 'auto', cache_dir=cache_dir)
+                          layout=layout or 'auto', language=language, channel=channel or 'auto',
+                          cache_dir=_cache_of(loaded, cache_dir))
 
 # %% ../../nbs/measure/evaluation_data.ipynb #9c6aab92
 def _naming(loaded, layout=None, language=None, channel=None):
@@ -135,9 +140,11 @@ def _prepare_own(loaded, root, cache_dir, **naming):
     return corpus if all(known.get(row['file']) == row['sha256'] for row in rows) else None
 
 # %% ../../nbs/measure/evaluation_data.ipynb #99c87b4a
-def _data_folder(loaded, data_dir):
+def _data_folder(loaded, data_dir, cache_dir=None, max_files=None):
     "The folder of recordings, that of the run by default; `EvaluationError` if there is none"
-    if data_dir is not None: return Path(data_dir)
+    if data_dir is not None:
+        return corpus_folder(data_dir, _cache_of(loaded, cache_dir), max_files,
+                             known=loaded.config and loaded.config.data_dir)
     if loaded.config is None:
         raise EvaluationError('--data_dir: needed, since the model does not come with a run; give a folder of '
                               'recordings')
@@ -154,7 +161,8 @@ def _train_digest(recordings):
 
 # %% ../../nbs/measure/evaluation_data.ipynb #402093bc
 def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
-                            data_dir=None, # Folder of recordings; None takes that of the run
+                            # Folder of recordings, or a dataset, see `corpus_folder`; None takes that of the run
+                            data_dir=None,
                             *,
                             # CSV with columns file,split; None takes the run's split for the run's recordings, else all
                             split=None,
@@ -169,7 +177,7 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
                             seed=0, # Random seed, see `choose_recordings`
                            ) -> EvaluationData:
     "Prepare the recordings, decide which to measure, and find those to fit baselines on"
-    root = _data_folder(loaded, data_dir)
+    root = _data_folder(loaded, data_dir, cache_dir, None if split else max_files)
     corpus = _prepare_own(loaded, root, cache_dir, layout=layout, language=language, channel=channel)
     own = corpus is not None
     if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files, layout, language, channel)
