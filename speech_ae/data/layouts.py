@@ -352,7 +352,8 @@ def _folders_are_speakers(paths):
 
 LAYOUTS = dict(metadata='metadata.csv', audiofolder='Hugging Face audiofolder', common_voice='Common Voice',
                ljspeech='LJSpeech', kaldi='Kaldi', manifest='JSON manifest', indicvoices='IndicVoices',
-               librispeech='LibriSpeech', vctk='VCTK', openslr='OpenSLR', speaker_prefix='SPEAKER_NUMBER file names', speaker_folders='speaker folders')
+               librispeech='LibriSpeech', vctk='VCTK', openslr='OpenSLR', speaker_prefix='SPEAKER_NUMBER file names',
+               speaker_folders='speaker folders')
 
 def guess_layout(paths, # List of `PurePosixPath`, relative to the corpus folder
                 ) -> str: # A key of `LAYOUTS`; '' if none matches
