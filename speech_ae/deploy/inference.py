@@ -689,7 +689,8 @@ def encode_files(inputs, # Folder of recordings, recording, or list of these
                  f'context={context_seconds:g}' + f' channel={channel}'*(channel != 'auto'))
     def work(todo): return _encode_jobs(model, digest, made_with, todo, folder, settings, workers, how)
     report = _Report(folder/'encode_report.csv')
-    relabel = partial(_relabel, folder=folder, report=report)
+    def relabel(done):
+        if all(Path(given).is_dir() for given in inputs): _relabel(done, folder, report)
     return _work(jobs, work, report, made_with, folder, 'encode', max_bad, relabel)
 
 # %% ../../nbs/deploy/inference.ipynb #eede32ad
