@@ -336,12 +336,15 @@ _NAME_LAYOUTS = dict(librispeech=_of_librispeech, vctk=_of_vctk, openslr=_of_ope
                      speaker_folders=_of_folder)
 
 # %% ../../nbs/data/layouts.ipynb #7d48b3f5
+_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', re.IGNORECASE)
+
 def _prefixes_are_speakers(paths):
     "Whether the prefixes of file names denote speakers"
     named = [path for path in paths if _of_prefix(path)]
     if len(named) < .75*len(paths) or not named: return False
     prefixes, endings = {_of_prefix(path) for path in named}, {path.stem.rpartition('_')[2] for path in named}
     if len(prefixes) == len(named) > 1 == len(endings) and endings.pop().isalpha(): return False  # as in 1_clean
+    if len(prefixes) == len(named) and all(map(_UUID.fullmatch, prefixes)): return False  # one for each recording
     return len(prefixes) > 1 or any(map(str.isdigit, prefixes.pop()))
 
 def _folders_are_speakers(paths):
