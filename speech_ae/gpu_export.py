@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import torch
 from fastcore.script import Param, call_parse, is_cli
 from .adaptive.model import load_pretrained
-from .audio import find_audio, save_audio, synth_speech
+from .audio import save_audio, synth_speech
 from .common.commands import command
 from .common.files import SpeechAEError, new_path, show_path
 from .data.batches import AudioDataset, collate
-from .data.corpus import split_by_speaker
+from .data.corpus import corpus_layout, split_by_speaker
+from .data.hf_datasets import corpus_folder
+from .data.layouts import LAYOUTS
 from .data.preparation import prepare_corpus
 from .deploy.exports import (PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx,
                                       write_safetensors, write_torch_export, write_torchscript)
@@ -59,16 +61,30 @@ def _check_model(state):
     _require(n == 5_799_965, f'{n:,} parameters instead of 5,799,965')
     return f'{n:,} parameters, as specified'
 
+def _example_rows(recordings, most=5):
+    "Lines of a table of recordings, those for validation first, since they are few"
+    some = sorted(recordings, key=lambda r: r.split == 'train')[:most]
+    rows = [('file', 'speaker', 'language', f'split of these {len(recordings)}'),
+            *((r.file, r.speaker, r.language, r.split) for r in sorted(some, key=lambda r: r.file))]
+    rows = [[show_path(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ['  '.join(f'{cell:{width}}' for cell, width in zip(row, widths)).rstrip() for row in rows]
+
 def _check_dataset(state):
-    "A few recordings can be found, read, prepared and split"
-    folder = state.data_dir
+    "A few recordings can be found, read, prepared and split; notes the layout of the user's own"
+    folder, said, named = state.data_dir, io.StringIO(), dict(layout=state.layout, language=state.language)
     if folder is None:
         folder = state.folder/'synthetic'
         for i in range(8): save_audio(folder/f's{i}_1.wav', synth_speech(seed=i, seconds=1 + i/8))
-    with redirect_stdout(io.StringIO()): corpus = prepare_corpus(folder, max_files=8, cache_dir=state.folder/'cache')
-    state.corpus, state.recordings = corpus, split_by_speaker(corpus.recordings)
-    n = len(find_audio(corpus.settings['data_dir']))
-    return (f'{len(corpus)} of {n} {"synthetic " if state.data_dir is None else ""}recordings, '
+    with redirect_stdout(said):
+        folder = corpus_folder(folder, state.folder/'cache', 8)
+        layout = corpus_layout(folder, **named)
+    if state.data_dir is not None: state.notes += [*said.getvalue().splitlines(), *layout.lines()]
+    with redirect_stdout(said):
+        state.corpus = corpus = prepare_corpus(folder, max_files=8, cache_dir=state.folder/'cache', **named)
+    state.recordings = split_by_speaker(corpus.recordings)
+    if state.data_dir is not None: state.notes += _example_rows(state.recordings)
+    return (f'{len(corpus)} of {len(layout.sources)} {"synthetic " if state.data_dir is None else ""}recordings, '
             f'{sum(r.seconds for r in corpus.recordings):.0f} s, prepared and split')
 
 # %% ../nbs/05_gpu_export.ipynb #ca44ffe6
@@ -144,8 +160,8 @@ CHECKS = {'system': (_check_system, ()), 'model creation': (_check_model, ()), '
           'checkpoint': (_check_checkpoint, ('training step',))}
 
 def _run_check(name, state, rows):
-    "One row of the report: check, passed, detail, seconds"
-    check, needs = CHECKS[name]
+    "One row of the report: check, passed, detail, seconds, notes"
+    (check, needs), state.notes = CHECKS[name], []
     start, missing = time.perf_counter(), [row['check'] for row in rows if row['check'] in needs and not row['passed']]
     try:
         if missing: raise CheckFailed(f'needs: {", ".join(missing)}')  # not run
@@ -153,20 +169,26 @@ def _run_check(name, state, rows):
     except Exception as e:  # noqa: BLE001 any error is a failed check
         said = str(e).strip().partition('\n')[0]
         passed, detail = False, said if isinstance(e, SpeechAEError) else f'{type(e).__name__}: {said}'
-    return dict(check=name, passed=passed, detail=detail, seconds=round(time.perf_counter() - start, 3))
+    return dict(check=name, passed=passed, detail=detail, seconds=round(time.perf_counter() - start, 3),
+                notes=state.notes)
 
 # %% ../nbs/05_gpu_export.ipynb #8f0ec502
 def check_system(data_dir=None, # Folder of recordings, of which eight are tried; synthetic ones if None
                  device='auto', # 'auto', 'cuda', 'cpu' or 'mps'
                  output='check.json', # JSON file for the result; None writes none
-                ) -> dict: # 'passed', 'checks' (rows of check, passed, detail, seconds), 'data_dir', 'environment'
-    "Try the six things a training run needs, print a line for each, write the result as JSON"
+                 layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
+                 language=None, # Language of all recordings; that of the layout if None
+                 # 'passed', 'checks' (rows of check, passed, detail, seconds, notes), 'data_dir', 'environment'
+                ) -> dict:
+    "Try the six things a training run needs, print a line for each and notes below it, write the result as JSON"
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, torch.random.fork_rng(devices=[]):
-        state = SimpleNamespace(data_dir=data_dir, wanted=device, folder=Path(folder), device=torch.device('cpu'))
+        state = SimpleNamespace(data_dir=data_dir, layout=layout, language=language, wanted=device,
+                                folder=Path(folder), device=torch.device('cpu'))
         for name in CHECKS:
-            rows.append(_run_check(name, state, rows))
-            print(f'{"pass" if rows[-1]["passed"] else "FAIL"}  {name:<14}  {rows[-1]["detail"]}', flush=True)
+            rows.append(row := _run_check(name, state, rows))
+            lines = [f'{"pass" if row["passed"] else "FAIL"}  {name:<14}  {row["detail"]}', *row['notes']]
+            print(*lines, sep=f'\n{"":22}', flush=True)
     report = dict(passed=all(row['passed'] for row in rows), checks=rows, data_dir=data_dir and os.fspath(data_dir),
                   environment=environment(state.device))
     if output: write_json(output, report)
@@ -178,9 +200,12 @@ def check_system_cli(
     data_dir:str=None, # Folder of recordings, of which eight are used (default: synthetic recordings)
     device:Param('Device; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     output:str='check.json', # JSON file for the result
+    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+                 choices=['auto', *LAYOUTS])='auto',
+    language:str=None, # Language of all recordings (default: that of the layout)
 ):
     "Check that this machine can train: system, model creation, dataset, dataloader, training step, checkpoint"
-    with command(check_system_cli): report = check_system(data_dir, device, output)
+    with command(check_system_cli): report = check_system(data_dir, device, output, layout, language)
     if is_cli(check_system_cli): raise SystemExit(0 if report['passed'] else 1)
     return report
 

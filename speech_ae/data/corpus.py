@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
+from fastcore.basics import groupby
 from scipy.fft import rfft
 from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extensions, find_audio
 from ..common.commands import progress
@@ -88,18 +89,13 @@ def _round_robin(groups):
     longest = max(map(len, groups), default=0)
     return [group[i] for i in range(longest) for group in groups if i < len(group)]
 
-def _group(items, key):
-    groups = {}
-    for item in items: groups.setdefault(key(item), []).append(item)
-    return list(groups.values())
-
 def take_files(sources:list[Source], # Recordings, as returned by `list_sources`
                max_files:int=None, # Number of recordings to keep; all if None
               ) -> list[Source]: # Sorted by path
     "Keep `max_files` recordings, in turn from languages and their speakers"
     if max_files is None: return sources
     if max_files < 1: raise CorpusError(f'max_files={max_files}: must be at least 1')
-    by_language = [_round_robin(_group(group, lambda s: s.speaker)) for group in _group(sources, lambda s: s.language)]
+    by_language = [_round_robin(groupby(group, 'speaker').values()) for group in groupby(sources, 'language').values()]
     return sorted(_round_robin(by_language)[:max_files], key=lambda s: s.file)
 
 # %% ../../nbs/data/corpus.ipynb #11a51aed

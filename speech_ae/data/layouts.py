@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'UNREAD_EXTENSIONS', 'LAYOUTS', 'LayoutError', 'Source', 'is_known', 'language_code', 'is_language',
-           'NameFinder', 'Table', 'read_index', 'Tables', 'read_tables', 'guess_layout', 'Layout', 'name_source',
+           'NameFinder', 'Table', 'read_index', 'Tables', 'read_tables', 'guess_layout', 'name_source', 'Layout',
            'recognize_layout']
 
 # %% ../../nbs/data/layouts.ipynb #d6e5e3c0
@@ -12,16 +12,16 @@ import csv, io, os, re, unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from fastcore.basics import groupby
 from ..audio import AUDIO_EXTENSIONS
 from ..common.media import MEDIA_EXTENSIONS
 from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import open_regular, parse_json
 
-# %% ../../nbs/data/layouts.ipynb #4700598d
+# %% ../../nbs/data/layouts.ipynb #9bc53bfd
 class LayoutError(SpeechAEError):
     "An invalid table of recordings, or a layout that does not match the recordings"
 
-# %% ../../nbs/data/layouts.ipynb #9bc53bfd
 @dataclass(frozen=True)
 class Source:
     "A recording in a folder, before anything has been read"
@@ -69,7 +69,6 @@ def language_code(name, # Name of a language or of a folder
     key = re.sub(r'(?<=^..)[-_][a-z]{2}$|(?<=^...)[-_][a-z]{2}$', '', str(name).strip().casefold())
     return LANGUAGE_CODES.get(key, '')
 
-# %% ../../nbs/data/layouts.ipynb #cf507b91
 def is_language(name, # Name of a folder
                ) -> bool:
     "Whether a folder is named after a language: in English, or by a code of two letters, such as bn or bn-IN"
@@ -88,12 +87,6 @@ def _without_ending(name):
     path = PurePosixPath(name)
     return path.with_suffix('').as_posix() if path.suffix.lower() in _ENDINGS else name
 
-def _lists(pairs):
-    "{key: [values]} of pairs"
-    found = {}
-    for key, value in pairs: found.setdefault(key, []).append(value)
-    return found
-
 class NameFinder:
     "Find recordings by the names that tables use for them"
     def __init__(self,
@@ -101,8 +94,8 @@ class NameFinder:
                  files): # POSIX paths of the recordings relative to it
         self.root, self.files = f'{Path(root).resolve().as_posix()}/', {_spelled(file): file for file in files}
         stems = [(_without_ending(name), file) for name, file in self.files.items()]
-        self.by_path = _lists(stems)
-        self.by_name = _lists((PurePosixPath(stem).name, file) for stem, file in stems)
+        self.by_path = groupby(stems, 0, 1)
+        self.by_name = groupby(stems, lambda pair: PurePosixPath(pair[0]).name, 1)
 
     def find(self,
              name, # Name in the table: absolute or relative path, optionally without folder or extension
@@ -149,26 +142,27 @@ class Table:
     layout: str # Key of `LAYOUTS`
     rows: list # Tuples (file, speaker, language) of str, '' if missing
     ragged: list = () # Numbers of lines with more or fewer fields than the header, which are left out
+    names_speakers: bool = True # Whether it has a column for the speaker
+    unit: str = 'rows' # What a row is called in warnings
 
-# %% ../../nbs/data/layouts.ipynb #0b514626
 def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
               ) -> Table:
     """Read a table with any of the common separators, encodings and column names, such as file_name or client_id;
-    `LayoutError` if it has no column for the file or the speaker"""
+    `LayoutError` if it has no column for the file or the speaker, except for the `metadata.csv` of an audiofolder"""
     text = _text(path)
     first = text.lstrip().partition('\n')[0]
     separator = max(',;\t|', key=lambda c: (sum(map(bool, _heads(first.split(c)))), first.count(c)))
     lines = _lines(path, text, separator)
     names = lines[0][1] if lines else []
-    heads = _heads(names)
-    if not {'file', 'speaker'} <= set(heads):
+    heads, words = _heads(names), {name.casefold() for name in names}
+    unnamed = 'speaker' not in heads and 'file_name' in words and Path(path).name == 'metadata.csv'
+    if not {'file', 'speaker'} <= {*heads, *['speaker']*unnamed}:
         raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found {show_path(",".join(names))}')
     rows = [dict(zip(heads, cells)) for _, cells in lines[1:] if len(cells) == len(heads)]
-    words = {name.casefold() for name in names}
     layout = 'common_voice' if 'client_id' in words else 'audiofolder' if 'file_name' in words else 'metadata'
     return Table(path, layout,
                  [tuple(row.get(head, '') for head in _COLUMNS) for row in rows],
-                 [number for number, cells in lines[1:] if len(cells) != len(heads)])
+                 [number for number, cells in lines[1:] if len(cells) != len(heads)], not unnamed)
 
 # %% ../../nbs/data/layouts.ipynb #776220db
 def _read_ljspeech(path):
@@ -189,21 +183,35 @@ def _read_kaldi(folder):
                  [(recording(words), speakers.get(name, '').strip(), languages.get(name, '').strip())
                   for name, words in pairs('wav.scp').items()])
 
+# %% ../../nbs/data/layouts.ipynb #b791823c
+def _row_of(values):
+    "(file, speaker, language) of a JSON object, '' if missing"
+    row = {head: str(value) for head, value in zip(_heads(values), values.values())
+           if head and isinstance(value, (str, int))}
+    return tuple(row.get(head, '') for head in _COLUMNS)
+
 def _read_manifest(path):
-    "One JSON object per line, as in NeMo and IndicVoices; None if they have no file or speaker"
-    rows = []
-    try:
-        found = [parse_json(line.encode(), show_path(path), LayoutError)
+    "One JSON object per line, as in NeMo and processed IndicVoices; None if they have no file or speaker"
+    try: rows = [_row_of(parse_json(line.encode(), show_path(path), LayoutError))
                  for line in _text(path).splitlines() if line.strip()]
     except LayoutError: return None
-    for values in found:
-        heads = _heads(values)
-        row = {head: str(value) for head, value in zip(heads, values.values())
-               if head and isinstance(value, (str, int))}
-        rows.append(tuple(row.get(head, '') for head in _COLUMNS))
-    return Table(path, 'manifest', rows) if rows and any(file and speaker for file, speaker, _ in rows) else None
+    return Table(path, 'manifest', rows) if any(file and speaker for file, speaker, _ in rows) else None
+
+def _read_sidecars(root, files, found):
+    "The JSON files beside recordings, given the paths of all that were `found`; None if they name no speakers"
+    def row(file):
+        path = root/PurePosixPath(file).with_suffix('.json')
+        try: return (file, *_row_of(parse_json(_text(path).encode(), show_path(path), LayoutError))[1:])
+        except LayoutError: return file, '', ''
+    rows = [row(file) for file in files if PurePosixPath(file).with_suffix('.json') in found]
+    return Table(root/'*.json', 'indicvoices', rows, unit='files') if any(speaker for _, speaker, _ in rows) else None
 
 # %% ../../nbs/data/layouts.ipynb #cfef2a31
+def _is_manifest(folder, name):
+    "Whether a file may be a manifest, such as train_manifest.json, metadata_train.json or manifests/train_hindi.json"
+    return name.endswith('.jsonl') or name.endswith('.json') and (
+        'manifest' in name or name.startswith('metadata') or folder.name == 'manifests')
+
 def _tables_of(folder, names, is_root):
     "Tables in one folder, given the names of its files; only in the corpus folder must `metadata.csv` name speakers"
     if {'wav.scp', 'utt2spk'} <= names: yield _read_kaldi(folder)
@@ -215,8 +223,7 @@ def _tables_of(folder, names, is_root):
         if name.endswith('.tsv') and name != 'line_index.tsv':
             try: yield read_index(folder/name)
             except LayoutError: pass  # a table without files and speakers
-        if name.endswith('.jsonl') or name.endswith('.json') and 'manifest' in name:
-            if (table := _read_manifest(folder/name)): yield table
+        if _is_manifest(folder, name) and (table := _read_manifest(folder/name)): yield table
 
 # %% ../../nbs/data/layouts.ipynb #6ca89a93
 @dataclass
@@ -224,7 +231,8 @@ class Tables:
     "Contents of all tables of a corpus"
     speakers: dict = field(default_factory=dict) # {file: speaker}
     languages: dict = field(default_factory=dict) # {file: language}, where a table has one
-    layouts: dict = field(default_factory=dict) # {file: key of `LAYOUTS`}
+    layouts: dict = field(default_factory=dict) # {file: key of `LAYOUTS`} of those with a speaker
+    unnamed: dict = field(default_factory=dict) # {file: key of `LAYOUTS`} of rows in a table without speakers
     warnings: list = field(default_factory=list) # One line for each kind of invalid row
 
     def add(self, table, finder, folder):
@@ -232,7 +240,7 @@ class Tables:
         path, strangers, vague, silent = show_path(table.path), [], [], []
         for name, speaker, language in table.rows:
             found = finder.find(name, folder) if name else []
-            if not name or not speaker: silent.append(name)
+            if not name or table.names_speakers and not speaker: silent.append(name)
             elif len(found) != 1: (vague if found else strangers).append(name)
             else: self._set(found[0], speaker, language, table)
         n = len(table.rows) + len(table.ragged)
@@ -246,20 +254,28 @@ class Tables:
         for names, what in ((table.ragged, 'have more or fewer fields than the header, such as line'),
                             (silent, 'name no speaker, such as'), (vague, 'may name several recordings, such as'),
                             (strangers, 'name no recording here, such as')):
-            if names: self.warnings.append(f'{path}: {len(names)} of {n} rows {what} {show_path(str(names[0]))}')
+            if names: self.warnings.append(f'{path}: {len(names)} of {n} {table.unit} {what} '
+                                            f'{show_path(str(names[0]))}')
 
     def _set(self, file, speaker, language, table):
-        if self.speakers.setdefault(file, speaker) != speaker:
+        if language: self.languages.setdefault(file, language)
+        if not table.names_speakers: self.unnamed.setdefault(file, table.layout)
+        elif self.speakers.setdefault(file, speaker) == speaker: self.layouts.setdefault(file, table.layout)
+        else:
             raise LayoutError(f'{show_path(table.path)}: two speakers for {show_path(file)}: '
                               f'{show_path(self.speakers[file])} and {show_path(speaker)}')
-        if language: self.languages.setdefault(file, language)
-        self.layouts.setdefault(file, table.layout)
 
 # %% ../../nbs/data/layouts.ipynb #e9b61e09
+def _folders_below(root, levels):
+    "Folders at most so many levels below `root`, without hidden ones"
+    try: found = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.')]
+    except OSError: return []
+    return found + [below for path in found if levels > 1 for below in _folders_below(path, levels - 1)]
+
 def _folders_with_tables(root, files):
     "Names of files in the folders that may contain tables: those of recordings, their parents, two levels below `root`"
     folders = {PurePosixPath('.'), *(parent for file in files for parent in PurePosixPath(file).parents)}
-    folders |= {PurePosixPath(p.relative_to(root).as_posix()) for pattern in ('*/', '*/*/') for p in root.glob(pattern)}
+    folders |= {PurePosixPath(path.relative_to(root).as_posix()) for path in _folders_below(root, 2)}
     for folder in sorted(folders, key=lambda p: (len(p.parts), p.as_posix())):
         try: yield folder, {entry.name for entry in os.scandir(root/folder)}
         except OSError: pass  # find_audio has reported what cannot be read
@@ -267,11 +283,14 @@ def _folders_with_tables(root, files):
 def read_tables(root, # Corpus folder
                 files, # POSIX paths of its recordings relative to it
                ) -> Tables:
-    "Read all tables in a corpus folder and below it"
-    root, finder, tables = Path(root), NameFinder(root, files), Tables()
+    "Read all tables in a corpus folder and below it, and JSON files beside recordings that no table names"
+    root, finder, tables, found = Path(root), NameFinder(root, files), Tables(), set()
     for folder, names in _folders_with_tables(root, files):
-        is_root = folder == PurePosixPath('.')
-        for table in _tables_of(root/folder, names, is_root): tables.add(table, finder, folder.as_posix())
+        found |= {folder/name for name in names if name.endswith('.json')}
+        for table in _tables_of(root/folder, names, folder == PurePosixPath('.')):
+            tables.add(table, finder, folder.as_posix())
+    sidecars = _read_sidecars(root, [file for file in files if file not in tables.speakers], found)
+    if sidecars: tables.add(sidecars, finder, '.')
     return tables
 
 # %% ../../nbs/data/layouts.ipynb #f1502c29
@@ -289,7 +308,6 @@ def _is_vague(word):
     return (bool(_DATE.match(word)) or words in _GENERIC or word.casefold().startswith('common_voice')
             or is_language(word))
 
-# %% ../../nbs/data/layouts.ipynb #ba47e42f
 def _of_librispeech(path):
     "SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER, Multilingual LibriSpeech with underscores"
     parts = re.split('[-_]', path.stem)
@@ -318,12 +336,15 @@ _NAME_LAYOUTS = dict(librispeech=_of_librispeech, vctk=_of_vctk, openslr=_of_ope
                      speaker_folders=_of_folder)
 
 # %% ../../nbs/data/layouts.ipynb #7d48b3f5
+_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}', re.IGNORECASE)
+
 def _prefixes_are_speakers(paths):
     "Whether the prefixes of file names denote speakers"
     named = [path for path in paths if _of_prefix(path)]
     if len(named) < .75*len(paths) or not named: return False
     prefixes, endings = {_of_prefix(path) for path in named}, {path.stem.rpartition('_')[2] for path in named}
     if len(prefixes) == len(named) > 1 == len(endings) and endings.pop().isalpha(): return False  # as in 1_clean
+    if len(prefixes) == len(named) and all(map(_UUID.fullmatch, prefixes)): return False  # one for each recording
     return len(prefixes) > 1 or any(map(str.isdigit, prefixes.pop()))
 
 def _folders_are_speakers(paths):
@@ -332,10 +353,10 @@ def _folders_are_speakers(paths):
     return (None not in folders and len(folders) > 1
             and all(any(map(str.isdigit, name)) and not _is_vague(name) for name in folders))
 
-# %% ../../nbs/data/layouts.ipynb #2f3fd6d8
 LAYOUTS = dict(metadata='metadata.csv', audiofolder='Hugging Face audiofolder', common_voice='Common Voice',
-               ljspeech='LJSpeech', kaldi='Kaldi', manifest='JSON manifest', librispeech='LibriSpeech', vctk='VCTK',
-               openslr='OpenSLR', speaker_prefix='SPEAKER_NUMBER file names', speaker_folders='speaker folders')
+               ljspeech='LJSpeech', kaldi='Kaldi', manifest='JSON manifest', indicvoices='IndicVoices',
+               librispeech='LibriSpeech', vctk='VCTK', openslr='OpenSLR', speaker_prefix='SPEAKER_NUMBER file names',
+               speaker_folders='speaker folders')
 
 def guess_layout(paths, # List of `PurePosixPath`, relative to the corpus folder
                 ) -> str: # A key of `LAYOUTS`; '' if none matches
@@ -358,6 +379,15 @@ def _group(path, n_folders):
     alone = n_folders < 2 or path.parent.name == '' or is_language(path.parent.name)
     return f'?{path if alone else path.parent}'
 
+def name_source(path, # `PurePosixPath` relative to the corpus folder
+                layout='', # A key of `LAYOUTS` for names; '' leaves the speaker unknown
+                default='', # Language if no folder is named after one
+                n_folders=1, # Number of folders with recordings
+               ) -> Source:
+    "Language and speaker of a recording from its path"
+    speaker = _NAME_LAYOUTS[layout](path) if layout else None
+    return Source(path.as_posix(), _language_of(path, default, layout), speaker or _group(path, n_folders))
+
 # %% ../../nbs/data/layouts.ipynb #5171dea0
 @dataclass
 class Layout:
@@ -372,30 +402,22 @@ class Layout:
 
     def lines(self) -> list[str]:
         "One line for each layout, and the warnings"
-        return [self._line(name, n) for name, n in self.counts().items()] + self.warnings
+        groups = groupby(self.sources, lambda s: (self.names[s.file], is_known(s.speaker)))
+        return [self._line(name, known, sources) for (name, known), sources in groups.items()] + self.warnings
 
     def report(self):
         "Print the lines, unless all recordings have the layout 'speaker_prefix' and there are no warnings"
         if self.warnings or set(self.counts()) != {'speaker_prefix'}: print(*self.lines(), sep='\n', flush=True)
 
-    def _line(self, name, n):
-        speakers = {s.speaker for s in self.sources if self.names[s.file] == name}
+    def _line(self, name, known, sources):
+        n, n_speakers = len(sources), len({s.speaker for s in sources})
         def count(n, what): return f'{n:,} {what}{"s"*(n != 1)}'
-        if all(map(is_known, speakers)):
-            return f'{LAYOUTS[name]} layout: {count(len(speakers), "speaker")}, {count(n, "recording")}'
+        if known: return f'{LAYOUTS[name]} layout: {count(n_speakers, "speaker")}, {count(n, "recording")}'
         where = f'{LAYOUTS[name]} layout' if name else 'unlisted' if any(self.names.values()) else 'no known layout'
-        unit = 'file' if len(speakers) == n else 'group' if name else 'folder'
-        return (f'{where}: {count(n, "recording")}, speakers unknown; the split is by {unit}. To name them, write '
-                'metadata.csv with the columns file,speaker')
-
-def name_source(path, # `PurePosixPath` relative to the corpus folder
-                layout='', # A key of `LAYOUTS` for names; '' leaves the speaker unknown
-                default='', # Language if no folder is named after one
-                n_folders=1, # Number of folders with recordings
-               ) -> Source:
-    "Language and speaker of a recording from its path"
-    speaker = _NAME_LAYOUTS[layout](path) if layout else None
-    return Source(path.as_posix(), _language_of(path, default, layout), speaker or _group(path, n_folders))
+        unit = 'file' if n_speakers == n else 'group' if name == 'ljspeech' else 'folder'
+        advice = ('add the column speaker to metadata.csv' if name == 'audiofolder' else
+                  'write metadata.csv with the columns file,speaker')
+        return f'{where}: {count(n, "recording")}, speakers unknown; the split is by {unit}. To name them, {advice}'
 
 # %% ../../nbs/data/layouts.ipynb #3cd6758a
 def recognize_layout(root, # Corpus folder
@@ -413,10 +435,10 @@ def recognize_layout(root, # Corpus folder
     n_folders, default, names, sources = len({path.parent for path in rest}), Path(root).resolve().name, {}, []
     for file in files:
         source = name_source(PurePosixPath(file), kind, default, n_folders)
-        listed = tables.layouts.get(file)
-        names[file] = listed or (kind if is_known(source.speaker) else '')
+        named_by = kind if is_known(source.speaker) else tables.unnamed.get(file, '')
+        names[file] = tables.layouts.get(file, named_by)
         sources.append(Source(file, language or tables.languages.get(file) or source.language,
-                              tables.speakers[file] if listed else source.speaker))
+                              tables.speakers.get(file, source.speaker)))
     others = [file for file in files if layout not in ('auto', names[file])]
     if others:
         raise LayoutError(f'--layout {layout}: {len(others)} of {len(files)} recordings do not have it, such as '

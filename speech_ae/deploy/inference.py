@@ -11,6 +11,7 @@ __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_p
 import csv, math, os, queue, threading, time
 from collections import deque
 from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 import numpy as np
@@ -26,7 +27,7 @@ from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
 from ..data.hf_datasets import corpus_folder
-from ..data.layouts import _spelled, guess_layout, is_known, name_source
+from ..data.layouts import LAYOUTS, _spelled, guess_layout, is_known, name_source
 from ..data.isolation import WorkerProcess
 from ..data.preparation import _prepare_in_worker, _stop_on_signal
 from ..denoising import DENOISE_METHODS
@@ -458,9 +459,10 @@ class _Job:
     speaker: str
     target: str = '' # POSIX path relative to the output folder
 
-def _find_latents(folder):
-    "Sources of all .npz files below a folder, as `corpus_layout` has them for recordings"
-    root = Path(folder)
+def _find_latents(given):
+    "Sources of a file of latents, or of all .npz files below a folder, as `corpus_layout` has them for recordings"
+    root = Path(given)
+    if not root.is_dir(): return [_name_alone(root)]
     files = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.npz'))
     files = [f for f in files if not any(part.startswith('.') for part in PurePosixPath(f).parts)]
     if not files: raise InferenceError(f'{show_path(root)}: no latents (.npz) in this folder or below it')
@@ -468,11 +470,17 @@ def _find_latents(folder):
     layout, n_folders = guess_layout(paths), len({path.parent for path in paths})
     return [name_source(path, layout, root.resolve().name, n_folders) for path in paths]
 
-def _find_recordings(folder):
-    "Sources of all recordings below a folder; prints how they are named, if not as usual"
-    found = corpus_layout(folder)
-    found.report()
-    return found.sources
+def _find_recordings(given, layout='auto', language=None):
+    "Sources of a recording, or of all below a folder; prints how they are named, if not as usual"
+    if given.is_dir():
+        found = corpus_layout(given, layout=layout, language=language)
+        found.report()
+        return found.sources
+    if layout != 'auto':
+        raise InferenceError(f'--layout {layout}: {show_path(given)} is a file; give the folder of the corpus, or '
+                             'leave out --layout')
+    source = _name_alone(given)
+    return [replace(source, language=language or source.language)]
 
 def _cut(jobs, channel):
     "Jobs, with those of parts in place of recordings that have to be cut"
@@ -491,15 +499,13 @@ def _cut(jobs, channel):
 def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
 
 def _find_jobs(inputs, find):
-    "Jobs without targets, of files and of what `find` finds in folders"
+    "Jobs without targets, of what `find` finds in folders and says about files"
     found = []
     for given in map(Path, inputs):
         prefix = f'{given.resolve().name}/' if len(inputs) > 1 else ''
+        if not given.exists(): raise InferenceError(f'{show_path(given)}: no such file or folder')
         if given.is_dir(): found += [_Job(given/s.file, prefix + s.file, s.language, s.speaker) for s in find(given)]
-        elif given.exists():
-            s = _name_alone(given)
-            found.append(_Job(given, s.file, s.language, s.speaker))
-        else: raise InferenceError(f'{show_path(given)}: no such file or folder')
+        else: found += [_Job(given, s.file, s.language, s.speaker) for s in find(given)]
     return found
 
 def _place(jobs, folder, suffix):
@@ -576,6 +582,18 @@ def _encode_jobs(model, digest, made_with, jobs, folder, settings, workers, how)
 
 def _group_seconds(model, how): return 5*(how['batch_seconds'] or model._batch_seconds)
 
+def _relabel(jobs, folder, report):
+    "Write language and speaker again into finished latents where the corpus now says otherwise"
+    changed = 0
+    for job in jobs:
+        path = folder/job.target
+        found, labels = read_latents(path), dict(language=job.language, speaker=job.speaker)
+        if all(found[name] == value for name, value in labels.items()): continue
+        save_latents(path, found | labels)
+        report.add(replace(report.outcomes[job.file], output_sha256=_sha256(path)))
+        changed += 1
+    if changed: print(f'language or speaker changed in {changed} of the files that were there already', flush=True)
+
 # %% ../../nbs/deploy/inference.ipynb #b6651153
 def _left_out(job, problem, error, made_with, path=None):
     return FileResult(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '),
@@ -611,11 +629,13 @@ def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
         yield from _decode_group(model, made_with, group, folder, how)
 
 # %% ../../nbs/deploy/inference.ipynb #03871f4f
-def _work(jobs, work, report, made_with, folder, verb, max_bad):
+def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda done: None):
     "All outcomes, of now and before; `InferenceError` if too many files had to be left out"
     start, todo = time.perf_counter(), [job for job in jobs if not report.has(job, made_with, folder)]
+    left = set(todo)
     try:
         with _stop_on_signal():
+            check([job for job in jobs if job not in left])
             for outcome in progress(work(todo), f'{verb[:-1]}ing', len(todo), 'recording'): report.add(outcome)
     finally: report.tidy()
     outcomes = [report.outcomes[job.file] for job in jobs]
@@ -648,6 +668,8 @@ def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus
                  output_dir=None,
                  *, as_is=False, # Skip the denoising and level normalisation used in training
                  channel='auto', # 'auto', 'mix', 'left', 'right' or 'split', see `prepare_corpus`
+                 layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
+                 language=None, # Language of all recordings; that of the layout if None
                  workers=1, # Number of processes that read recordings ahead of the model
                  device='auto', # Where the model computes: 'auto', 'cuda', 'cpu' or 'mps'
                  chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
@@ -660,13 +682,17 @@ def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus
     inputs = [corpus_folder(given) for given in _listed(inputs)]
     folder, how = (_output_folder(inputs, output_dir, 'latents'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
-    jobs = _place(list(_cut(_find_jobs(inputs, _find_recordings), channel)), folder, '.npz')
+    jobs = _find_jobs(inputs, partial(_find_recordings, layout=layout, language=language))
+    jobs = _place(list(_cut(jobs, channel)), folder, '.npz')
     model, digest = _open(model, device)
     settings = _settings(model, as_is, channel)
     made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '
                  f'context={context_seconds:g}' + f' channel={channel}'*(channel != 'auto'))
     def work(todo): return _encode_jobs(model, digest, made_with, todo, folder, settings, workers, how)
-    return _work(jobs, work, _Report(folder/'encode_report.csv'), made_with, folder, 'encode', max_bad)
+    report = _Report(folder/'encode_report.csv')
+    def relabel(done):
+        if all(Path(given).is_dir() for given in inputs): _relabel(done, folder, report)
+    return _work(jobs, work, report, made_with, folder, 'encode', max_bad, relabel)
 
 # %% ../../nbs/deploy/inference.ipynb #eede32ad
 _FORMATS = 'wav', 'flac', 'ogg', 'mp3'
@@ -710,6 +736,9 @@ def encode_cli(
     as_is:bool=False, # Skip the denoising and level normalisation used in training
     channel:Param('Channel of recordings with several; auto averages them, or takes the loudest where that would lose '
                   'more than 3 dB; split makes each a recording', str, choices=list(CHANNELS))='auto',
+    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+                 choices=['auto', *LAYOUTS])='auto',
+    language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=1, # Number of processes that read recordings ahead of the model
     device:Param('Device of the model; auto uses a GPU if there is one', str,
                  choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
