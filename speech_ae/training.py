@@ -12,6 +12,7 @@ from pathlib import Path
 from fastcore.docments import docments
 from fastcore.meta import delegates
 from .common.commands import Interrupted, command
+from .data.batches import check_main_guard
 from .learner.checkpoints import TrainingError
 from .learner.config import TrainConfig, add_settings, complete_config, pick_device
 from .learner.distributed import DistributedError, Ranks, launch
@@ -59,6 +60,7 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
          ) -> Trainer: # At the end of the run
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
     folder"""
+    check_main_guard()
     settings = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
                 for name, value in (dict(data_dir=data_dir) | kwargs).items()}
     given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
