@@ -27,7 +27,7 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
     words = [word for name, value in settings.items() for word in (f'--{name}', str(value))]
     try: launch(words + (['--resume', resume] if resume else []), n, ('-m', 'speech_ae.training'))
     except DistributedError as e:
-        if e.status not in (130, 138, 143): raise
+        if e.status not in (129, 130, 138, 143): raise
         saved = (folder/'last.pt').exists()
         advice = 'saved, continue with --resume' if saved else 'run the same command again to continue'
         raise Interrupted(f'{e}; {advice}', e.status) from None

@@ -263,17 +263,17 @@ def _do_nothing(): pass
 
 # %% ../../nbs/data/batches.ipynb #5c0cd779
 def _read_ahead(dataset, batches, workers, pinned):
-    "The batches, from `workers` processes; an `OSError` about /dev/shm if they do not fit there"
-    from torch.utils.data import DataLoader
-    import torch
+    "The batches, from `workers` processes; an `OSError` without a file name if shared memory is too small for them"
     check_main_guard()
     _check_start()
+    from torch.utils.data import DataLoader
+    import torch
     own = torch.Generator()  # the loader must not draw from the state of dropout
     with _ended_children():
         loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=_collate_shared, num_workers=workers,
                                  pin_memory=pinned, generator=own, worker_init_fn=_begin_worker))
         try: yield from loader
-        except _NoSharedMemory: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/dev/shm') from None
+        except _NoSharedMemory: raise OSError(errno.ENOSPC, 'shared memory is too small') from None
         finally:
             # PyTorch would do it as the loader is deleted, where it prints an error about a process that has died
             with suppress(RuntimeError): getattr(loader, '_shutdown_workers', list)()

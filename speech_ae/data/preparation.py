@@ -6,7 +6,7 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../../nbs/data/preparation.ipynb #aa49d379
-import errno, hashlib, json, os, shutil, signal, stat, threading, time, warnings, zlib
+import errno, hashlib, json, os, shutil, signal, stat, time, warnings, zlib
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
-from ..common.commands import Interrupted, command, progress, show_duration
+from ..common.commands import Interrupted, command, handle_signals, progress, restore_signals, show_duration
 from ..common.files import SpeechAEError, append_lines, open_log, show_path
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, corpus_layout,
                                    stop_if_bad, take_files, write_rows)
@@ -161,17 +161,13 @@ def _results(root, files, settings, workers):
 
 @contextmanager
 def _stop_on_signal():
-    "SIGTERM and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
+    "SIGTERM, SIGHUP and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
     def stop(number, frame):
         raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command '
                           'again to continue', 128 + number)
-    main, old = threading.current_thread() is threading.main_thread(), {}
-    try:
-        for name in ('SIGTERM', 'SIGUSR1') if main else ():
-            if hasattr(signal, name): old[getattr(signal, name)] = signal.signal(getattr(signal, name), stop)
-        yield
-    finally:
-        while old: signal.signal(*old.popitem())
+    previous = handle_signals(('SIGTERM', 'SIGHUP', 'SIGUSR1'), stop)
+    try: yield
+    finally: restore_signals(previous)
 
 # %% ../../nbs/data/preparation.ipynb #9904fb6c
 def _expected_seconds(root, files, most=200):

@@ -7,7 +7,7 @@ __all__ = ['MAY_DIFFER', 'RunLock', 'Checkpoints', 'StopOnSignal', 'Report', 'ru
            'choose_threads', 'progress_of', 'resume_run']
 
 # %% ../../nbs/learner/run_folder.ipynb #42e43444
-import copy, csv, errno, inspect, itertools, math, os, re, secrets, shlex, signal, threading, time
+import copy, csv, errno, inspect, itertools, math, os, re, secrets, shlex, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from ..adaptive.model import load_pretrained
-from ..common.commands import Interrupted
+from ..common.commands import Interrupted, handle_signals, restore_signals
 from ..common.files import show_path
 from ..common.untrusted import read_json
 from ..common.weights import weights_digest
@@ -162,14 +162,11 @@ def _would_be_lost(frame):
     return frame is not None
 
 class StopOnSignal(Callback):
-    "On SIGINT, SIGTERM or SIGUSR1: save at the next step and raise `Interrupted`"
+    "On SIGINT, SIGTERM, SIGHUP or SIGUSR1: save at the next step and raise `Interrupted`"
     def __init__(self, checkpoints): self.checkpoints, self.received, self.old = checkpoints, None, {}
 
     def before_fit(self, learner):
-        if threading.current_thread() is not threading.main_thread(): return
-        for name in 'SIGINT', 'SIGTERM', 'SIGUSR1':
-            if hasattr(signal, name):
-                self.old[getattr(signal, name)] = signal.signal(getattr(signal, name), self.receive)
+        self.old |= handle_signals(('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'), self.receive)
 
     def receive(self, number, frame):
         again, self.received = self.received == number == signal.SIGINT, number
@@ -198,7 +195,7 @@ class StopOnSignal(Callback):
                           f'with: {show_path(command)}', 128 + self.received)
 
     def restore_handlers(self):
-        while self.old: signal.signal(*self.old.popitem())
+        restore_signals(self.old)
 
 # %% ../../nbs/learner/run_folder.ipynb #4be12445
 class Report(Callback):
