@@ -8,7 +8,7 @@ __all__ = ['SpeechAEError', 'show_path', 'temporary_path', 'atomic_path', 'open_
 
 # %% ../../nbs/common/files.ipynb #c0f11e03
 import os, secrets, shutil, sys, unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # %% ../../nbs/common/files.ipynb #1644dede
@@ -28,14 +28,28 @@ def show_path(path, # File or folder name, str or Path
 @contextmanager
 def temporary_path(path, # File or folder to create; missing parent folders are created
                   ):
-    "Yield a name beside `path`, with the same ending; a file or folder of that name is removed when the block ends"
+    """Yield a name beside `path`, with the same ending; a file or folder of that name is removed when the block ends.
+    Errors about it name `path`; they are raised at once where nothing can be created"""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}{path.suffix}')
-    try: yield temporary
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+        yield temporary
+    except OSError as e:
+        e.filename = _final_name(e.filename, temporary, path)
+        raise
     finally:
-        if temporary.is_dir() and not temporary.is_symlink(): shutil.rmtree(temporary, ignore_errors=True)
-        else: temporary.unlink(missing_ok=True)
+        if os.path.isdir(temporary) and not temporary.is_symlink(): shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with suppress(OSError): temporary.unlink()
+
+def _final_name(name, temporary, path):
+    "The name in an error, with `path` in place of its temporary name"
+    try: inside = Path(os.fsdecode(name)).absolute().relative_to(temporary.absolute())
+    except (TypeError, ValueError): return name
+    return str(path/inside)
 
 @contextmanager
 def atomic_path(path, # Final file name; missing parent folders are created
@@ -49,8 +63,7 @@ def atomic_path(path, # Final file name; missing parent folders are created
             os.replace(temporary, path)
             _sync(Path(path).parent)
         except OSError as e:
-            # the user only knows the final name
-            if e.filename in (None, str(temporary), temporary): e.filename = str(path)
+            if e.filename is None: e.filename = str(path)
             raise
 
 def _sync(path):

@@ -108,7 +108,8 @@ _RECIPE = 2  # grows when the same file and settings would give other values
 def _cache_folder(root, settings, cache_dir):
     "Where the prepared form of a corpus belongs; `CorpusError` if that is inside the corpus"
     key = json.dumps([os.fsdecode(root.resolve()), settings], sort_keys=True)
-    cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
+    try: cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
+    except RuntimeError: raise CorpusError('no home folder for prepared recordings; choose a --cache_dir') from None
     folder = cache_dir.resolve()/hashlib.sha256(key.encode()).hexdigest()[:16]
     if folder.is_relative_to(root.resolve()):
         raise CorpusError(f'{show_path(folder)}: the cache cannot lie inside the corpus; choose another --cache_dir')
@@ -192,13 +193,24 @@ def _check_disk(folder, seconds, sample_rate):
                           f'{free/1e6:.1f} MB are free; make room or choose another --cache_dir')
 
 # %% ../../nbs/data/preparation.ipynb #62cf263a
+@contextmanager
+def _advising(folder):
+    "Around the creation of a store: advise another folder if it fails"
+    try: yield
+    except TimeoutError: raise  # another process has the lock
+    except OSError as e:
+        raise CorpusError(f'{show_path(e.filename or folder)}: {e.strerror or e}; prepared recordings are kept there, '
+                          'choose another folder with --cache_dir') from None
+
 def _add_missing(folder, root, files, settings, workers):
     "Prepare what is missing of `files` into the store and say so; entries of what could not be opened"
     from filelock import FileLock, Timeout
     from joblib.externals.loky.process_executor import TerminatedWorkerError
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder/'lock')
-    try: lock.acquire(timeout=0)
+    try:
+        with _advising(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         print('another process is preparing this corpus; waiting for it', flush=True)
         lock.acquire()
@@ -211,7 +223,7 @@ def _add_missing(folder, root, files, settings, workers):
         if missing:
             print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of '
                   'sound, which happens once', flush=True)
-        store = _Store(folder)
+        with _advising(folder): store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
             for entry, values in progress(_results(root, missing, settings, workers), 'preparing', total=len(missing)):

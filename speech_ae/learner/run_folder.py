@@ -7,7 +7,7 @@ __all__ = ['MAY_DIFFER', 'RunLock', 'Checkpoints', 'StopOnSignal', 'Report', 'ru
            'choose_threads', 'progress_of', 'resume_run']
 
 # %% ../../nbs/learner/run_folder.ipynb #42e43444
-import copy, csv, errno, inspect, itertools, math, os, re, secrets, shlex, signal, time
+import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from ..adaptive.model import load_pretrained
 from ..common.commands import Interrupted, handle_signals, restore_signals
-from ..common.files import show_path
+from ..common.files import show_path, temporary_path
 from ..common.untrusted import read_json
 from ..common.weights import weights_digest
 from ..data.batches import AudioDataset
@@ -276,13 +276,12 @@ class RunFolder:
         cache = config.cache_dir and os.path.abspath(config.cache_dir)
         saved = asdict(config) | dict(data_dir=os.path.abspath(data_dir), cache_dir=cache)
         if not new: return write_json(self/'config.json', saved)
-        temporary = self/f'.tmp-{secrets.token_hex(4)}.json'
-        write_json(temporary, saved)
-        try: os.link(temporary, self/'config.json')
-        except FileExistsError:
-            raise TrainingError(f'{self}: another run has just begun there; choose another --output_dir') from None
-        except OSError: os.replace(temporary, self/'config.json')  # a disk without links
-        finally: temporary.unlink(missing_ok=True)
+        with temporary_path(self/'config.json') as temporary:
+            write_json(temporary, saved)
+            try: os.link(temporary, self/'config.json')
+            except FileExistsError:
+                raise TrainingError(f'{self}: another run has just begun there; choose another --output_dir') from None
+            except OSError: os.replace(temporary, self/'config.json')  # a disk without links
 
 # %% ../../nbs/learner/run_folder.ipynb #1f6d47da
 def _sample_folder():
