@@ -79,9 +79,13 @@ def is_language(name, # Name of a folder
 UNREAD_EXTENSIONS = ('.3gp', '.aac', '.aif', '.aiff', '.amr', '.m4a', '.mka', '.mp4', '.webm', '.wma')
 _ENDINGS = {*AUDIO_EXTENSIONS, *UNREAD_EXTENSIONS}
 
+def _with_slashes(name):
+    "A path with forward slashes, without './'"
+    return PurePosixPath(name.strip().replace('\\', '/')).as_posix()
+
 def _spelled(name):
-    "A path in one spelling: composed letters, forward slashes, no './'"
-    return unicodedata.normalize('NFC', PurePosixPath(name.strip().replace('\\', '/')).as_posix())
+    "The same with composed letters"
+    return unicodedata.normalize('NFC', _with_slashes(name))
 
 def _without_ending(name):
     path = PurePosixPath(name)
@@ -98,8 +102,9 @@ class NameFinder:
     def __init__(self,
                  root, # Corpus folder
                  files): # POSIX paths of the recordings relative to it
-        self.root, self.files = f'{Path(root).resolve().as_posix()}/', {_spelled(file): file for file in files}
-        stems = [(_without_ending(name), file) for name, file in self.files.items()]
+        self.root = f'{Path(root).resolve().as_posix()}/'
+        self.files = {_spelled(file): file for file in files} | {file: file for file in files}
+        stems = [(_without_ending(_spelled(file)), file) for file in files]
         self.by_path = _lists(stems)
         self.by_name = _lists((PurePosixPath(stem).name, file) for stem, file in stems)
 
@@ -108,10 +113,11 @@ class NameFinder:
              folder='', # Folder of the table, relative to the corpus folder
             ) -> list[str]: # Matching recordings: none, one or several
         "Match the exact path, else the path without extension, else the file name alone"
-        name = _spelled(name).removeprefix(self.root)
-        paths = [_spelled(f'{folder}/{name}'), _spelled(f'{folder}/clips/{name}'), name]
-        for path in paths:
-            if path in self.files: return [self.files[path]]
+        for spell in _with_slashes, _spelled:  # two names may differ only in how their letters are composed
+            name = spell(name).removeprefix(self.root)
+            paths = [spell(f'{folder}/{name}'), spell(f'{folder}/clips/{name}'), name]
+            for path in paths:
+                if path in self.files: return [self.files[path]]
         for path in map(_without_ending, paths):
             if path in self.by_path: return self.by_path[path]
         return self.by_name.get(PurePosixPath(_without_ending(name)).name, [])

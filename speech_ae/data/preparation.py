@@ -61,7 +61,7 @@ def _read_journal(folder):
     try:
         available, lines = ((folder/'samples.i16').stat().st_size//2,
                             (folder/'journal.txt').read_bytes().splitlines(keepends=True))
-    except FileNotFoundError: return []
+    except (FileNotFoundError, NotADirectoryError): return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
     return [entry for entry in map(json.loads, whole) if entry['start'] + entry['n_samples'] <= available]
 
@@ -331,7 +331,7 @@ def prepare_corpus(data_dir, # Corpus folder
     named.report()
     sources = take_files(named.sources, max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
-    known, _ = _known_entries(folder, root, files)
+    with _advising(folder): known, _ = _known_entries(folder, root, files)
     if len(known) < len(files):
         with _stop_on_signal(): unopened = _add_missing(folder, root, files, settings, workers)
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}
