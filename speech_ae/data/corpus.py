@@ -8,7 +8,7 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'corpus_layout', 'list_sources', 'tak
            'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
 
 # %% ../../nbs/data/corpus.ipynb #55533745
-import csv, hashlib, html, os, stat
+import csv, hashlib, html, io, os, stat
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,7 +17,7 @@ import numpy as np
 from scipy.fft import rfft
 from ..audio import AUDIO_EXTENSIONS, AudioError, _read_recording, find_audio
 from ..common.commands import progress
-from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.files import SpeechAEError, atomic_path, native_text, show_path
 from .isolation import WorkerProcess
 from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
 
@@ -37,7 +37,7 @@ def _read_excluded(root, files):
     except (OSError, csv.Error) as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV ({e})') from None
     if 'file' not in columns:
         raise CorpusError(f'{show_path(path)}: needs the column file; found {show_path(",".join(columns))}')
-    found = [(row, finder.find(row['file'])) for row in rows]
+    found = [(row, finder.find(native_text(row['file']))) for row in rows]
     strangers = [row['file'] for row, named in found if len(named) != 1]
     if strangers:
         print(f'warning: {show_path(path)}: {len(strangers)} of {len(rows)} rows name no recording here, or several, '
@@ -239,7 +239,8 @@ def write_rows(path, # CSV file to write, atomically
 def read_rows(path, # CSV file written by `write_rows`
              ) -> list[dict]: # One dict of strings for each row
     "Read rows back"
-    with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: return list(csv.DictReader(f))
+    with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: text = native_text(f.read())
+    return list(csv.DictReader(io.StringIO(text, newline='')))
 
 # %% ../../nbs/data/corpus.ipynb #cdd4a088
 def stop_if_bad(findings:list[Finding], # Findings of the whole corpus

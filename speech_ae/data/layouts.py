@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, native_text, show_path
 from ..common.untrusted import open_regular, parse_json
 
 # %% ../../nbs/data/layouts.ipynb #4700598d
@@ -235,7 +235,7 @@ class Tables:
     def add(self, table, finder, folder):
         "Add a table in `folder`; `LayoutError` if it contradicts another"
         path, strangers, vague, silent = show_path(table.path), [], [], []
-        for name, speaker, language in table.rows:
+        for name, speaker, language in (map(native_text, row) for row in table.rows):
             found = finder.find(name, folder) if name else []
             if not name or not speaker: silent.append(name)
             elif len(found) != 1: (vague if found else strangers).append(name)

@@ -15,7 +15,7 @@ import soundfile as sf
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError
 from ..common.commands import Interrupted, command, handle_signals, progress, restore_signals, show_duration
-from ..common.files import SpeechAEError, append_lines, open_log, show_path
+from ..common.files import SpeechAEError, append_lines, open_log, portable_text, show_path
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _sha256, corpus_layout,
                                    stop_if_bad, take_files, write_rows)
 from .isolation import WorkerProcess
@@ -107,7 +107,7 @@ _RECIPE = 2  # grows when the same file and settings would give other values
 
 def _cache_folder(root, settings, cache_dir):
     "Where the prepared form of a corpus belongs; `CorpusError` if that is inside the corpus"
-    key = json.dumps([os.fsdecode(root.resolve()), settings], sort_keys=True)
+    key = json.dumps([portable_text(os.fsdecode(root.resolve())), settings], sort_keys=True)
     try: cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
     except RuntimeError: raise CorpusError('no home folder for prepared recordings; choose a --cache_dir') from None
     folder = cache_dir.resolve()/hashlib.sha256(key.encode()).hexdigest()[:16]
