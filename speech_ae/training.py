@@ -6,7 +6,8 @@
 __all__ = ['train', 'train_parser', 'train_cli']
 
 # %% ../nbs/04_training.ipynb #5197118d
-import argparse, inspect, os
+import argparse, inspect, io, os
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from fastcore.docments import docments
@@ -67,7 +68,7 @@ def train(data_dir:str='sample', # Folder of recordings; 'sample' is the built-i
     TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
     result = _run(given, resume, gpus, callbacks, optimizer)
     if isinstance(result, Trainer): return result
-    trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))
+    with redirect_stdout(io.StringIO()): trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))  # at its end
     RunLock(result).release()
     return trainer
 

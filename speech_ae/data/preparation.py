@@ -6,7 +6,7 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../../nbs/data/preparation.ipynb #aa49d379
-import errno, hashlib, json, os, shutil, signal, stat, time, warnings, zlib
+import errno, hashlib, json, os, shutil, signal, stat, time, warnings, weakref, zlib
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -239,7 +239,10 @@ def _add_missing(folder, root, files, settings, workers):
 # %% ../../nbs/data/preparation.ipynb #4bf97c8e
 class _Values:
     "The values of a store, of which `values[a:b]` reads a part"
-    def __init__(self, path, count): self.path, self.count, self.file = path, count, open(path, 'rb', buffering=0)
+    def __init__(self, path, count):
+        self.path, self.count, self.file = path, count, open(path, 'rb', buffering=0)
+        weakref.finalize(self, self.file.close)
+
     def __len__(self): return self.count
 
     def __getitem__(self, part):
