@@ -390,6 +390,8 @@ def config(self:RunFolder) -> TrainConfig:
 def resumed_config(self:RunFolder, config:TrainConfig, given): # Names of the settings that the user gave
     "The saved settings with those given by the user that may differ; `TrainingError` if another differs"
     saved = asdict(self.config())
+    if config.data_dir == 'sample' and not Path('sample').is_dir():  # the sample corpus, where the run has it
+        given = [name for name in given if name != 'data_dir']
     for name in given:
         value = getattr(config, name)
         if (name, value) == ('precision', 'auto'): continue  # as it was
