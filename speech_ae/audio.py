@@ -381,5 +381,5 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
         # libsndfile would round down
         return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x
     with atomic_path(path) as temporary:
-        with sf.SoundFile(temporary, 'w', sample_rate, 1, subtype=subtype, format=container) as f:
+        with sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container) as f:
             for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))

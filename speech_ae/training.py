@@ -6,12 +6,14 @@
 __all__ = ['train', 'train_parser', 'train_cli']
 
 # %% ../nbs/04_training.ipynb #5197118d
-import argparse, inspect, os
+import argparse, inspect, io, os
+from contextlib import redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 from fastcore.docments import docments
 from fastcore.meta import delegates
 from .common.commands import Interrupted, command
+from .data.batches import check_main_guard
 from .learner.checkpoints import TrainingError
 from .learner.config import TrainConfig, add_settings, complete_config, pick_device
 from .learner.distributed import DistributedError, Ranks, launch
@@ -26,7 +28,7 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
     words = [word for name, value in settings.items() for word in (f'--{name}', str(value))]
     try: launch(words + (['--resume', resume] if resume else []), n, ('-m', 'speech_ae.training'))
     except DistributedError as e:
-        if e.status not in (130, 138, 143): raise
+        if e.status not in (129, 130, 138, 143): raise
         saved = (folder/'last.pt').exists()
         advice = 'saved, continue with --resume' if saved else 'run the same command again to continue'
         raise Interrupted(f'{e}; {advice}', e.status) from None
@@ -59,13 +61,14 @@ def train(data_dir:str='sample', # Folder of recordings or hf://OWNER/NAME[/CONF
          ) -> Trainer: # At the end of the run
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
     folder"""
+    check_main_guard()
     settings = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
                 for name, value in (dict(data_dir=data_dir) | kwargs).items()}
     given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
     TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
     result = _run(given, resume, gpus, callbacks, optimizer)
     if isinstance(result, Trainer): return result
-    trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))
+    with redirect_stdout(io.StringIO()): trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))  # at its end
     RunLock(result).release()
     return trainer
 

@@ -8,7 +8,7 @@ __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'corpus_layout', 'list_sources', 'tak
            'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
 
 # %% ../../nbs/data/corpus.ipynb #55533745
-import csv, hashlib, html, math, os, stat
+import csv, hashlib, html, io, math, os, stat
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,7 +18,7 @@ from fastcore.basics import groupby
 from scipy.fft import rfft
 from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extensions, find_audio
 from ..common.commands import progress
-from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.files import SpeechAEError, atomic_path, native_text, show_path
 from ..common.media import ADVICE, MEDIA_EXTENSIONS, PART_SECONDS, part_name, split_part
 from .isolation import WorkerProcess
 from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
@@ -39,7 +39,7 @@ def _read_excluded(root, files):
     except (OSError, csv.Error) as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV ({e})') from None
     if 'file' not in columns:
         raise CorpusError(f'{show_path(path)}: needs the column file; found {show_path(",".join(columns))}')
-    found = [(row, finder.find(row['file'])) for row in rows]
+    found = [(row, finder.find(native_text(row['file']))) for row in rows]
     strangers = [row['file'] for row, named in found if len(named) != 1]
     if strangers:
         print(f'warning: {show_path(path)}: {len(strangers)} of {len(rows)} rows name no recording here, or several, '
@@ -260,7 +260,8 @@ def write_rows(path, # CSV file to write, atomically
 def read_rows(path, # CSV file written by `write_rows`
              ) -> list[dict]: # One dict of strings for each row
     "Read rows back"
-    with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: return list(csv.DictReader(f))
+    with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: text = native_text(f.read())
+    return list(csv.DictReader(io.StringIO(text, newline='')))
 
 # %% ../../nbs/data/corpus.ipynb #cdd4a088
 def stop_if_bad(findings:list[Finding], # Findings of the whole corpus

@@ -6,7 +6,7 @@
 __all__ = ['WorkerProcess']
 
 # %% ../../nbs/data/isolation.ipynb #a442029c
-import importlib, json, os, signal, subprocess, sys
+import atexit, importlib, json, os, signal, subprocess, sys
 import numpy as np
 from ..audio import AudioError
 from ..common.files import SpeechAEError, show_path
@@ -112,6 +112,10 @@ class _Process:
         return self.process.wait()
 
 _idle = []  # processes that wait for a call
+
+@atexit.register
+def _end_idle():
+    while _idle: _idle.pop().end()
 
 def _take():
     "An idle worker process of this process, or a new one"

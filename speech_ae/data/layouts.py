@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from fastcore.basics import groupby
 from ..audio import AUDIO_EXTENSIONS
+from ..common.files import SpeechAEError, native_text, show_path
 from ..common.media import MEDIA_EXTENSIONS
-from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import open_regular, parse_json
 
 # %% ../../nbs/data/layouts.ipynb #9bc53bfd
@@ -79,9 +79,13 @@ def is_language(name, # Name of a folder
 UNREAD_EXTENSIONS = (*MEDIA_EXTENSIONS, '.ac3', '.ape', '.au', '.wv') # `MEDIA_EXTENSIONS` unless PyAV is installed
 _ENDINGS = {*AUDIO_EXTENSIONS, *UNREAD_EXTENSIONS}
 
+def _with_slashes(name):
+    "A path with forward slashes, without './'"
+    return PurePosixPath(name.strip().replace('\\', '/')).as_posix()
+
 def _spelled(name):
-    "A path in one spelling: composed letters, forward slashes, no './'"
-    return unicodedata.normalize('NFC', PurePosixPath(name.strip().replace('\\', '/')).as_posix())
+    "The same with composed letters"
+    return unicodedata.normalize('NFC', _with_slashes(name))
 
 def _without_ending(name):
     path = PurePosixPath(name)
@@ -92,8 +96,9 @@ class NameFinder:
     def __init__(self,
                  root, # Corpus folder
                  files): # POSIX paths of the recordings relative to it
-        self.root, self.files = f'{Path(root).resolve().as_posix()}/', {_spelled(file): file for file in files}
-        stems = [(_without_ending(name), file) for name, file in self.files.items()]
+        self.root = f'{Path(root).resolve().as_posix()}/'
+        self.files = {_spelled(file): file for file in files} | {file: file for file in files}
+        stems = [(_without_ending(_spelled(file)), file) for file in files]
         self.by_path = groupby(stems, 0, 1)
         self.by_name = groupby(stems, lambda pair: PurePosixPath(pair[0]).name, 1)
 
@@ -102,10 +107,11 @@ class NameFinder:
              folder='', # Folder of the table, relative to the corpus folder
             ) -> list[str]: # Matching recordings: none, one or several
         "Match the exact path, else the path without extension, else the file name alone"
-        name = _spelled(name).removeprefix(self.root)
-        paths = [_spelled(f'{folder}/{name}'), _spelled(f'{folder}/clips/{name}'), name]
-        for path in paths:
-            if path in self.files: return [self.files[path]]
+        for spell in _with_slashes, _spelled:  # two names may differ only in how their letters are composed
+            name = spell(name).removeprefix(self.root)
+            paths = [spell(f'{folder}/{name}'), spell(f'{folder}/clips/{name}'), name]
+            for path in paths:
+                if path in self.files: return [self.files[path]]
         for path in map(_without_ending, paths):
             if path in self.by_path: return self.by_path[path]
         return self.by_name.get(PurePosixPath(_without_ending(name)).name, [])
@@ -238,7 +244,7 @@ class Tables:
     def add(self, table, finder, folder):
         "Add a table in `folder`; `LayoutError` if it contradicts another"
         path, strangers, vague, silent = show_path(table.path), [], [], []
-        for name, speaker, language in table.rows:
+        for name, speaker, language in (map(native_text, row) for row in table.rows):
             found = finder.find(name, folder) if name else []
             if not name or table.names_speakers and not speaker: silent.append(name)
             elif len(found) != 1: (vague if found else strangers).append(name)

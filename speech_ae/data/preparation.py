@@ -6,15 +6,15 @@
 __all__ = ['Corpus', 'prepare_corpus', 'prepare_cli']
 
 # %% ../../nbs/data/preparation.ipynb #aa49d379
-import errno, hashlib, json, os, shutil, signal, threading, time, warnings, zlib
+import errno, hashlib, json, os, shutil, signal, time, warnings, weakref, zlib
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 import numpy as np
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError, _seconds
-from ..common.commands import Interrupted, command, progress, show_duration
-from ..common.files import SpeechAEError, append_lines, open_log, show_path
+from ..common.commands import Interrupted, command, handle_signals, progress, restore_signals, show_duration
+from ..common.files import SpeechAEError, append_lines, open_log, portable_text, show_path
 from ..common.media import CHANNELS, channel_name, split_part
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
                                    corpus_layout, stop_if_bad, take_files, write_rows)
@@ -72,7 +72,7 @@ def _read_journal(folder):
     try:
         available, lines = ((folder/'samples.i16').stat().st_size//2,
                             (folder/'journal.txt').read_bytes().splitlines(keepends=True))
-    except FileNotFoundError: return []
+    except (FileNotFoundError, NotADirectoryError): return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
     return [entry for entry in map(json.loads, whole) if entry['start'] + entry['n_samples'] <= available]
 
@@ -118,8 +118,9 @@ _RECIPE = 3  # grows when the same file and settings would give other values
 
 def _cache_folder(root, settings, cache_dir):
     "Where the prepared form of a corpus belongs; `CorpusError` if that is inside the corpus"
-    key = json.dumps([os.fsdecode(root.resolve()), settings], sort_keys=True)
-    cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
+    key = json.dumps([portable_text(os.fsdecode(root.resolve())), settings], sort_keys=True)
+    try: cache_dir = Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)
+    except RuntimeError: raise CorpusError('no home folder for prepared recordings; choose a --cache_dir') from None
     folder = cache_dir.resolve()/hashlib.sha256(key.encode()).hexdigest()[:16]
     if folder.is_relative_to(root.resolve()):
         raise CorpusError(f'{show_path(folder)}: the cache cannot lie inside the corpus; choose another --cache_dir')
@@ -176,17 +177,13 @@ def _results(root, files, settings, workers):
 
 @contextmanager
 def _stop_on_signal():
-    "SIGTERM and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
+    "SIGTERM, SIGHUP and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
     def stop(number, frame):
         raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command '
                           'again to continue', 128 + number)
-    main, old = threading.current_thread() is threading.main_thread(), {}
-    try:
-        for name in ('SIGTERM', 'SIGUSR1') if main else ():
-            if hasattr(signal, name): old[getattr(signal, name)] = signal.signal(getattr(signal, name), stop)
-        yield
-    finally:
-        while old: signal.signal(*old.popitem())
+    previous = handle_signals(('SIGTERM', 'SIGHUP', 'SIGUSR1'), stop)
+    try: yield
+    finally: restore_signals(previous)
 
 # %% ../../nbs/data/preparation.ipynb #9904fb6c
 def _expected_seconds(root, files, most=200):
@@ -210,13 +207,24 @@ def _check_disk(folder, seconds, sample_rate):
                           f'{free/1e6:.1f} MB are free; make room or choose another --cache_dir')
 
 # %% ../../nbs/data/preparation.ipynb #62cf263a
+@contextmanager
+def _advising(folder):
+    "Around the creation of a store: advise another folder if it fails"
+    try: yield
+    except TimeoutError: raise  # another process has the lock
+    except OSError as e:
+        raise CorpusError(f'{show_path(e.filename or folder)}: {e.strerror or e}; prepared recordings are kept there, '
+                          'choose another folder with --cache_dir') from None
+
 def _add_missing(folder, root, files, settings, workers):
     "Prepare what is missing of `files` into the store and say so; entries of what could not be opened"
     from filelock import FileLock, Timeout
     from joblib.externals.loky.process_executor import TerminatedWorkerError
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder/'lock')
-    try: lock.acquire(timeout=0)
+    try:
+        with _advising(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         print('another process is preparing this corpus; waiting for it', flush=True)
         lock.acquire()
@@ -229,7 +237,7 @@ def _add_missing(folder, root, files, settings, workers):
         if missing:
             print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of '
                   'sound, which happens once', flush=True)
-        store = _Store(folder)
+        with _advising(folder): store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
             while missing:
@@ -249,7 +257,10 @@ def _add_missing(folder, root, files, settings, workers):
 # %% ../../nbs/data/preparation.ipynb #4bf97c8e
 class _Values:
     "The values of a store, of which `values[a:b]` reads a part"
-    def __init__(self, path, count): self.path, self.count, self.file = path, count, open(path, 'rb', buffering=0)
+    def __init__(self, path, count):
+        self.path, self.count, self.file = path, count, open(path, 'rb', buffering=0)
+        weakref.finalize(self, self.file.close)
+
     def __len__(self): return self.count
 
     def __getitem__(self, part):
@@ -355,7 +366,7 @@ def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
     named.report()
     sources = take_files(named.sources, max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
-    known, _ = _known_entries(folder, root, files)
+    with _advising(folder): known, _ = _known_entries(folder, root, files)
     if len(known) < len(_all_names(files, known)):
         with _stop_on_signal(): unopened = _add_missing(folder, root, files, settings, workers)
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}

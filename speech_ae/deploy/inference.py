@@ -22,7 +22,7 @@ from ..adaptive.allocation import unlapped
 from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
-from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.files import SpeechAEError, atomic_path, show_path, temporary_path
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
@@ -508,9 +508,26 @@ def _find_jobs(inputs, find):
         else: found += [_Job(given, s.file, s.language, s.speaker) for s in find(given)]
     return found
 
+def _keeps_spelling(folder):
+    "Whether a folder can hold two names that differ only in how their letters are composed"
+    with temporary_path(folder/'names') as trial:
+        trial.mkdir()
+        (trial/'\u00e9').touch()
+        return not (trial/'e\u0301').exists()
+
+def _key_of_names(names, folder):
+    "Function that is equal for names that the folder, or a folder that ignores case, takes for one"
+    def key(name): return _spelled(name).casefold()
+    has_twins = len({name.casefold() for name in names}) > len(set(map(key, names)))
+    return str.casefold if has_twins and _keeps_spelling(folder) else key
+
+def _show_apart(*paths):
+    "Paths for a message, in ASCII if they would look the same"
+    alike = len(set(map(os.fspath, paths))) > len({_spelled(os.fspath(path)) for path in paths})
+    return [ascii(os.fspath(path))[1:-1] if alike else show_path(path) for path in paths]
+
 def _place(jobs, folder, suffix):
     "Jobs with targets in the output folder"
-    def key(name): return _spelled(name).casefold()
     def placed(names):
         found = {}
         for job, name in zip(jobs, names): found.setdefault(key(name), []).append((job, name))
@@ -519,12 +536,14 @@ def _place(jobs, folder, suffix):
         whole = split_part(file)[0]
         return PurePosixPath(whole).with_suffix('').as_posix() + file[len(whole):] + suffix
     plain = [plain_name(job.file) for job in jobs]
+    key = _key_of_names(plain, folder)
     shared = {name for group in placed(plain).values() if len(group) > 1 for _, name in group}
     names = [job.file + suffix if name in shared else name for job, name in zip(jobs, plain)]
     for (job, name), *others in placed(names).values():
         if others:
-            raise InferenceError(f'{show_path(others[0][0].path)}: {show_path(name)} is also for '
-                                 f'{show_path(job.path)}; give them in separate calls, with another --output_dir')
+            first, second = _show_apart(job.path, others[0][0].path)
+            raise InferenceError(f'{second}: {show_path(name)} is also for {first}; give them in separate calls, with '
+                                 'another --output_dir')
         if not (folder/name).parent.resolve().is_relative_to(folder.resolve()):
             raise InferenceError(f'{show_path(folder/name)}: a link leads out of the output folder')
     return [_Job(job.path, job.file, job.language, job.speaker, name) for job, name in zip(jobs, names)]

@@ -93,6 +93,10 @@ def _loading_error(self:TrainingData, e):
     if isinstance(e, (EOFError, ConnectionError)) or (e.errno, e.filename) == (errno.ENOENT, None):
         return TrainingError('a data loading process died; the last checkpoint is intact, continue with --resume, '
                              'with --workers 0 if it happens again')
+    if e.errno == errno.ENOSPC:
+        return TrainingError(f'shared memory: too small for the batches of {self.workers} data loading processes; the '
+                             'last checkpoint is intact, continue with --resume and --workers 0, or make room: a '
+                             'larger /dev/shm (docker run --shm-size)')
     file = getattr(e, 'filename', None) or self.corpus.folder/'samples.i16'
     reason = getattr(e, 'strerror', '') or str(e).strip().split('\n')[-1]  # a worker sends its whole traceback
     return TrainingError(f'{show_path(file)}: cannot be read ({reason}); the last checkpoint is intact, continue with '

@@ -6,11 +6,12 @@
 __all__ = ['TIMEOUT', 'DistributedError', 'Ranks', 'torchrun', 'launch']
 
 # %% ../../nbs/learner/distributed.ipynb #85aa147e
-import inspect, json, logging, os, re, signal, subprocess, sys, threading
+import inspect, json, logging, os, re, signal, subprocess, sys
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from fastcore.basics import patch
+from ..common.commands import handle_signals, restore_signals
 from ..common.files import SpeechAEError
 
 # %% ../../nbs/learner/distributed.ipynb #495e4862
@@ -191,7 +192,8 @@ def wrap(self:Ranks,
 
 # %% ../../nbs/learner/distributed.ipynb #388994a7
 # by exit status
-_STOPS = {128 + getattr(signal, name): name for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)}
+_STOPS = {128 + getattr(signal, name): name for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1')
+          if hasattr(signal, name)}
 # these torchrun passes on to its processes
 _SETTINGS = dict(PET_SIGNALS_TO_HANDLE='SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1',
                  # seconds they then have to save themselves, or to end after another's death
@@ -234,6 +236,8 @@ def torchrun(words=None, # Arguments of its command line; those of this process 
             ):
     "PyTorch's torchrun, ending with the status of the process that failed first, and passing on SIGUSR1"
     for name, value in _SETTINGS.items(): os.environ.setdefault(name, value)
+    if hasattr(signal, 'SIGHUP') and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # as under nohup
+        os.environ['PET_SIGNALS_TO_HANDLE'] = os.environ['PET_SIGNALS_TO_HANDLE'].replace('SIGHUP,', '')
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError
@@ -259,13 +263,12 @@ def torchrun(words=None, # Arguments of its command line; those of this process 
 @contextmanager
 def _passing_on(process):
     "While inside, send `process` the signals that ask this one to stop; yields the list of those that came"
-    received, old = [], {}
+    received, previous = [], {}
     def receive(number, frame):
         received.append(number)
         process.send_signal(number)
     try:
-        if threading.current_thread() is threading.main_thread():
-            for name in _STOPS.values(): old[name] = signal.signal(getattr(signal, name), receive)
+        previous |= handle_signals(_STOPS.values(), receive)
         yield received
     except BaseException:
         process.terminate()
@@ -273,7 +276,7 @@ def _passing_on(process):
     finally:
         process.stdout.close()
         process.wait()
-        for name, handler in old.items(): signal.signal(getattr(signal, name), handler)
+        restore_signals(previous)
 
 # %% ../../nbs/learner/distributed.ipynb #3be027af
 def launch(arguments, # Words of the program's command line

@@ -7,7 +7,7 @@ __all__ = ['MAY_DIFFER', 'RunLock', 'Checkpoints', 'StopOnSignal', 'Report', 'ru
            'choose_threads', 'progress_of', 'resume_run']
 
 # %% ../../nbs/learner/run_folder.ipynb #42e43444
-import copy, csv, errno, inspect, itertools, math, os, re, secrets, shlex, signal, threading, time
+import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -16,8 +16,8 @@ import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
 from ..adaptive.model import load_pretrained
-from ..common.commands import Interrupted
-from ..common.files import show_path
+from ..common.commands import Interrupted, handle_signals, restore_signals
+from ..common.files import show_path, temporary_path
 from ..common.untrusted import read_json
 from ..common.weights import weights_digest
 from ..data.batches import AudioDataset
@@ -163,14 +163,11 @@ def _would_be_lost(frame):
     return frame is not None
 
 class StopOnSignal(Callback):
-    "On SIGINT, SIGTERM or SIGUSR1: save at the next step and raise `Interrupted`"
+    "On SIGINT, SIGTERM, SIGHUP or SIGUSR1: save at the next step and raise `Interrupted`"
     def __init__(self, checkpoints): self.checkpoints, self.received, self.old = checkpoints, None, {}
 
     def before_fit(self, learner):
-        if threading.current_thread() is not threading.main_thread(): return
-        for name in 'SIGINT', 'SIGTERM', 'SIGUSR1':
-            if hasattr(signal, name):
-                self.old[getattr(signal, name)] = signal.signal(getattr(signal, name), self.receive)
+        self.old |= handle_signals(('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'), self.receive)
 
     def receive(self, number, frame):
         again, self.received = self.received == number == signal.SIGINT, number
@@ -199,7 +196,7 @@ class StopOnSignal(Callback):
                           f'with: {show_path(command)}', 128 + self.received)
 
     def restore_handlers(self):
-        while self.old: signal.signal(*self.old.popitem())
+        restore_signals(self.old)
 
 # %% ../../nbs/learner/run_folder.ipynb #4be12445
 class Report(Callback):
@@ -280,13 +277,12 @@ class RunFolder:
         cache = config.cache_dir and os.path.abspath(config.cache_dir)
         saved = asdict(config) | dict(data_dir=os.path.abspath(data_dir), cache_dir=cache)
         if not new: return write_json(self/'config.json', saved)
-        temporary = self/f'.tmp-{secrets.token_hex(4)}.json'
-        write_json(temporary, saved)
-        try: os.link(temporary, self/'config.json')
-        except FileExistsError:
-            raise TrainingError(f'{self}: another run has just begun there; choose another --output_dir') from None
-        except OSError: os.replace(temporary, self/'config.json')  # a disk without links
-        finally: temporary.unlink(missing_ok=True)
+        with temporary_path(self/'config.json') as temporary:
+            write_json(temporary, saved)
+            try: os.link(temporary, self/'config.json')
+            except FileExistsError:
+                raise TrainingError(f'{self}: another run has just begun there; choose another --output_dir') from None
+            except OSError: os.replace(temporary, self/'config.json')  # a disk without links
 
 # %% ../../nbs/learner/run_folder.ipynb #1f6d47da
 def _sample_folder():
@@ -402,6 +398,8 @@ def config(self:RunFolder) -> TrainConfig:
 def resumed_config(self:RunFolder, config:TrainConfig, given): # Names of the settings that the user gave
     "The saved settings with those given by the user that may differ; `TrainingError` if another differs"
     saved = asdict(self.config())
+    if config.data_dir == 'sample' and not Path('sample').is_dir():  # the sample corpus, where the run has it
+        given = [name for name in given if name != 'data_dir']
     for name in given:
         value = getattr(config, name)
         if (name, value) == ('precision', 'auto'): continue  # as it was

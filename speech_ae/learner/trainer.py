@@ -13,7 +13,7 @@ from traceback import clear_frames
 import torch
 from fastcore.basics import patch
 from ..adaptive.model import build_model
-from ..common.files import SpeechAEError, show_path
+from ..common.files import SpeechAEError, portable_text, show_path
 from ..data.preparation import Corpus
 from .checkpoints import (CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_plain,
                                            check_tensors, is_count, is_number, is_random_state, random_state,
@@ -136,7 +136,7 @@ class Trainer(Learner):
 # %% ../../nbs/learner/trainer.ipynb #a3a60086
 def split_digest(recordings) -> str: # 64 hexadecimal digits
     "A checksum of which recordings, with which content, are in which split"
-    rows = [(r.file, r.sha256, r.split) for r in recordings]
+    rows = [(portable_text(r.file), r.sha256, r.split) for r in recordings]
     return hashlib.sha256(repr(rows).encode('utf-8', 'surrogateescape')).hexdigest()
 
 def _callback_states(callbacks):

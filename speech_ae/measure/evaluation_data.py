@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from ..audio import read_audio
-from ..common.files import show_path
+from ..common.files import portable_text, show_path
 from ..common.media import PART_SECONDS, split_part
 from ..common.page import count_text
 from ..data.batches import AudioDataset
@@ -34,7 +34,8 @@ def choose_recordings(recordings, # `Recording` objects
         raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
     limit, used, chosen = 60*max_minutes_per_speaker, {}, []
     for r in sorted(recordings,
-                    key=lambda r: hashlib.sha256(f'{seed} {r.file}'.encode('utf-8', 'surrogateescape')).digest()):
+                    key=lambda r: hashlib.sha256(f'{seed} {portable_text(r.file)}'.encode('utf-8',
+                                                                                             'surrogateescape')).digest()):
         seconds = min(r.seconds, limit)
         if used.get(r.speaker, 0) + seconds > limit: continue
         used[r.speaker] = used.get(r.speaker, 0) + seconds
@@ -156,7 +157,7 @@ def _data_folder(loaded, data_dir, cache_dir=None, max_files=None):
 
 def _train_digest(recordings):
     "SHA-256 of a list of training recordings; '' if there are none"
-    contents = repr([(r.file, r.sha256) for r in recordings])
+    contents = repr([(portable_text(r.file), r.sha256) for r in recordings])
     return hashlib.sha256(contents.encode('utf-8', 'surrogateescape')).hexdigest() if recordings else ''
 
 # %% ../../nbs/measure/evaluation_data.ipynb #402093bc

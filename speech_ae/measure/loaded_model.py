@@ -15,7 +15,7 @@ from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import check_fields, read_json
 from ..denoising import DENOISE_METHODS
 from .checked_files import EvaluationError
-from ..learner.config import TrainConfig, check_config, pick_device
+from ..learner.config import TrainConfig, check_config, pick_device, with_native_folders
 
 # %% ../../nbs/measure/loaded_model.ipynb #504dc9ce
 @dataclass
@@ -50,7 +50,7 @@ def _run_config(path):
     config = check_fields(read_json(path, error=EvaluationError), TrainConfig, {}, show_path(path), EvaluationError)
     try: check_config(config)
     except SpeechAEError as e: raise EvaluationError(f'{show_path(path)}: {e}') from None
-    return config
+    return with_native_folders(config)
 
 def _check_card(card, path):
     "Raise `EvaluationError` unless the preparation in a model's card is valid"
