@@ -443,8 +443,10 @@ def recognize_layout(root, # Corpus folder
         source = name_source(PurePosixPath(file), kind, default, n_folders)
         named_by = kind if is_known(source.speaker) else tables.unnamed.get(file, '')
         names[file] = tables.layouts.get(file, named_by)
-        sources.append(Source(file, language or tables.languages.get(file) or source.language,
-                              tables.speakers.get(file, source.speaker)))
+        spoken, speaker = tables.languages.get(file) or source.language, tables.speakers.get(file, source.speaker)
+        # a copy from a Mac may spell the same name with other code points
+        spoken, speaker = (unicodedata.normalize('NFC', name) for name in (language or spoken, speaker))
+        sources.append(Source(file, spoken, speaker))
     others = [file for file in files if layout not in ('auto', names[file])]
     if others:
         raise LayoutError(f'--layout {layout}: {len(others)} of {len(files)} recordings do not have it, such as '
