@@ -54,7 +54,7 @@ class MediaFile:
     def __init__(self, file, # Open binary file
                  name, demuxer): # See `media_format`
         try: import av
-        except ImportError: raise MediaError(f'{name}; {ADVICE}') from None
+        except ImportError: raise MediaError(f'holds {name}; {ADVICE}') from None
         av.logging.set_level(None)  # what it would write to stderr
         self.av, self.format, self.skipped, self.waiting = av, name, 0, []
         try:
