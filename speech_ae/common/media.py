@@ -153,8 +153,8 @@ def _products(blocks):
     "Sums of products of the first differences of channels, shape (channels, channels)"
     total, last = 0., None
     for block in blocks:
-        steps = np.diff(block.astype(np.float64), axis=0, prepend=block[:1] if last is None else last)
-        total, last = total + steps.T@steps, block[-1:]
+        steps = np.diff(block.T, prepend=(block[:1] if last is None else last).T)
+        total, last = total + (steps@steps.T).astype(np.float64), block[-1:]
     return np.atleast_2d(total)
 
 def mixing_loss(blocks, # Iterator of samples, shape (n, channels)
@@ -192,7 +192,7 @@ _PART = re.compile(r'(.+)#(?:(left|right|channel[1-9]\d?)-?)?(?:(\d\d+):([0-5]\d
 def split_part(path, # Path of a recording or of a part of one
               ) -> tuple: # (path of the file, str; channel or None; start in seconds or None)
     "The inverse of `part_name`; a file that has such a name is no part"
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     found = _PART.fullmatch(path) if '#' in path and not os.path.lexists(path) else None
     if not found or path.endswith(('#', '-')): return path, None, None
     file, channel, *time = found.groups()

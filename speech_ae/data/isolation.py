@@ -10,6 +10,7 @@ import atexit, importlib, json, os, signal, subprocess, sys
 import numpy as np
 from ..audio import AudioError
 from ..common.files import SpeechAEError, show_path
+from ..common.media import split_part
 
 # %% ../../nbs/data/isolation.ipynb #6b2ef91a
 def _write(pipe, values):
@@ -167,7 +168,7 @@ class WorkerProcess:
     def __call__(self, path, # File to read
                  *arguments): # Further arguments of the function
         "The result of the function; `AudioError` if it raises an exception or its process ends"
-        try: seconds = self.seconds*(1 + os.path.getsize(path)/1e6)
+        try: seconds = self.seconds*(1 + os.path.getsize(split_part(path)[0])/1e6)
         except OSError: seconds = self.seconds
         question = [_here(), seconds, self.gigabytes, self.name, [os.fsdecode(path), *arguments]]
         for _ in range(2):

@@ -406,7 +406,7 @@ def _held_out_clip(learner):
     part = loudest(samples, rate)
     clean = samples[part]
     file = Path(data.corpus.settings['data_dir'])/data.corpus.recordings[recording].file
-    try: raw = load_audio(file, rate)[start:][part]
+    try: raw = load_audio(file, rate, channel=data.corpus.settings.get('channel', 'auto'))[start:][part]
     except (SpeechAEError, OSError, KeyError): return dict(denoised=clean)
     if len(raw) != len(clean): return dict(denoised=clean)
     return dict(original=raw*np.sqrt(np.mean(clean**2)/max(np.mean(raw**2), 1e-12)), denoised=clean)
