@@ -108,8 +108,8 @@ def _check_dataloader(state):
 # %% ../nbs/05_gpu_export.ipynb #ac4c110b
 # several steps: some weights are initialized to zero and get a gradient only after the layers around them have changed
 def _check_step(state, steps=3):
-    """Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, every weight
-    tensor changed"""
+    """Steps of the trainer on the device, as `speech_ae_train` does them: finite loss and gradients, one that is not
+    zero for every weight tensor, and weights that change"""
     config = complete_config(TrainConfig(data_dir=str(state.corpus.folder), output_dir=str(state.folder/'run'),
                                          epochs=1, device=state.wanted))
     state.trainer = trainer = Trainer(config, state.corpus, state.recordings)
@@ -125,11 +125,13 @@ def _check_step(state, steps=3):
     parameters = list(trainer.model.parameters())
     _require(all(p.device.type == state.device.type for p in parameters), f'weights that are not on {state.device}')
     _require(all(p.grad.isfinite().all() for p in parameters), 'gradients that are not finite')
-    same = sum(torch.equal(p, q) for p, q in zip(parameters, before))
-    _require(same == 0, f'{same} of {len(parameters)} weight tensors did not change')
+    without = sum(not p.grad.any() for p in parameters)
+    _require(without == 0, f'{without} of {len(parameters)} weight tensors have no gradient')
+    # a tensor of little influence may have steps that its float32 values do not show
+    _require(not all(map(torch.equal, parameters, before)), 'no weight has changed')
     _, loss, _, _, norm = (recorder.sums/recorder.sums[0]).tolist()
     return (f'{snr:.1f} dB after initialization; {steps} steps: loss {loss:.2f}, gradient norm {norm:.2f} '
-            f'on {state.device}, all {len(parameters)} weight tensors changed')
+            f'on {state.device}, all {len(parameters)} weight tensors with a gradient')
 
 # %% ../nbs/05_gpu_export.ipynb #5af89b5f
 def _check_checkpoint(state):
