@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TINY', 'tiny_corpus', 'tiny_config', 'weights_sum', 'same_state', 'StopAfter', 'poison', 'short_of_memory',
-           'training_process']
+           'same_threads', 'training_process']
 
 # %% ../../nbs/learner/testing.ipynb #b94500f1
 import hashlib, math, os, subprocess, sys
@@ -87,6 +87,12 @@ def short_of_memory(learner, # `Learner` to change
     return learner
 
 # %% ../../nbs/learner/testing.ipynb #5b0e7403
+def same_threads() -> dict: # Environment variables
+    """One thread for PyTorch, and for NumPy as many as in this process, since results depend on their number; OpenBLAS
+    has read the environment when it was loaded"""
+    threads = os.environ.get('OMP_NUM_THREADS') or str(os.cpu_count())
+    return dict(OPENBLAS_NUM_THREADS=os.environ.get('OPENBLAS_NUM_THREADS', threads), OMP_NUM_THREADS='1')
+
 def training_process(program, # What Python runs, such as ['-m', module]; it takes the flags of `speech_ae_train`
                      folder, # Folder of `tiny_corpus`
                      name, # Run folder in it
@@ -100,4 +106,4 @@ def training_process(program, # What Python runs, such as ['-m', module]; it tak
     words = [str(word) for flag, value in settings.items() for word in (f'--{flag}', value)] + [*map(str, words)]
     return subprocess.Popen([sys.executable, '-u', *program, *words],
                             cwd=Path(speech_ae.__file__).parents[1], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=os.environ | dict(OMP_NUM_THREADS='1'), **options)
+                            stderr=subprocess.PIPE, env=os.environ | same_threads(), **options)
