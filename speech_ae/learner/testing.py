@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TINY', 'tiny_corpus', 'tiny_config', 'weights_sum', 'same_state', 'StopAfter', 'poison', 'short_of_memory',
-           'same_threads', 'training_process']
+           'one_thread', 'training_process']
 
 # %% ../../nbs/learner/testing.ipynb #b94500f1
 import hashlib, math, os, subprocess, sys
@@ -87,11 +87,14 @@ def short_of_memory(learner, # `Learner` to change
     return learner
 
 # %% ../../nbs/learner/testing.ipynb #5b0e7403
-def same_threads() -> dict: # Environment variables
-    """One thread for PyTorch, and for NumPy as many as in this process, since results depend on their number; OpenBLAS
-    has read the environment when it was loaded"""
-    threads = os.environ.get('OMP_NUM_THREADS') or str(os.cpu_count())
-    return dict(OPENBLAS_NUM_THREADS=os.environ.get('OPENBLAS_NUM_THREADS', threads), OMP_NUM_THREADS='1')
+def one_thread():
+    "Compute in one thread, here and in processes that are started, since results depend on the number of threads"
+    from threadpoolctl import threadpool_limits  # comes with librosa
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+    os.environ.update(_ONE_THREAD)
+
+_ONE_THREAD = dict.fromkeys(('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'), '1')
 
 def training_process(program, # What Python runs, such as ['-m', module]; it takes the flags of `speech_ae_train`
                      folder, # Folder of `tiny_corpus`
@@ -106,4 +109,4 @@ def training_process(program, # What Python runs, such as ['-m', module]; it tak
     words = [str(word) for flag, value in settings.items() for word in (f'--{flag}', value)] + [*map(str, words)]
     return subprocess.Popen([sys.executable, '-u', *program, *words],
                             cwd=Path(speech_ae.__file__).parents[1], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, env=os.environ | same_threads(), **options)
+                            stderr=subprocess.PIPE, env=os.environ | _ONE_THREAD, **options)
