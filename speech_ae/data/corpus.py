@@ -50,7 +50,8 @@ def _read_excluded(root, files):
 def _unread(root):
     "A line about recordings in formats that are not read, if there are any"
     endings = (Path(name).suffix.lower() for _, _, names in os.walk(root) for name in names if not name.startswith('.'))
-    counts = Counter(ending for ending in endings if ending in UNREAD_EXTENSIONS and ending not in audio_extensions())
+    unread = set(UNREAD_EXTENSIONS) - set(audio_extensions())
+    counts = Counter(ending for ending in endings if ending in unread)
     found = ', '.join(f'{n} {ending}' for ending, n in sorted(counts.items()))
     return [f'{show_path(root)}: {found} not read; {_advice(counts)}']*bool(found)
 
