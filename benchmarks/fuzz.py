@@ -58,8 +58,10 @@ def sound_files():
                            + bytes(256 - 126 + 120)[:130] + content)
             found.append((extension, f'{container} {subtype}', content))
     if only_media: found.clear()
+    if not reads_media(): return found
+    import av
     return found + [(extension, f'{extension[1:]} {how[0]}', encoded(i, extension, *how))
-                    for i, (extension, how) in enumerate(MEDIA.items()) if reads_media()]
+                    for i, (extension, how) in enumerate(MEDIA.items()) if how[0] in av.codecs_available]
 
 only_media = False
 
