@@ -15,7 +15,8 @@ import soundfile as sf
 import soxr
 from .common.files import SpeechAEError, atomic_path, import_librosa, show_path
 from .common.media import (MEDIA_EXTENSIONS, MOST_LOSS, PART_SECONDS, MediaError, MediaFile, are_alike,
-                                    channel_name, media_format, mixing_loss, reads_media, split_part, wav_data)
+                                    channel_name, is_plausible, media_format, mixing_loss, reads_media, split_part,
+                                    wav_data)
 
 # %% ../nbs/00_audio.ipynb #6f1e4396
 # First three formants in Hz, one row for each of the vowels a, e, i, o, u (as in hod, head, heed, hawed, who'd): men's
@@ -147,7 +148,9 @@ class _Stream(sf.SoundFile):
 
 class _Rest:
     "An open file from byte `start` on"
-    def __init__(self, file, start): self.file, self.start = file, start
+    def __init__(self, file, start):
+        self.file, self.start = file, start
+        file.seek(start)
     def seek(self, at, whence=os.SEEK_SET):
         return self.file.seek(at + self.start*(whence == os.SEEK_SET), whence) - self.start
     def tell(self): return self.file.tell() - self.start
@@ -155,24 +158,29 @@ class _Rest:
 
 def _opened(file):
     "The sound of an open file, a `SoundFile` or a `MediaFile`, and notes about its header: [(problem, sentence)]"
-    def rewind(): os.lseek(file.fileno(), file.seek(0), os.SEEK_SET)  # libsndfile reads from where the descriptor is
-    rewind()
+    file.seek(0)
     head = file.read(4096)
     if media := media_format(head):
-        rewind()
+        file.seek(0)
         return MediaFile(file, *media), []
     where = wav_data(file) if head[:4] == b'RIFF' and head[8:12] == b'WAVE' else None
-    rewind()
+    file.seek(0)
     f = _Stream(file.fileno(), closefd=False)
     if where is None or f.subtype not in _SUBTYPES: return f, []
     start, announced, there = where
     rate, width = f.samplerate, max(1, int.from_bytes(head[head.find(b'fmt ') + 20:][:2], 'little'))
     if there - announced < .1*rate*width: return f, []
-    kind = dict(subtype=f.subtype, samplerate=rate, channels=f.channels)
+    kind = dict(format='RAW', endian='LITTLE', subtype=f.subtype, samplerate=rate, channels=f.channels)
     f.close()
-    f = _Stream(_Rest(file, start), format='RAW', endian='LITTLE', **kind)
-    return f, [('header', f'its header announces {announced/width/rate:.2f} s of samples; all {there/width/rate:.2f} s '
-                          'that follow it are read')]
+    with _Stream(_Rest(file, start + announced//width*width), **kind) as rest:
+        is_sound = is_plausible(rest.read(2**16, always_2d=True))
+    seconds = f'its header announces {announced/width/rate:.2f} s of samples'
+    if is_sound:
+        return (_Stream(_Rest(file, start), **kind),
+                [('header', f'{seconds}; all {there/width/rate:.2f} s that follow it are read')])
+    file.seek(0)
+    return (_Stream(file.fileno(), closefd=False),
+            [('header', f'{seconds}; {there:,} bytes follow it, but those behind are no sound and are not read')])
 
 # %% ../nbs/00_audio.ipynb #c1ff55c7
 def _blocks(f, max_seconds, size=2**16): # `max_seconds` None for any length
@@ -304,7 +312,7 @@ def _open_file(path):
         status = os.stat(file)
         if not stat.S_ISREG(status.st_mode): raise AudioError('not a regular file')
         if status.st_size == 0: raise AudioError('file of 0 bytes', 'empty')
-        with open(file, 'rb') as opened: yield opened
+        with open(file, 'rb', buffering=0) as opened: yield opened  # libsndfile moves the descriptor
     except AudioError as e: raise AudioError(f'{show_path(path)}: {e}', e.problem) from None
     except MediaError as e: raise AudioError(f'{show_path(path)}: {e}') from None
     except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({_said(e)})') from None

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEDIA_EXTENSIONS', 'ADVICE', 'CHANNELS', 'MOST_LOSS', 'PART_SECONDS', 'MediaError', 'media_format', 'reads_media',
-           'MediaFile', 'wav_data', 'mixing_loss', 'are_alike', 'channel_name', 'part_name', 'split_part']
+           'MediaFile', 'wav_data', 'is_plausible', 'mixing_loss', 'are_alike', 'channel_name', 'part_name',
+           'split_part']
 
 # %% ../../nbs/common/media.ipynb #3dbe40b6
 import importlib.util, os, re
@@ -144,6 +145,12 @@ def wav_data(file, # WAV file, open for reading in binary
         if start + size > end: return start, size, end - start
         return start, size, size if _are_chunks(file, start + size + size % 2, end) else end - start
     return None
+
+def is_plausible(samples, # Shape (n, channels)
+                ) -> bool:
+    "Whether samples may be sound, whose neighbours are alike, rather than silence or bytes of something else"
+    x = samples.astype(np.float64) - samples.mean(0)
+    return bool(np.sum(x[1:]*x[:-1]) > .3*np.sum(x*x) > 0)
 
 # %% ../../nbs/common/media.ipynb #a65339e1
 CHANNELS = ('auto', 'mix', 'left', 'right', 'split')
