@@ -271,7 +271,7 @@ def _missing(file, f, n):
     sentence)]"""
     announced, here = _announced(file, f, n), f'ends after {n/f.samplerate:.2f}'
     if announced - n > .1*f.samplerate: return [('cut short', f'{here} of {announced/f.samplerate:.2f} s')]
-    if 'Ogg' in f.format.title() and not _has_last_page(file): return [('cut short', f'{here} s without its last page')]
+    if 'OGG' in f.format.upper() and not _has_last_page(file): return [('cut short', f'{here} s without its last page')]
     skipped = getattr(f, 'skipped', 0)
     return [('cut short', f'{skipped} packet{"s"*(skipped != 1)} could not be decoded')]*bool(skipped)
 
@@ -297,7 +297,7 @@ def _read_open(file, max_seconds, sample_rate, look, channel, start):
             raise AudioError(f'has {f.channels} channel{"s"*(f.channels != 1)}, not the {channel_name(channel)} one')
         blocks = checked = _Checked(_picked(sound(f), channel if isinstance(channel, int) else None), look)
         if sample_rate not in (None, f.samplerate): blocks = _resampled(checked, f.samplerate, sample_rate)
-        samples = _join(blocks, int(min(f.frames, 2**40)*(sample_rate or f.samplerate)/f.samplerate) + 1)
+        samples = _join(blocks, int(f.frames*(sample_rate or f.samplerate)/f.samplerate) + 1)
         if checked.n == 0:
             where = wav_data(file) if f.format in ('WAV', 'WAVEX') else None
             raise AudioError('holds no samples' + (f': its header announces {where[1]:,} bytes, {where[2]:,} follow'

@@ -265,7 +265,7 @@ def mel_bands(framing, # `Framing` of the model
               count=40, # Bands
              ) -> torch.Tensor: # Shape (frame_length//2 + 1, count), float32; columns sum to 1, or 0 if too narrow
     """Matrix from power spectra of frames to the mean powers of bands that are equally wide on the mel scale of Slaney
-    (1998); those of `librosa.filters.mel`, without importing it, which takes a second"""
+    (1998); those of `librosa.filters.mel`, without its slow import"""
     # linear up to 1,000 Hz, which is 15 mel, then 27 mel for each factor of 6.4
     top = framing.sample_rate/2
     mel = np.linspace(0, 3*top/200 if top < 1000 else 15 + 27*np.log(top/1000)/np.log(6.4), count + 2)

@@ -23,8 +23,8 @@ _SIGNATURES = (
     (4, b'wide', 'QuickTime', 'mov'), (0, b'\x1aE\xdf\xa3', 'Matroska or WebM', 'matroska'),
     (0, b'#!AMR', 'AMR', 'amr'), (0, bytes.fromhex('3026b2758e66cf11a6d900aa0062ce6c'), 'Windows Media', 'asf'),
     (8, b'AIFF', 'AIFF', 'aiff'), (8, b'AIFC', 'AIFF', 'aiff'), (0, b'caff', 'CAF', 'caf'),
-    (0, b'\xff\xf1', 'AAC', 'aac'), (0, b'\xff\xf9', 'AAC', 'aac'), (28, b'\x7fFLAC', 'FLAC in Ogg', 'ogg'),
-    (28, b'Speex', 'Speex in Ogg', 'ogg'))
+    *((0, bytes([0xff, second]), 'AAC', 'aac') for second in (0xf0, 0xf1, 0xf8, 0xf9)),
+    (28, b'\x7fFLAC', 'FLAC in Ogg', 'ogg'), (28, b'Speex', 'Speex in Ogg', 'ogg'))
 
 # tags of the chunk `fmt ` of WAV files: those that libsndfile reads here, and names of others
 _PLAIN = {0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE}
@@ -102,7 +102,7 @@ def _frames(self:MediaFile):
 
 @patch
 def read(self:MediaFile,
-         size, # Samples per channel, at least so many but at the end
+         size, # Minimum number of samples per channel, except at the end
          dtype='float32', always_2d=True, # For likeness to `SoundFile`
         ) -> np.ndarray: # Shape (n, channels), float32; n = 0 at the end
     "The next samples"

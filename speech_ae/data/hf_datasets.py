@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS, find_audio
 from ..common.files import _sync, append_lines, open_log, show_path
+from ..common.media import media_format
 from ..common.untrusted import open_regular
 from .corpus import CorpusError, write_rows
 from .layouts import UNREAD_EXTENSIONS, Source, _heads, is_language, recognize_layout
@@ -83,9 +84,10 @@ def find_columns(features, # Type of each column, `datasets.Features`
 
 # %% ../../nbs/data/hf_datasets.ipynb #7bfdb717
 _SIGNATURES = [(rb'(RIFF|RIFX|RF64)....WAVE', '.wav'), (rb'fLaC', '.flac'), (rb'OggS.{24,60}OpusHead', '.opus'),
-               (rb'OggS', '.ogg'), (rb'ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]', '.mp3'),
-               (rb'....ftyp', '.m4a'), (rb'FORM....AIF', '.aiff'), (rb'\xff[\xf0\xf1\xf8\xf9]', '.aac'),
-               (rb'#!AMR', '.amr'), (rb'\x1aE\xdf\xa3', '.webm'), (rb'0&\xb2u', '.wma')]
+               (rb'OggS', '.ogg'), (rb'ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]', '.mp3')]
+# of formats that `media_format` knows
+_EXTENSIONS = {'MP4': '.m4a', 'QuickTime': '.mov', 'Matroska or WebM': '.webm', 'AMR': '.amr', 'AAC': '.aac',
+               'Windows Media': '.wma', 'AIFF': '.aiff', 'CAF': '.caf'}
 
 def audio_extension(content, # The file's bytes, or the first 100 of them
                     path='', # Path that the row gives, used if the bytes are unknown
@@ -93,6 +95,7 @@ def audio_extension(content, # The file's bytes, or the first 100 of them
     "Extension for the bytes of a recording"
     for pattern, extension in _SIGNATURES:
         if re.match(pattern, content[:100], re.DOTALL): return extension
+    if (media := media_format(content)) and media[0] in _EXTENSIONS: return _EXTENSIONS[media[0]]
     return ending if (ending := PurePosixPath(path).suffix.lower()) in AUDIO_EXTENSIONS else ''
 
 # %% ../../nbs/data/hf_datasets.ipynb #5454d848
@@ -236,7 +239,7 @@ def _write_table(folder, rows, columns, config):
 
 # %% ../../nbs/data/hf_datasets.ipynb #228fb55f
 def _left_out(rows):
-    "What is said about rows without a usable recording"
+    "Message about rows without a usable recording"
     problems = {}
     for index, (file, problem, path, _) in enumerate(rows):
         if file is None: problems.setdefault(problem, []).append(f'{index}' + f' ({show_path(path)})'*bool(path))
@@ -415,7 +418,7 @@ def _refusal(source, error):
     return f'{source}: the Hub cannot be reached ({type(error).__name__}: {_one_line(error)})'
 
 # %% ../../nbs/data/hf_datasets.ipynb #ed76cf53
-def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar files, or hf://OWNER/NAME[/CONFIG][:SPLIT]
+def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar files, or an address, see `parse_address`
                   cache_dir=None, # Folder below which recordings of a dataset are written; ~/.cache/speech_ae if None
                   max_files:int=None, # Maximum number of recordings to write, the first of the dataset; all if None
                   known=None, # Corpus folder of an earlier run, which is used if it was written from the same dataset

@@ -273,7 +273,7 @@ class Tables:
 
 # %% ../../nbs/data/layouts.ipynb #e9b61e09
 def _folders_below(root, levels):
-    "Folders at most so many levels below `root`, without hidden ones"
+    "Folders up to a number of levels below `root`, without hidden ones"
     try: found = [Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith('.')]
     except OSError: return []
     return found + [below for path in found if levels > 1 for below in _folders_below(path, levels - 1)]

@@ -349,8 +349,8 @@ def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
                    layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
                    language=None, # Language of all recordings; that of the layout if None
-                   # Of several channels: 'mix' averages them, 'auto' takes the loudest where that would lose more than
-                   # 3 dB, 'left', 'right'; 'split' makes each a recording of a speaker of its own
+                   # Channel of recordings with several: 'mix' averages them, 'auto' takes the loudest where that would
+                   # lose more than 3 dB, 'left', 'right'; 'split' makes each a recording of a speaker of its own
                    channel='auto',
                    # Folder that holds prepared corpora, each under 16 hexadecimal digits of its folder and settings;
                    # ~/.cache/speech_ae if None

@@ -487,7 +487,7 @@ def _cut(jobs, channel):
     with WorkerProcess('speech_ae.data.corpus:_needed_parts') as needed_parts:
         for job in jobs:
             try: parts = needed_parts(job.path, job.file, channel)
-            except AudioError: parts = []  # which is said when it is read
+            except AudioError: parts = []  # reading it reports the error
             if not parts: yield job
             for part in parts:
                 index = split_part(part)[1]

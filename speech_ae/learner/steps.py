@@ -264,7 +264,7 @@ class SkipNonFinite(Callback):
 # %% ../../nbs/learner/steps.ipynb #51223d70
 @patch
 def skip(self:SkipNonFinite, learner,
-         numbers, # Of the step
+         numbers, # Measured in the step: loss, gradient norm, steps skipped in a row
          position): # Where the learner was before it
     "Count a skipped step; `NonFiniteStep` for a second in a row"
     data, items = learner.data.train, position.pop('items')

@@ -47,7 +47,8 @@ def weights_sum(learner) -> str: # 64 hexadecimal digits
     return hashlib.sha256(content).hexdigest()
 
 def same_state(one, # State of a learner, or a part of it
-               other) -> bool:
+               other, # Another, of the same kind
+              ) -> bool:
     "Whether two states are equal to the last bit; nan is equal to nan"
     if isinstance(one, dict): return one.keys() == other.keys() and all(same_state(one[k], other[k]) for k in one)
     if isinstance(one, (list, tuple)): return len(one) == len(other) and all(map(same_state, one, other))

@@ -33,9 +33,9 @@ def choose_recordings(recordings, # `Recording` objects
     if not max_minutes_per_speaker > 0:
         raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
     limit, used, chosen = 60*max_minutes_per_speaker, {}, []
-    for r in sorted(recordings,
-                    key=lambda r: hashlib.sha256(f'{seed} {portable_text(r.file)}'.encode('utf-8',
-                                                                                             'surrogateescape')).digest()):
+    def shuffled(r):
+        return hashlib.sha256(f'{seed} {portable_text(r.file)}'.encode('utf-8', 'surrogateescape')).digest()
+    for r in sorted(recordings, key=shuffled):
         seconds = min(r.seconds, limit)
         if used.get(r.speaker, 0) + seconds > limit: continue
         used[r.speaker] = used.get(r.speaker, 0) + seconds
