@@ -418,7 +418,7 @@ def _refusal(source, error):
     return f'{source}: the Hub cannot be reached ({type(error).__name__}: {_one_line(error)})'
 
 # %% ../../nbs/data/hf_datasets.ipynb #ed76cf53
-def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar files, or an address, see `parse_address`
+def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar files, or an address (`parse_address`)
                   cache_dir=None, # Folder below which recordings of a dataset are written; ~/.cache/speech_ae if None
                   max_files:int=None, # Maximum number of recordings to write, the first of the dataset; all if None
                   known=None, # Corpus folder of an earlier run, which is used if it was written from the same dataset
