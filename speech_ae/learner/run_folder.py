@@ -155,7 +155,8 @@ def _save_model(model, folder):
 
 # %% ../../nbs/learner/run_folder.ipynb #4ea7000f
 # destructors, and what logging calls when a process is forked: Python prints what is raised there, and continues
-_SWALLOWING = '__del__', '_acquireLock', '_releaseLock'
+# the last two end loaders, also in a generator that is deleted
+_SWALLOWING = '__del__', '_acquireLock', '_releaseLock', '_shutdown_workers', '_ended_children'
 
 def _would_be_lost(frame):
     "Whether an exception that is raised in a frame would not reach its callers"
