@@ -6,7 +6,7 @@
 __all__ = ['AudioDataset', 'collate', 'Samples', 'check_main_guard']
 
 # %% ../../nbs/data/batches.ipynb #f6dde05e
-import errno, os, signal
+import errno, os, signal, threading
 from contextlib import contextmanager, suppress
 from functools import cache
 import numpy as np
@@ -286,5 +286,16 @@ def _ended_children():
     try: yield
     finally:
         # one that waits for a disk or for another that was killed does not end, and Python would wait for it
-        for child in set(active_children()) - others:
-            if isinstance(child, Process): child.kill()
+        left = [child for child in set(active_children()) - others if isinstance(child, Process)]
+        with _unwatched():
+            for child in left: child.kill()
+            for child in left: child.join(1)
+
+@contextmanager
+def _unwatched():
+    "Without PyTorch's handler of ended processes, which raises an exception in whatever runs just then"
+    watched = hasattr(signal, 'SIGCHLD') and threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if watched else None
+    try: yield
+    finally:
+        if handler is not None: signal.signal(signal.SIGCHLD, handler)

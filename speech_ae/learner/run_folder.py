@@ -165,14 +165,17 @@ def _would_be_lost(frame):
 
 class StopOnSignal(Callback):
     "On SIGINT, SIGTERM, SIGHUP or SIGUSR1: save at the next step and raise `Interrupted`"
-    def __init__(self, checkpoints): self.checkpoints, self.received, self.old = checkpoints, None, {}
+    def __init__(self, checkpoints):
+        self.checkpoints, self.received, self.since, self.old = checkpoints, None, -math.inf, {}
 
     def before_fit(self, learner):
         self.old |= handle_signals(('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'), self.receive)
 
     def receive(self, number, frame):
-        again, self.received = self.received == number == signal.SIGINT, number
-        if again and not _would_be_lost(frame): raise KeyboardInterrupt
+        again, self.received, now = self.received == number == signal.SIGINT, number, time.monotonic()
+        if not again: self.since = now
+        # within half a second it is the same Ctrl-C, from the terminal and from a parent process
+        elif now - self.since > .5 and not _would_be_lost(frame): raise KeyboardInterrupt
 
     def ask(self):
         "The same without a signal"
