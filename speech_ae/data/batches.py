@@ -136,8 +136,9 @@ class Samples:
             self.make_resident()
 
     def make_resident(self, piece=2**26):
-        "Copy all values to the device, piece by piece"
+        "Verify all values and copy them to the device, piece by piece"
         import torch
+        for i in range(len(self.corpus.recordings)): self.corpus.verify(i)
         self.values = torch.empty(len(self.corpus.values), dtype=torch.int16, device=self.device)
         for i in range(0, len(self.values), piece):
             self.values[i:i + piece] = torch.from_numpy(np.array(self.corpus.values[i:i + piece]))
@@ -151,6 +152,7 @@ def gather(self:Samples,
     "Rows of 16-bit values, zeros after each crop's end"
     import torch
     index, start, stop = np.array(crops).T
+    for i in index.tolist(): self.corpus.verify(i)
     n_samples, first = torch.from_numpy(stop - start), self.starts[index] + start
     values = torch.zeros(len(crops), int(n_samples.max()), dtype=torch.int16, pin_memory=pinned)
     for row, at, n in zip(values.numpy(), first.tolist(), n_samples.tolist()): row[:n] = self.corpus.values[at:at + n]
@@ -191,7 +193,8 @@ def load(self:Samples,
          batches, # Indices of each batch
          workers=0, # Processes that read ahead
         ): # Iterator over (samples (B, longest) on the device, n_samples (B,) on the CPU)
-    "The batches as tensors"
+    "The batches as tensors; recordings are verified when they are first read"
+    self.corpus.verified.clear()
     if workers:
         yield from ((samples.to(self.device, non_blocking=True), n)
                     for samples, n in _read_ahead(dataset, batches, workers, self.device.type == 'cuda'))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS, find_audio
-from ..common.files import _sync, append_lines, open_log, show_path
+from ..common.files import _sync, append_lines, check_own_folder, make_own_folder, open_log, show_path
 from ..common.media import media_format
 from ..common.untrusted import open_regular
 from .corpus import CorpusError, write_rows
@@ -431,13 +431,14 @@ def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar 
     cache = (Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)).resolve()
     if isinstance(source, DataFiles) and cache.is_relative_to(source.root.resolve()):
         raise CorpusError(f'{show_path(cache)}: the cache cannot lie inside the corpus; choose another --cache_dir')
+    check_own_folder(cache/'datasets', '--cache_dir')
     version, folder = _known_version(source, cache, max_files)
     if folder: return folder
     key = hashlib.sha256(json.dumps([source.text, version, max_files]).encode()).hexdigest()[:16]
     folder = cache/'datasets'/key/source.name
     if (folder/'.source.json').is_file(): return folder
     _datasets(source)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    for path in cache/'datasets', folder.parent: make_own_folder(path, '--cache_dir')
     with FileLock(folder.with_name('lock')):
         if not (folder/'.source.json').is_file():
             print(f'{source}: writing the recordings of the dataset, which happens once', flush=True)

@@ -14,7 +14,8 @@ import numpy as np
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError, _seconds
 from ..common.commands import Interrupted, command, handle_signals, progress, restore_signals, show_duration
-from ..common.files import SpeechAEError, append_lines, open_log, portable_text, show_path
+from ..common.files import (SpeechAEError, append_lines, check_own_folder, make_own_folder, open_log,
+                                    open_to_append, portable_text, show_path)
 from ..common.media import CHANNELS, channel_name, split_part
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
                                    corpus_layout, stop_if_bad, take_files, write_rows)
@@ -91,7 +92,7 @@ class _Store:
     def __init__(self, folder):
         self.folder, self.lines, self.flushed = folder, [], time.monotonic()
         self.end = max((e['start'] + e['n_samples'] for e in _read_journal(folder)), default=0)
-        self.samples, self.journal = open(folder/'samples.i16', 'ab'), open_log(folder/'journal.txt')
+        self.samples, self.journal = open_to_append(folder/'samples.i16'), open_log(folder/'journal.txt')
         self.samples.truncate(2*self.end)  # values that no line speaks of
 
     def add(self, entry, values=None):
@@ -223,7 +224,7 @@ def _add_missing(folder, root, files, settings, workers):
     lock = FileLock(folder/'lock')
     try:
         with _advising(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_own_folder(folder, '--cache_dir')
             lock.acquire(timeout=0)
     except Timeout:
         print('another process is preparing this corpus; waiting for it', flush=True)
@@ -275,6 +276,12 @@ class _Values:
                               'anew what is missing')
         return values
 
+    def crc32(self, start, n, piece=2**21):
+        "Checksum of `n` values from `start` on"
+        found = 0
+        for a in range(start, start + n, piece): found = zlib.crc32(self[a:min(a + piece, start + n)], found)
+        return found
+
 def _read_at(descriptor, array, offset):
     "Fill the array from a place in a file; how many bytes there were"
     if hasattr(os, 'preadv'): return os.preadv(descriptor, [array.data.cast('B')], offset)
@@ -289,9 +296,10 @@ class Corpus:
     def __init__(self, folder, # Its store
                  recordings, # `Recording` of every usable file, in the order of the files
                  findings, # Errors and warnings, in the order of the files
-                 settings): # How it was prepared: data_dir, sample_rate, denoise, level, ...
-        self.folder, self.recordings, self.findings, self.settings, self._values = (Path(folder), recordings, findings,
-                settings, None)
+                 settings, # How it was prepared: data_dir, sample_rate, denoise, level, ...
+                 checksums=None): # {start: (number of values, CRC-32)} of recordings; without one nothing is verified
+        self.folder, self.recordings, self.findings, self.settings = Path(folder), recordings, findings, settings
+        self.checksums, self.verified, self._values = checksums or {}, set(), None
 
     def __len__(self): return len(self.recordings)
     def __getitem__(self, i): return self.slice(i)
@@ -311,8 +319,20 @@ class Corpus:
             self._values = _Values(self.folder/'samples.i16', max(r.start + r.n_samples for r in self.recordings))
         return self._values
 
+    def verify(self, i):
+        "Raise `CorpusError` if the values of recording `i` have changed; looks once, until `verified` is cleared"
+        r = self.recordings[i]
+        if r.start in self.verified or r.start not in self.checksums: return
+        count, expected = self.checksums[r.start]
+        if self.values.crc32(r.start, count) != expected:
+            raise CorpusError(f'{show_path(self.values.path)}: the values of {show_path(r.file)} are not those that '
+                              'were prepared (wrong checksum): something else has written to this file; run the '
+                              'command again, which prepares them anew (to continue a training, with --resume)')
+        self.verified.add(r.start)
+
     def slice(self, i, start=0, stop=None):
         "Samples `start` to `stop` of recording `i`: float32, shape (stop - start,)"
+        self.verify(i)
         r = self.recordings[i]
         stop = r.n_samples if stop is None else min(stop, r.n_samples)
         return self.values[r.start + start:r.start + stop]*np.float32(r.gain)
@@ -339,7 +359,9 @@ def _assemble(folder, root, sources, entries, settings):
     if not recordings:
         raise CorpusError(f'{show_path(root)}: none of {len(sources)} recordings can be used; the first: '
                           f'{show_path(findings[0].file)}: {findings[0].problem}, {findings[0].detail}')
-    return Corpus(folder, recordings, findings, settings)
+    checksums = {entry['start']: (entry['n_samples'], entry['crc32']) for file, entry in entries.items()
+                 if file in stay and entry['n_samples']}
+    return Corpus(folder, recordings, findings, settings, checksums)
 
 def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
                    denoise='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`, 'none' among them
@@ -366,7 +388,9 @@ def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
     named.report()
     sources = take_files(named.sources, max_files)
     folder, files = _cache_folder(root, settings, cache_dir), [s.file for s in sources]
-    with _advising(folder): known, _ = _known_entries(folder, root, files)
+    with _advising(folder):
+        check_own_folder(folder, '--cache_dir')
+        known, _ = _known_entries(folder, root, files)
     if len(known) < len(_all_names(files, known)):
         with _stop_on_signal(): unopened = _add_missing(folder, root, files, settings, workers)
         known = {entry['file']: entry for entry in [*_read_journal(folder), *unopened]}

@@ -434,7 +434,7 @@ class _Report:
     def add(self, outcome):
         self.outcomes[outcome.file] = outcome
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, 'a+', encoding='utf-8', errors='surrogateescape', newline='') as f:
+        with io.TextIOWrapper(open_to_append(self.path), 'utf-8', 'surrogateescape', '') as f:
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
             out.writerow(astuple(outcome))

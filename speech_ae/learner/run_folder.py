@@ -46,8 +46,11 @@ _NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP',
 class RunLock(Callback):
     "Keeps other processes out of a run folder until the run has ended"
     held:ClassVar = {}  # locks of this process by path; None where the file system has none
+    begun = None  # what `identity` was as `fit` began
     def __init__(self, folder): self.path = Path(folder)/'lock'
-    def before_fit(self, learner): self.acquire()
+    def before_fit(self, learner):
+        self.acquire()
+        self.begun = self.identity()
     def cleanup(self, learner): self.release()
 
     @property
@@ -99,6 +102,26 @@ def _remove_stale(folder):
         if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
             path.unlink()
 
+# %% ../../nbs/learner/run_folder.ipynb #3f81037c
+@patch
+def identity(self:RunLock) -> int: # None if there is no run
+    "A number that changes when the folder is removed and made again"
+    try: return (self.path.with_name('config.json').exists() or None) and os.stat(self.path).st_ino
+    except FileNotFoundError: return 0  # only the lock is missing
+
+@patch
+def check(self:RunLock, learner): # Whose run began in the folder
+    "Write the run again if its folder was removed since; `TrainingError` if another run is there"
+    if self.begun is None or self.begun == self.identity(): return
+    self.release()
+    self.acquire()
+    folder, found = RunFolder(self.path.parent), self.identity()
+    if found is None: folder.write_again(learner)
+    elif not folder.is_of(learner):
+        raise TrainingError(f'{folder}: removed while this run went on, and another run has begun there; it cannot be '
+                            'saved. Choose another --output_dir for one of them')
+    self.begun = self.identity()
+
 # %% ../../nbs/learner/run_folder.ipynb #3532a422
 class Checkpoints(Callback):
     "Save last.pt, best.pt with model/, and every fifth epoch"
@@ -119,13 +142,19 @@ class Checkpoints(Callback):
         if due and not learner.get(Recorder).pending: self.save(learner)
 
     def after_error(self, learner): self.save(learner)
+    def after_fit(self, learner): self.check_folder(learner)
+
+    def check_folder(self, learner):
+        if lock := learner.get(RunLock): lock.check(learner)
 
     def save(self, learner):
+        self.check_folder(learner)
         save_checkpoint(learner.config.run_dir/'last.pt', learner.state_dict())
         self.saved = time.perf_counter()
 
     def save_best(self, learner):
         "In this order: what last.pt says has happened, has happened, and from best.pt the model can be made again"
+        self.check_folder(learner)
         folder, self.best_model = learner.config.run_dir, weights_digest(learner.evaluated.state_dict())
         save_checkpoint(folder/'best.pt', learner.state_dict())
         _save_model(learner.evaluated, folder/'model')
@@ -288,6 +317,31 @@ class RunFolder:
                 raise TrainingError(f'{self}: another run has just begun there; choose another --output_dir') from None
             except OSError: os.replace(temporary, self/'config.json')  # a disk without links
 
+# %% ../../nbs/learner/run_folder.ipynb #3c31e075
+@patch
+def save_tables(self:RunFolder, trainer):
+    "Write split.csv and corpus_check.csv"
+    with room_for(self.path, 4*checkpoint_bytes(trainer)):
+        write_rows(self/'split.csv', trainer.data.recordings, SPLIT_COLUMNS)
+        write_rows(self/'corpus_check.csv', trainer.data.corpus.findings, ('file', 'severity', 'problem', 'detail'))
+
+@patch
+def is_of(self:RunFolder, trainer) -> bool:
+    "Whether the folder holds the trainer's run, or one with the same recordings and settings"
+    own, found = trainer.config, self.config()
+    return (os.path.realpath(found.data_dir) == trainer.data.corpus.settings['data_dir']
+            and all(getattr(found, f.name) == getattr(own, f.name) for f in fields(own) if f.name not in MAY_DIFFER))
+
+@patch
+def write_again(self:RunFolder, trainer):
+    "Write the files of a run whose folder was removed"
+    print(f'warning: {self}: was removed while the run went on; it is written again', flush=True)
+    self.save_config(trainer.config, trainer.data.corpus.settings['data_dir'], new=True)
+    self.save_tables(trainer)
+    if not trainer.history: return
+    trainer.get(History).write(trainer)
+    self.restore_best(self/'last.pt', trainer, trainer.get(Checkpoints))
+
 # %% ../../nbs/learner/run_folder.ipynb #1f6d47da
 def _sample_folder():
     "Where the sample corpus belongs: data/raw, unless that holds something else"
@@ -346,9 +400,7 @@ def _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer
     trainer = Trainer(config, corpus, recordings, model_config, [*callbacks, *run_callbacks(config, ranks)], ranks,
                       optimizer=optimizer)
     if ranks.first:
-        with room_for(config.run_dir, 4*checkpoint_bytes(trainer)):
-            write_rows(config.run_dir/'split.csv', recordings, SPLIT_COLUMNS)
-            write_rows(config.run_dir/'corpus_check.csv', corpus.findings, ('file', 'severity', 'problem', 'detail'))
+        RunFolder(config.run_dir).save_tables(trainer)
         save_checkpoint(config.run_dir/'last.pt', trainer.state_dict())
     return trainer
 
