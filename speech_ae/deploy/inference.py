@@ -8,7 +8,7 @@ __all__ = ['CHUNK_SECONDS', 'CONTEXT_SECONDS', 'InferenceError', 'Piece', 'cut_p
            'FileResult', 'encode_files', 'decode_files', 'encode_cli', 'decode_cli']
 
 # %% ../../nbs/deploy/inference.ipynb #bbf24f98
-import csv, math, os, queue, threading, time
+import csv, io, math, os, queue, threading, time
 from collections import deque
 from dataclasses import astuple, dataclass, fields, replace
 from functools import partial
@@ -22,7 +22,7 @@ from ..adaptive.allocation import unlapped
 from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
-from ..common.files import SpeechAEError, atomic_path, show_path, temporary_path
+from ..common.files import SpeechAEError, atomic_path, open_to_append, show_path, temporary_path
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
