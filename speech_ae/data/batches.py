@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from fastcore.basics import patch
 from ..common.files import SpeechAEError
-from .corpus import Recording
+from .corpus import CorpusError, Recording
 from .preparation import Corpus
 from ..framing import Framing
 
@@ -276,6 +276,8 @@ def _read_ahead(dataset, batches, workers, pinned):
         loader = iter(DataLoader(dataset, batch_sampler=batches, collate_fn=_collate_shared, num_workers=workers,
                                  pin_memory=pinned, generator=own, worker_init_fn=_begin_worker))
         try: yield from loader
+        except CorpusError as e:  # with the traceback of the process that raised it
+            raise CorpusError(str(e).strip().splitlines()[-1].partition('CorpusError: ')[2]) from None
         except _NoSharedMemory: raise OSError(errno.ENOSPC, 'shared memory is too small') from None
         finally:
             # PyTorch would do it as the loader is deleted, where it prints an error about a process that has died
