@@ -7,7 +7,7 @@ __all__ = ['Watch', 'process_states', 'ReaderError', 'WorkerProcess', 'at_most_c
 
 # %% ../../nbs/data/isolation.ipynb #a442029c
 import atexit, importlib, io, json, os, select, signal, subprocess, sys, threading, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 import numpy as np
 from ..audio import AudioError
@@ -112,13 +112,13 @@ def _is_active(now, before, ticks=5): # What a process that wakes up only to loo
     return bool(now and before and (now[0] or now[1] >= before[1] + ticks or now[2] != before[2]))
 
 def process_states(pids) -> str: # Such as 'process 7 is stopped, process 8 waits for a disk'
-    "What processes are doing, where the system tells"
-    words, found = dict(R='is running', S='is asleep', D='waits for a disk', T='is stopped', Z='has ended'), []
+    "Which processes are stopped or wait for a disk, where the system tells"
+    words, found = dict(D='waits for a disk', T='is stopped'), []
     for pid in pids:
-        try: state = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0]
-        except OSError: continue
-        found.append(f'process {pid} {words.get(state, f"is in state {state}")}')
-    return ', '.join(found) or 'all of them'
+        with suppress(OSError):
+            state = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0]
+            if state in words: found.append(f'process {pid} {words[state]}')
+    return ', '.join(found) or 'all are asleep'
 
 # %% ../../nbs/data/isolation.ipynb #86a1c803
 _KEEP = dict(MALLOC_MMAP_THRESHOLD_=str(32*10**6), MALLOC_TRIM_THRESHOLD_=str(64*10**6))  # mallopt(3)

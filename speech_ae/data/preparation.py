@@ -148,8 +148,8 @@ def _known_entries(folder, root, files):
 
 # %% ../../nbs/data/preparation.ipynb #4008caf0
 def _processes(n_files, workers):
-    """How many processes joblib is asked for: as many as the user says, by `parallel_config` or, up to one a core, here;
-    else one a core"""
+    """How many processes joblib is asked for: as many as the user says, by `parallel_config` or, at most one a core,
+    here; else one a core"""
     from joblib import cpu_count
     from joblib.parallel import get_active_backend
     backend, n_jobs = get_active_backend()
