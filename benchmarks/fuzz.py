@@ -266,7 +266,7 @@ def main():
     global only_media
     only_media = args.media
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, isolation.WorkerProcess(read_audio) as read:
+    with tempfile.TemporaryDirectory() as folder, isolation.WorkerProcess(read_audio, seconds=10) as read:
         found = feed(read, range(args.first, args.first + args.files), args.seed, folder)
     result = dict(about='damaged recordings read by isolated processes, as the commands read them',
                   date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(),

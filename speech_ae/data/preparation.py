@@ -20,7 +20,7 @@ from ..common.media import CHANNELS, channel_name, split_part
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
                                    corpus_layout, stop_if_bad, take_files, write_rows)
 from .hf_datasets import corpus_folder
-from .isolation import WorkerProcess
+from .isolation import ReaderError, WorkerProcess, at_most_cores
 from .layouts import LAYOUTS, is_known
 from ..denoising import DENOISE_METHODS, denoise, normalize_level
 
@@ -149,12 +149,13 @@ def _known_entries(folder, root, files):
 
 # %% ../../nbs/data/preparation.ipynb #4008caf0
 def _processes(n_files, workers):
-    "How many processes joblib is asked for: as many as the user says, here or by `parallel_config`, else one a core"
+    """How many processes joblib is asked for: as many as the user says, by `parallel_config` or, at most one a core,
+    here; else one a core"""
     from joblib import cpu_count
     from joblib.parallel import get_active_backend
     backend, n_jobs = get_active_backend()
-    if workers or type(backend).__name__ != 'LokyBackend' or n_jobs not in (None, 1): return workers
-    return cpu_count() if n_files > 40 else 1
+    if type(backend).__name__ != 'LokyBackend' or n_jobs not in (None, 1): return workers
+    return at_most_cores(workers) if workers else cpu_count() if n_files > 40 else 1
 
 def _prepare_in_worker(prepare, root, file, settings):
     "`_prepare_file` by a `WorkerProcess`"
@@ -168,8 +169,7 @@ def _results(root, files, settings, workers):
     from joblib import Parallel, delayed
     with WorkerProcess('speech_ae.data.preparation:_prepare_file') as prepare:
         jobs = (delayed(_prepare_in_worker)(prepare, root, file, settings) for file in files)
-        results = Parallel(n_jobs=_processes(len(files), workers), prefer='threads',
-                           return_as='generator_unordered')(jobs)
+        results = Parallel(n_jobs=workers, prefer='threads', return_as='generator_unordered')(jobs)
         try: yield from results
         finally:
             with warnings.catch_warnings():
@@ -242,7 +242,7 @@ def _add_missing(folder, root, files, settings, workers):
         try:
             for entry in shared.values(): store.add(entry)
             while missing:
-                cut = []
+                cut, workers = [], _processes(len(missing), workers)
                 for entry, values in progress(_results(root, missing, settings, workers), 'preparing', len(missing)):
                     if entry['sha256'] and entry['stamp']: store.add(entry, values)
                     else: unopened.append(entry)
@@ -251,6 +251,7 @@ def _add_missing(folder, root, files, settings, workers):
         except TerminatedWorkerError:
             raise CorpusError(f'{show_path(root)}: a process of the loky back end died; what is prepared is kept, run '
                               'the same command again to continue') from None
+        except ReaderError as e: raise ReaderError(f'{e}; what is prepared is kept') from None
         finally: store.close()
     finally: lock.release()
     return unopened

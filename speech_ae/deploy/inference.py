@@ -28,7 +28,7 @@ from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
 from ..data.hf_datasets import corpus_folder
 from ..data.layouts import LAYOUTS, _spelled, guess_layout, is_known, name_source
-from ..data.isolation import WorkerProcess
+from ..data.isolation import WorkerProcess, at_most_cores
 from ..data.preparation import _prepare_in_worker, _stop_on_signal
 from ..denoising import DENOISE_METHODS
 from ..measure.loaded_model import LoadedModel, Preparation, open_model
@@ -703,7 +703,7 @@ def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _find_jobs(inputs, partial(_find_recordings, layout=layout, language=language))
     jobs = _place(list(_cut(jobs, channel)), folder, '.npz')
-    model, digest = _open(model, device)
+    (model, digest), workers = _open(model, device), at_most_cores(workers)
     settings = _settings(model, as_is, channel)
     made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '
                  f'context={context_seconds:g}' + f' channel={channel}'*(channel != 'auto'))

@@ -6,7 +6,7 @@
 __all__ = ['explain_error', 'explain_errors', 'training_callbacks', 'Trainer', 'split_digest']
 
 # %% ../../nbs/learner/trainer.ipynb #63f56f3f
-import hashlib, os, re, sys
+import hashlib, os, sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from traceback import clear_frames
@@ -14,12 +14,13 @@ import torch
 from fastcore.basics import patch
 from ..adaptive.model import build_model
 from ..common.files import SpeechAEError, portable_text, show_path
+from ..data.batches import explain_death
 from ..data.preparation import Corpus
 from .checkpoints import (CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_plain,
                                            check_tensors, is_count, is_number, is_random_state, random_state,
                                            seed_everything, set_random_state, show_difference)
 from .config import TrainConfig, pick_device
-from .data import TrainingData
+from .data import DataError, TrainingData
 from .distributed import Ranks
 from .loop import Learner
 from .optimizer import ScaledAdam
@@ -29,25 +30,24 @@ from .steps import (HISTORY_COLUMNS, Distributed, GradientClipping, Initialize, 
 from ..model import AutoencoderLoss, ModelConfig, mel_bands
 
 # %% ../../nbs/learner/trainer.ipynb #88a87f34
-def explain_error(e:Exception) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
+def explain_error(e:Exception, # Any
+                  saved=False, # Whether the run has a checkpoint
+                 ) -> Exception: # A `TrainingError` for what a user can mend, other exceptions as they are
     "What an exception means for a run"
     if is_out_of_memory(e):
-        return TrainingError('out of memory; the last checkpoint is intact. Close other programs, or start a new run '
-                             'with a smaller --batch_size or --crop_frames')
-    if isinstance(e, RuntimeError) and 'DataLoader worker' in str(e):
-        what = re.sub(r'\(pid\S* [^)]*\) ', '', str(e)).strip().partition('.')[0]
-        return TrainingError(f'a data loading process died ({what}); the last checkpoint is intact, continue with '
-                             '--resume, with --workers 0 if it happens again')
-    if isinstance(e, BrokenPipeError) and _is_stdout_closed():
-        return TrainingError('stdout was closed; the last checkpoint is intact, continue with --resume')
-    return e
+        text = 'out of memory; close other programs, or start a new run with a smaller --batch_size or --crop_frames'
+    elif isinstance(e, BrokenPipeError) and _is_stdout_closed(): text = 'stdout was closed'
+    elif isinstance(e, DataError): text = str(e)
+    elif not (text := str(explain_death(e) or '')): return e
+    return TrainingError(text + '; the last checkpoint is intact, continue with --resume'*saved)
 
 @contextmanager
-def explain_errors():
+def explain_errors(folder=None): # Run folder
     "Raise what `explain_error` makes of an exception"
     try: yield
     except Exception as e:
-        if (explained := explain_error(e)) is e: raise
+        saved = folder is not None and os.path.exists(f'{folder}/last.pt')
+        if (explained := explain_error(e, saved)) is e: raise
         clear_frames(e.__traceback__)  # with all that they hold, such as the memory that is short
         raise explained from None
 
@@ -108,7 +108,7 @@ class Trainer(Learner):
 
     def run(self):
         try:
-            with explain_errors(): super().run()
+            with explain_errors(self.config.run_dir): super().run()
         except NonFiniteStep:
             self.try_to_save()
             raise
