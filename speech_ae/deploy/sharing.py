@@ -348,7 +348,7 @@ def _making(facts):
                               ('NumPy', 'numpy'), ('device', 'device'), ('threads', 'threads'))]
     rows.insert(4, ['system', card_text(str(made.get('system', '–')).split('-')[0], 60)])
     if facts.evaluation: rows.append(['evaluated on', card_text(facts.evaluation.about['settings']['date'], 20)])
-    return _table(['', ''], [*rows, ['SHA-256 of `model.safetensors`', f'`{facts.sha256}`']])
+    return _table(['', ''], [*rows, ['SHA-256 of the weights', f'`{facts.sha256}`']])
 
 # %% ../../nbs/deploy/sharing.ipynb #ca56cbdc
 def eval_results(facts:RunFacts, # From `read_run`

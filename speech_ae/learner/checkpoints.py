@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..common.files import SpeechAEError, atomic_path, show_path
-from ..common.weights import weights_digest
+from ..common.weights import config_digest, weights_digest
 
 # %% ../../nbs/learner/checkpoints.ipynb #451b2601
 class TrainingError(SpeechAEError):
@@ -212,9 +212,15 @@ def load_checkpoint(path, # File written by `save_checkpoint`
 # %% ../../nbs/learner/checkpoints.ipynb #7e120657
 def model_digest(folder, # Model folder written by `save_pretrained`
                 ) -> str: # 64 hexadecimal digits; '' if there is no model
-    "`weights_digest` of the weights in a model folder"
-    from safetensors.torch import load_file
-    try: return weights_digest(load_file(Path(folder)/'model.safetensors'))
+    "`weights_digest` of the weights in a model folder whose configuration has the checksum that it should"
+    from safetensors import safe_open
+    try:
+        with safe_open(Path(folder)/'model.safetensors', 'pt') as f:
+            tensors, said = {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}
+        if 'config_sha256' in said:
+            config = json.loads((Path(folder)/'config.json').read_text(encoding='utf-8'))
+            if said['config_sha256'] != config_digest(config): return ''
+        return weights_digest(tensors)
     except Exception: return ''
 
 # %% ../../nbs/learner/checkpoints.ipynb #71aecc07
