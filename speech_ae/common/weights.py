@@ -105,7 +105,7 @@ def read_weights(path, # `model.safetensors`
         _check_tensor_header(header, left, state, name)
         f.seek(0)
         try: tensors = load(f.read(size))
-        except (SafetensorError, ValueError) as e: raise ModelError(f'{name}: weights cannot be read ({e})') from None
+        except (SafetensorError, ValueError, MemoryError) as e: raise ModelError(f'{name}: weights cannot be read ({str(e)[:200]})') from None
     for key, t in tensors.items():
         if not t.isfinite().all():
             raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the '

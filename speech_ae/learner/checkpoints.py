@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..common.files import SpeechAEError, atomic_path, show_path
+from ..common.untrusted import csv_cell
 from ..common.weights import config_digest, weights_digest
 
 # %% ../../nbs/learner/checkpoints.ipynb #451b2601
@@ -67,10 +68,10 @@ def write_table(path, # CSV file to write, atomically
                 rows, # List of dicts
                 columns, # Keys to write, in order
                ):
-    "Write rows as CSV; floats keep every digit"
+    "Write rows as CSV, see `csv_cell`; floats keep every digit"
     out = csv.DictWriter(text := io.StringIO(), columns, lineterminator='\n')
     out.writeheader()
-    out.writerows(rows)
+    out.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_file(path, text.getvalue().encode())
 
 # %% ../../nbs/learner/checkpoints.ipynb #40514eda
@@ -129,7 +130,7 @@ def _check_archive(f, name):
     "Raise `TrainingError` if the parts of the ZIP archive are larger than the file"
     size = f.seek(0, os.SEEK_END)
     members = zipfile.ZipFile(f).infolist()
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+    if any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members) or sum(m.file_size for m in members) > size:
         raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the '
                             'file)')
 
