@@ -97,7 +97,7 @@ def _file_lock(path):
 def _remove_stale(folder):
     "Remove temporary files of writers that were killed"
     for path in (*folder.glob('.tmp-*'), *(folder/'model').glob('.tmp-*')):
-        if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
+        if re.fullmatch(r'\.tmp-[0-9a-f-]+\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
             path.unlink()
 
 # %% ../../nbs/learner/run_folder.ipynb #3532a422
