@@ -44,7 +44,7 @@ _TEMPORARY = re.compile(r'\.tmp-(?:([0-9a-f]{6})-([0-9a-f]{1,8})-([0-9a-f]{1,16}
 
 @cache
 def _place():
-    "A digest of the machine, its last start, and the namespace of its process numbers; process numbers are unique there"
+    "A digest of the machine, its last start, and the namespace of process numbers, in which they are unique"
     def read(function, name):
         try: return function(name)
         except OSError: return ''

@@ -91,9 +91,9 @@ def _check_tensor_header(found, left, state, name):
 def read_weights(path, # `model.safetensors`
                  state:dict, # {name: tensor} with the expected types and shapes, also on PyTorch's `meta` device
                  positive=(), # Names of tensors whose values must be above 0
-                 # Metadata that the file must have besides its own checksum, such as `config_sha256`; None if it may
-                 # lack all of it
-                 seal={},
+                 # Metadata that the file must have besides the checksum of its tensors, a dict; None if it may lack
+                 # that checksum, too
+                 seal=(),
                 ) -> dict: # {name: tensor}
     """The tensors of a safetensors file; `ModelError` unless they are as expected, finite, positive if required, and
     unchanged since they were written"""
@@ -105,7 +105,8 @@ def read_weights(path, # `model.safetensors`
         _check_tensor_header(header, left, state, name)
         f.seek(0)
         try: tensors = load(f.read(size))
-        except (SafetensorError, ValueError, MemoryError) as e: raise ModelError(f'{name}: weights cannot be read ({str(e)[:200]})') from None
+        except (SafetensorError, ValueError, MemoryError) as e:
+            raise ModelError(f'{name}: weights cannot be read ({str(e)[:200]})') from None
     for key, t in tensors.items():
         if not t.isfinite().all():
             raise ModelError(f'{name}: {key} has numbers that are not finite; ask for the folder again, or export the '
@@ -118,7 +119,7 @@ def read_weights(path, # `model.safetensors`
 def _check_seal(said, digest, seal, name):
     "Raise `ModelError` unless the metadata of a file has the digest of its tensors and what `seal` has"
     if seal is None and not {'sha256', 'config_sha256'} & said.keys(): return
-    expected = dict(format='pt', sha256=digest) | (seal or {})
+    expected = dict(format='pt', sha256=digest) | dict(seal or ())
     if said == expected: return
     if said == dict(format='pt', sha256=digest, config_sha256=said.get('config_sha256')):
         raise ModelError(f'{name}: does not fit config.json beside it, which is damaged or changed (its checksum does '

@@ -165,7 +165,8 @@ def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
     heads, words = _heads(names), {name.casefold() for name in names}
     unnamed = 'speaker' not in heads and 'file_name' in words and Path(path).name == 'metadata.csv'
     if not {'file', 'speaker'} <= {*heads, *['speaker']*unnamed}:
-        raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found {show_path(",".join(names)[:200])}')
+        raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found '
+                          f'{show_path(",".join(names)[:200])}')
     plain = csv_text if os.path.lexists(Path(path).with_name('.source.json')) else str  # written by `write_rows`
     rows = [dict(zip(heads, map(plain, cells))) for _, cells in lines[1:] if len(cells) == len(heads)]
     layout = 'common_voice' if 'client_id' in words else 'audiofolder' if 'file_name' in words else 'metadata'

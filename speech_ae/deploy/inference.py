@@ -176,7 +176,8 @@ def _check_finite(values, name, what):
     "Raise `InferenceError` if what a model computed from something is not finite"
     if not np.isfinite(values).all():
         raise InferenceError(f'{name}: its {what} are not finite, since the weights of the model, or the values '
-                             'given to it, are too large; use another model, or train it again with a smaller learning rate')
+                             'given to it, are too large; use another model, or train it again with a smaller '
+                             'learning rate')
     return values
 
 # %% ../../nbs/deploy/inference.ipynb #b255d6a2

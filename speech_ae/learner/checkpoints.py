@@ -130,7 +130,8 @@ def _check_archive(f, name):
     "Raise `TrainingError` if the parts of the ZIP archive are larger than the file"
     size = f.seek(0, os.SEEK_END)
     members = zipfile.ZipFile(f).infolist()
-    if any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members) or sum(m.file_size for m in members) > size:
+    odd = any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members)
+    if odd or sum(m.file_size for m in members) > size:
         raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the '
                             'file)')
 

@@ -215,7 +215,8 @@ def _repr_markdown_(self:Evaluation):
     def heading(m): return f'{metric_label(m)} {metric_arrow(m)}' if m in METRICS else card_text(metric_label(m))
     head = f'| {self.headline_words()} | ' + ' | '.join(map(heading, metrics)) + ' |'
     return '\n'.join([card_text(self.verdict(), 2000), '', head, '|---'*(len(metrics) + 1) + '|',
-                      *(f'| {card_text(row)} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
+                      *(f'| {card_text(row)} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |'
+                        for row in self.values)])
 
 # %% ../../nbs/measure/results.ipynb #b6b13522
 _FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, bandwidth=float, own_sample_rate=int,
