@@ -7,7 +7,7 @@ __all__ = ['SpeechAEError', 'show_path', 'native_text', 'portable_text', 'tempor
            'append_lines', 'new_path', 'in_turn', 'import_librosa']
 
 # %% ../../nbs/common/files.ipynb #c0f11e03
-import hashlib, os, platform, re, secrets, shutil, sys, time, unicodedata
+import hashlib, os, platform, re, secrets, shutil, sys, time, unicodedata, uuid
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -40,7 +40,7 @@ def portable_text(text:str, # Such as a file name from `os.listdir`
     except UnicodeEncodeError: return text  # it is not in the spelling of the locale
 
 # %% ../../nbs/common/files.ipynb #fb3239af
-_TEMPORARY = re.compile(r'\.tmp-(?:([0-9a-f]{6})-([0-9a-f]{1,8})-([0-9a-f]{1,16})-)?[0-9a-f]{8}(?:\.[^./]*)?')
+_TEMPORARY = re.compile(r'\.tmp-([0-9a-f]{6})-([0-9a-f]{1,8})-([0-9a-f]{1,16})-[0-9a-f]{8}(?:\.[^./]*)?')
 
 @cache
 def _place():
@@ -48,8 +48,8 @@ def _place():
     def read(function, name):
         try: return function(name)
         except OSError: return ''
-    said = (platform.node(), read(lambda name: Path(name).read_text(), '/proc/sys/kernel/random/boot_id'),
-            read(os.readlink, '/proc/self/ns/pid'))
+    boot = read(lambda name: Path(name).read_text(), '/proc/sys/kernel/random/boot_id') or uuid.getnode()
+    said = platform.node(), boot, read(os.readlink, '/proc/self/ns/pid')
     return hashlib.sha256(repr(said).encode()).hexdigest()[:6]
 
 def _start_time(pid):
@@ -61,9 +61,8 @@ def _temporary_name(suffix):
     pid = os.getpid()
     return f'.tmp-{_place()}-{pid:x}-{_start_time(pid):x}-{secrets.token_hex(4)}{suffix}'
 
-def _has_ended(place, pid, start):
-    "Whether the process that made a name has certainly ended"
-    if place != _place() or os.name == 'nt': return False
+def _has_ended(pid, start):
+    "Whether a process of this machine has certainly ended"
     try: os.kill(pid, 0)
     except ProcessLookupError: return True
     except OSError: return False
@@ -93,7 +92,8 @@ def _sweep(folder):
             if not made or entry.is_symlink(): continue
             place, pid, start = made.groups()
             with suppress(OSError):
-                if place and _has_ended(place, int(pid, 16), int(start, 16)) or _is_old(entry.path): _remove(entry.path)
+                here = place == _place() and os.name != 'nt'
+                if _has_ended(int(pid, 16), int(start, 16)) if here else _is_old(entry.path): _remove(entry.path)
 
 # %% ../../nbs/common/files.ipynb #37b18ca7
 @contextmanager
