@@ -19,7 +19,7 @@ from fastcore.basics import patch
 from .common.files import atomic_path, show_path
 from .common.page import html_text
 from .common.untrusted import check_fields, read_json, show_value
-from .common.weights import ModelError, read_weights, weights_file
+from .common.weights import ModelError, config_digest, read_weights, weights_file
 from .framing import Framing
 
 # %% ../nbs/03_model.ipynb #807c7c6b
@@ -310,7 +310,7 @@ def set_precision(self:SpeechAE,
     for half in self.encoder, self.decoder: half.bfloat16 = precision == 'bfloat16'
 
 # %% ../nbs/03_model.ipynb #e1bf8be2
-_FORMAT_VERSION = 2  # since 2 the weights carry a checksum
+_FORMAT_VERSION = 3  # since 2 the weights carry a checksum, since 3 also that of config.json
 
 def _readme(model):
     rows = ''.join(f'| {f.name} | {getattr(model.config, f.name)} |\n' for f in fields(ModelConfig))
@@ -322,7 +322,8 @@ def _readme(model):
             f'| setting | value |\n|---|---|\n{rows}| input_scale | {model.input_scale.item():.6g} |\n')
 
 def weights_sha256(model:SpeechAE) -> str: # 64 hexadecimal digits
-    "The SHA-256 of the `model.safetensors` that `save_pretrained` would write: which model something was made with"
+    """The SHA-256 of a `model.safetensors` with these weights and without a configuration, which names the model in
+    latents, evaluations and exports"""
     return hashlib.sha256(weights_file(model.state_dict())).hexdigest()
 
 @patch
@@ -331,10 +332,12 @@ def save_pretrained(self:SpeechAE,
                    ):
     "Write `config.json`, `model.safetensors` and `README.md`"
     folder = Path(folder)
-    with atomic_path(folder/'model.safetensors') as temporary: temporary.write_bytes(weights_file(self.state_dict()))
     config = dict(library='speech_ae', format_version=_FORMAT_VERSION, model=asdict(self.config), card=self.card)
-    with atomic_path(folder/'config.json') as temporary:
-        temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + '\n', encoding='utf-8')
+    text = json.dumps(config, indent=2, ensure_ascii=False) + '\n'
+    content = weights_file(self.state_dict(), config_sha256=config_digest(json.loads(text)))
+    with atomic_path(folder/'config.json') as first, atomic_path(folder/'model.safetensors') as second:
+        first.write_text(text, encoding='utf-8')  # both are renamed only when both are written
+        second.write_bytes(content)
     with atomic_path(folder/'README.md') as temporary: temporary.write_text(_readme(self), encoding='utf-8')
 
 # %% ../nbs/03_model.ipynb #ec908dd9
@@ -369,21 +372,22 @@ def model_folder(folder, # Model folder, or a run folder that holds one under `m
     return folder/'model' if os.path.lexists(folder/'model'/'config.json') else folder
 
 def read_model_config(folder:Path, # Model folder
-                     ) -> tuple: # (`ModelConfig`, card, whether the weights must have a checksum)
-    "The checked parts of a model folder's `config.json`: `ModelConfig`, card, and whether the weights have a checksum"
+                     ) -> tuple: # (`ModelConfig`, card, `seal` for `read_weights`)
+    "The checked parts of a model folder's `config.json`, and what the metadata of its weights must say"
     path = folder/'config.json'
     if not os.path.lexists(path): raise ModelError(f'{show_path(folder)}: no model here (config.json is missing)')
     name, config = show_path(path), read_json(path, error=ModelError)
     if config.get('library') != 'speech_ae': raise ModelError(f'{name}: not a model of speech_ae')
     version, card = config.get('format_version'), config.get('card', {})
-    if version not in (1, _FORMAT_VERSION):
+    if version not in range(1, _FORMAT_VERSION + 1):
         raise ModelError(f'{name}: format_version {show_value(version)}, this one reads up to {_FORMAT_VERSION}; '
                          'install a newer speech_ae')
     for key in config:
         if key not in _FIELDS:
             raise ModelError(f'{name}: unknown field {show_value(key)}; allowed: {", ".join(_FIELDS)}')
     if not isinstance(card, dict): raise ModelError(f'{name}: card is {show_value(card)}, not an object')
-    return _model_config(config.get('model'), name), card, version > 1
+    seal = {1: None, 2: {}}.get(version, dict(config_sha256=config_digest(config)))
+    return _model_config(config.get('model'), name), card, seal
 
 # %% ../nbs/03_model.ipynb #6e0b41d7
 _MOST_WEIGHTS = 2**30  # bytes; the weights of `classic` are 23 million
@@ -406,10 +410,14 @@ def from_pretrained(cls:SpeechAE,
     """Load a model that `save_pretrained` wrote; `ModelError` says what is wrong with it. Nothing in the folder is
     executed."""
     folder = model_folder(folder)
-    config, card, sealed = read_model_config(folder)
+    config, card, seal = read_model_config(folder)
     model = _meta_model(cls, config, show_path(folder/'config.json'))
-    model.load_state_dict(read_weights(folder/'model.safetensors', model.state_dict(), model.positive, sealed),
+    model.load_state_dict(read_weights(folder/'model.safetensors', model.state_dict(), model.positive, seal),
                           assign=True)
+    if not seal:
+        print(f'warning: {show_path(folder)}: written by an older version, without a checksum of '
+              f'{"config.json" if seal is not None else "its files"}; load the model and save it again with '
+              'save_pretrained to add it', flush=True)
     model.card = card
     return model.eval()
 

@@ -7,8 +7,9 @@ __all__ = ['SpeechAEError', 'show_path', 'native_text', 'portable_text', 'tempor
            'open_log', 'append_lines', 'check_own_folder', 'make_own_folder', 'new_path', 'in_turn', 'import_librosa']
 
 # %% ../../nbs/common/files.ipynb #c0f11e03
-import os, secrets, shutil, stat, sys, unicodedata
+import hashlib, os, platform, re, secrets, shutil, stat, sys, time, unicodedata, uuid
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 # %% ../../nbs/common/files.ipynb #1644dede
@@ -38,6 +39,62 @@ def portable_text(text:str, # Such as a file name from `os.listdir`
     try: return os.fsencode(text).decode('utf-8', 'surrogateescape')
     except UnicodeEncodeError: return text  # it is not in the spelling of the locale
 
+# %% ../../nbs/common/files.ipynb #fb3239af
+_TEMPORARY = re.compile(r'\.tmp-([0-9a-f]{6})-([0-9a-f]{1,8})-([0-9a-f]{1,16})-[0-9a-f]{8}(?:\.[^./]*)?')
+
+@cache
+def _place():
+    "A digest of the machine, its last start, and the namespace of process numbers, in which they are unique"
+    def read(function, name):
+        try: return function(name)
+        except OSError: return ''
+    boot = read(lambda name: Path(name).read_text(), '/proc/sys/kernel/random/boot_id') or uuid.getnode()
+    said = platform.node(), boot, read(os.readlink, '/proc/self/ns/pid')
+    return hashlib.sha256(repr(said).encode()).hexdigest()[:6]
+
+def _start_time(pid):
+    "When a process started, in clock ticks; 0 if unknown"
+    try: return int(Path(f'/proc/{pid}/stat').read_bytes().rpartition(b')')[2].split()[19])
+    except (OSError, ValueError, IndexError): return 0
+
+def _temporary_name(suffix):
+    pid = os.getpid()
+    return f'.tmp-{_place()}-{pid:x}-{_start_time(pid):x}-{secrets.token_hex(4)}{suffix}'
+
+def _has_ended(pid, start):
+    "Whether a process of this machine has certainly ended"
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return True
+    except OSError: return False
+    return 0 != _start_time(pid) != start != 0  # another process has got its number
+
+# %% ../../nbs/common/files.ipynb #65c60f7e
+_DAY, _swept = 86_400, set()
+
+def _is_old(path):
+    "Whether nothing in a file or folder has changed for a day"
+    inside = [os.path.join(folder, name) for folder, folders, files in os.walk(path) for name in folders + files]
+    return time.time() - max(os.lstat(name).st_mtime for name in [path, *inside]) > _DAY
+
+def _remove(path):
+    "Remove a file, or a folder with its content; links are not followed"
+    with suppress(OSError):
+        if os.path.isdir(path) and not os.path.islink(path): shutil.rmtree(path, ignore_errors=True)
+        else: os.unlink(path)
+
+def _sweep(folder):
+    "Remove what killed processes left in a folder under names of `temporary_path`; once for each folder"
+    if (folder := os.path.abspath(folder)) in _swept: return
+    _swept.add(folder)
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            made = _TEMPORARY.fullmatch(entry.name)
+            if not made or entry.is_symlink(): continue
+            place, pid, start = made.groups()
+            with suppress(OSError):
+                here = place == _place() and os.name != 'nt'
+                if _has_ended(int(pid, 16), int(start, 16)) if here else _is_old(entry.path): _remove(entry.path)
+
 # %% ../../nbs/common/files.ipynb #37b18ca7
 @contextmanager
 def temporary_path(path, # File or folder to create; missing parent folders are created
@@ -46,7 +103,8 @@ def temporary_path(path, # File or folder to create; missing parent folders are 
     Errors about it name `path`; they are raised at once where nothing can be created"""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.tmp-{secrets.token_hex(4)}{path.suffix}')
+    _sweep(path.parent)
+    temporary = path.with_name(_temporary_name(path.suffix))
     try:
         temporary.touch(exist_ok=False)
         temporary.unlink()
@@ -54,10 +112,7 @@ def temporary_path(path, # File or folder to create; missing parent folders are 
     except OSError as e:
         e.filename = _final_name(e.filename, temporary, path)
         raise
-    finally:
-        if os.path.isdir(temporary) and not temporary.is_symlink(): shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with suppress(OSError): temporary.unlink()
+    finally: _remove(temporary)
 
 def _final_name(name, temporary, path):
     "The name in an error, with `path` in place of its temporary name"

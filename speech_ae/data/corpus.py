@@ -20,6 +20,7 @@ from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extens
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, native_text, show_path
 from ..common.media import ADVICE, MEDIA_EXTENSIONS, PART_SECONDS, part_name, split_part
+from ..common.untrusted import csv_cell, csv_text, open_regular
 from .isolation import WorkerProcess
 from .layouts import UNREAD_EXTENSIONS, Layout, NameFinder, Source, is_known, recognize_layout
 
@@ -28,23 +29,27 @@ class CorpusError(SpeechAEError):
     "A folder cannot be used as a corpus, or not as this corpus"
 
 # %% ../../nbs/data/corpus.ipynb #bddcc038
+_MOST_TABLE = 2**28  # bytes
+
 def _read_excluded(root, files):
     "{file: reason} of the recordings that `exclude.csv` leaves out"
     path, finder = root/'exclude.csv', NameFinder(root, files)
     if not path.is_file(): return {}
     try:
-        with open(path, encoding='utf-8-sig', errors='surrogateescape', newline='') as f:
-            reader = csv.DictReader(f)
-            rows, columns = [row for row in reader if row.get('file')], reader.fieldnames or []
-    except (OSError, csv.Error) as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV ({e})') from None
+        with open_regular(path, CorpusError, _MOST_TABLE) as (f, size):
+            text = f.read(size).decode('utf-8-sig', 'surrogateescape')
+        reader = csv.DictReader(io.StringIO(text, newline=''))
+        rows, columns = [row for row in reader if row.get('file')], reader.fieldnames or []
+    except csv.Error as e: raise CorpusError(f'{show_path(path)}: cannot be read as CSV ({e})') from None
     if 'file' not in columns:
-        raise CorpusError(f'{show_path(path)}: needs the column file; found {show_path(",".join(columns))}')
-    found = [(row, finder.find(native_text(row['file']))) for row in rows]
+        raise CorpusError(f'{show_path(path)}: needs the column file; found {show_path(",".join(columns)[:200])}')
+    def find(cell): return finder.find(native_text(cell)) or finder.find(native_text(csv_text(cell)))
+    found = [(row, find(row['file'])) for row in rows]
     strangers = [row['file'] for row, named in found if len(named) != 1]
     if strangers:
         print(f'warning: {show_path(path)}: {len(strangers)} of {len(rows)} rows name no recording here, or several, '
-              f'such as {show_path(strangers[0])}', flush=True)
-    return {named[0]: row.get('reason') or '' for row, named in found if len(named) == 1}
+              f'such as {show_path(strangers[0][:200])}', flush=True)
+    return {named[0]: csv_text(row.get('reason') or '') for row, named in found if len(named) == 1}
 
 # %% ../../nbs/data/corpus.ipynb #dbae72b9
 def _unread(root):
@@ -251,18 +256,20 @@ def write_rows(path, # CSV file to write, atomically
                rows, # Dataclass instances, all of one class
                columns, # Names of the columns, attributes of the rows
               ):
-    "Write rows as CSV in UTF-8; bytes of file names that are not valid UTF-8 are kept"
+    "Write rows as CSV in UTF-8, see `csv_cell`; bytes of file names that are not valid UTF-8 are kept"
     with atomic_path(path) as temporary, open(temporary, 'w', encoding='utf-8', errors='surrogateescape',
                                               newline='') as f:
         out = csv.writer(f)
         out.writerow(columns)
-        out.writerows([getattr(row, c) for c in columns] for row in rows)
+        out.writerows([csv_cell(getattr(row, c)) for c in columns] for row in rows)
 
 def read_rows(path, # CSV file written by `write_rows`
              ) -> list[dict]: # One dict of strings for each row
-    "Read rows back"
-    with open(path, encoding='utf-8', errors='surrogateescape', newline='') as f: text = native_text(f.read())
-    return list(csv.DictReader(io.StringIO(text, newline='')))
+    "Read rows back; `CorpusError` if the file cannot be opened, `csv.Error` if it is not CSV"
+    with open_regular(path, CorpusError, _MOST_TABLE) as (f, size):
+        text = native_text(f.read(size).decode('utf-8', 'surrogateescape'))
+    return [{name: csv_text(cell) for name, cell in row.items()}
+            for row in csv.DictReader(io.StringIO(text, newline=''))]
 
 # %% ../../nbs/data/corpus.ipynb #cdd4a088
 def stop_if_bad(findings:list[Finding], # Findings of the whole corpus

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS, find_audio
 from ..common.files import _sync, append_lines, check_own_folder, make_own_folder, open_log, show_path
 from ..common.media import media_format
-from ..common.untrusted import open_regular
+from ..common.untrusted import open_regular, read_json
 from .corpus import CorpusError, write_rows
 from .layouts import UNREAD_EXTENSIONS, Source, _heads, is_language, recognize_layout
 
@@ -389,9 +389,8 @@ def find_source(data_dir, # `--data_dir`: address, or folder
 # %% ../../nbs/data/hf_datasets.ipynb #a17a1980
 def _facts(folder):
     "What a folder was written from; None if it was not written here"
-    try: facts = json.loads((Path(folder)/'.source.json').read_text(encoding='utf-8'))
-    except (OSError, ValueError): return None
-    return facts if isinstance(facts, dict) else None
+    try: return read_json(Path(folder)/'.source.json', error=CorpusError)
+    except CorpusError: return None
 
 def _newest(cache, source, max_files):
     "The newest complete folder of a dataset of the Hub; None if there is none"

@@ -16,7 +16,7 @@ from fastcore.basics import groupby
 from ..audio import AUDIO_EXTENSIONS
 from ..common.files import SpeechAEError, native_text, show_path
 from ..common.media import MEDIA_EXTENSIONS
-from ..common.untrusted import open_regular, parse_json
+from ..common.untrusted import csv_text, open_regular, parse_json
 
 # %% ../../nbs/data/layouts.ipynb #9bc53bfd
 class LayoutError(SpeechAEError):
@@ -127,9 +127,11 @@ def _heads(names):
     best = {next((word for word in known.split() if word in words), None): head for head, known in _COLUMNS.items()}
     return [best.get(word, '') for word in words]
 
+_MOST_TABLE = 2**28  # bytes
+
 def _text(path):
     "Text of a file in UTF-8 or UTF-16"
-    with open_regular(path, LayoutError) as (f, size): content = f.read(size)
+    with open_regular(path, LayoutError, _MOST_TABLE) as (f, size): content = f.read(size)
     try: return content.decode('utf-16' if content[:2] in (b'\xff\xfe', b'\xfe\xff') else 'utf-8-sig')
     except UnicodeDecodeError as e:
         raise LayoutError(f'{show_path(path)}: cannot be read as CSV in UTF-8 or UTF-16 ({e})') from None
@@ -163,8 +165,10 @@ def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
     heads, words = _heads(names), {name.casefold() for name in names}
     unnamed = 'speaker' not in heads and 'file_name' in words and Path(path).name == 'metadata.csv'
     if not {'file', 'speaker'} <= {*heads, *['speaker']*unnamed}:
-        raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found {show_path(",".join(names))}')
-    rows = [dict(zip(heads, cells)) for _, cells in lines[1:] if len(cells) == len(heads)]
+        raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found '
+                          f'{show_path(",".join(names)[:200])}')
+    plain = csv_text if os.path.lexists(Path(path).with_name('.source.json')) else str  # written by `write_rows`
+    rows = [dict(zip(heads, map(plain, cells))) for _, cells in lines[1:] if len(cells) == len(heads)]
     layout = 'common_voice' if 'client_id' in words else 'audiofolder' if 'file_name' in words else 'metadata'
     return Table(path, layout,
                  [tuple(row.get(head, '') for head in _COLUMNS) for row in rows],

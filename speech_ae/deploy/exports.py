@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from ..adaptive.model import load_pretrained
 from ..common.files import atomic_path
-from ..common.untrusted import read_json
+from ..common.untrusted import open_regular, read_json
 from .comparison import (FORMAT_VERSION, LEAST_SNR, PARTS, PRECISIONS, SHAPES, TOLERANCE, Exported,
                                          ExportError, check_options, compare_export, export_facts, export_package,
                                          export_snr, largest_error, run_original, speech_frames)
@@ -164,5 +164,6 @@ def open_export(path, # `.onnx`, `.pt2`, `.pt`, or a model folder
     have not made yourself."""
     path = Path(path)
     if path.is_dir(): return _open_folder(path)
+    with open_regular(path, ExportError): pass  # a pipe would block for ever
     if path.suffix in ('.pt2', '.pt'): return (open_torch_export if path.suffix == '.pt2' else open_torchscript)(path)
     return open_onnx(path, threads)

@@ -24,7 +24,7 @@ from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
 from ..common.files import SpeechAEError, atomic_path, open_to_append, show_path, temporary_path
 from ..common.media import CHANNELS, channel_name, split_part
-from ..common.untrusted import check_fields
+from ..common.untrusted import check_fields, csv_cell
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
 from ..data.hf_datasets import corpus_folder
 from ..data.layouts import LAYOUTS, _spelled, guess_layout, is_known, name_source
@@ -171,6 +171,15 @@ def _decode(model, latents, lengths, **how):
             place[:] = samples[(p.start - p.first)*hop:][:len(place)]
     return results
 
+# %% ../../nbs/deploy/inference.ipynb #0a22b6a5
+def _check_finite(values, name, what):
+    "Raise `InferenceError` if what a model computed from something is not finite"
+    if not np.isfinite(values).all():
+        raise InferenceError(f'{name}: its {what} are not finite, since the weights of the model, or the values '
+                             'given to it, are too large; use another model, or train it again with a smaller '
+                             'learning rate')
+    return values
+
 # %% ../../nbs/deploy/inference.ipynb #b255d6a2
 def encode_recordings(model:SpeechAE, # On whatever device
                       # Samples of each at the model's sample rate, shape (n,), float32, prepared as for its training
@@ -178,13 +187,16 @@ def encode_recordings(model:SpeechAE, # On whatever device
                       *, chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                       context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                       batch_seconds:float=None, # See `encode_recording`
+                      names=None, # Name of each for errors; its index if None
                      ) -> list[np.ndarray]: # Latents of each, shape (T, latent_size), float32
-    "Latents of several recordings, pieces of similar length as one batch; each comes out as it would alone"
+    """Latents of several recordings, pieces of similar length as one batch; each comes out as it would alone.
+    `InferenceError` if they are not finite"""
     recordings = [np.asarray(x, dtype=np.float32) for x in recordings]
     for i, x in enumerate(recordings):
         if x.ndim != 1: raise InferenceError(f'recording {i} has shape {x.shape}; give samples of shape (n,)')
-    return _encode(model, recordings, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
-                   batch_seconds=batch_seconds)
+    found = _encode(model, recordings, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
+                    batch_seconds=batch_seconds)
+    return [_check_finite(z, names[i] if names else f'recording {i}', 'latents') for i, z in enumerate(found)]
 
 def encode_recording(model:SpeechAE, # On whatever device
                      samples, # At the model's sample rate, shape (n,), float32, prepared as for its training
@@ -208,8 +220,10 @@ def decode_recordings(model:SpeechAE, # On whatever device
                       *, chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
                       context_seconds=CONTEXT_SECONDS, # See `encode_recording`
                       batch_seconds:float=None, # See `encode_recording`
+                      names=None, # Name of each for errors; its index if None
                      ) -> list[np.ndarray]: # Samples of each, shape (n,), float32
-    "Samples of several recordings from their latents, pieces of similar length as one batch"
+    """Samples of several recordings from their latents, pieces of similar length as one batch; `InferenceError` if they
+    are not finite"""
     latents, k = [np.asarray(z, dtype=np.float32) for z in latents], model.config.latent_size
     lengths = [max(0, (len(z) - 1)*model.framing.hop_length + 1) for z in latents] if lengths is None else lengths
     for i, (z, n) in enumerate(zip(latents, lengths, strict=True)):
@@ -218,8 +232,9 @@ def decode_recordings(model:SpeechAE, # On whatever device
         if int(model.framing.n_frames(n)) != len(z):
             raise InferenceError(f'recording {i}: {len(z)} frames, but {n} samples have '
                                  f'{int(model.framing.n_frames(n))}')
-    return _decode(model, latents, lengths, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
-                   batch_seconds=batch_seconds)
+    found = _decode(model, latents, lengths, chunk_seconds=chunk_seconds, context_seconds=context_seconds,
+                    batch_seconds=batch_seconds)
+    return [_check_finite(x, names[i] if names else f'recording {i}', 'samples') for i, x in enumerate(found)]
 
 def decode_latents(model:SpeechAE, # On whatever device
                    latents, # Shape (T, latent_size), float32
@@ -362,7 +377,7 @@ def encode_file(model:SpeechAE,
         raise AudioError(f'{show_path(path)}: {prepared.detail}', prepared.problem.split(';')[0])
     named, samples = _name_alone(Path(path)), prepared.samples
     prepared.values = None
-    found = _pack(model, encode_recording(model, samples, **how), len(samples),
+    found = _pack(model, encode_recordings(model, [samples], names=[show_path(path)], **how)[0], len(samples),
                   named.language if language is None else language, named.speaker if speaker is None else speaker,
                   weights_sha256(model))
     if output is not None: save_latents(output, found)
@@ -394,7 +409,8 @@ def decode_file(model:SpeechAE,
     "A recording from its latents; `InferenceError` if another model made them, `LatentsError` if the file is none"
     found, name = (latents, 'latents') if isinstance(latents, dict) else (read_latents(latents), show_path(latents))
     _check_fit(model, found, name, weights_sha256(model), any_model)
-    samples = decode_latents(model, found['latents'].astype(np.float32, copy=False), found['length'], **how)
+    samples, = decode_recordings(model, [found['latents'].astype(np.float32, copy=False)], [found['length']],
+                                 names=[name], **how)
     del found
     if output is not None: save_audio(output, samples, model.config.sample_rate)
     return samples
@@ -427,8 +443,9 @@ class _Report:
 
     @staticmethod
     def _read(path):
+        if not os.path.lexists(path): return {}
         try: found = map(_outcome, read_rows(path))
-        except (FileNotFoundError, csv.Error): return {}
+        except csv.Error: return {}
         return {outcome.file: outcome for outcome in found if outcome}
 
     def add(self, outcome):
@@ -437,7 +454,7 @@ class _Report:
         with io.TextIOWrapper(open_to_append(self.path), 'utf-8', 'surrogateescape', '') as f:
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
-            out.writerow(astuple(outcome))
+            out.writerow(map(csv_cell, astuple(outcome)))
 
     def tidy(self):
         "One row for each file, sorted; those that another process has added are kept"
@@ -585,7 +602,11 @@ def _encode_group(model, digest, made_with, group, folder, how):
                 for job, p in group if p.values is None)
     group = [(job, p, p.samples) for job, p in group if p.values is not None]
     for _, p, _ in group: p.values = None
-    for (job, p, samples), latents in zip(group, encode_recordings(model, [samples for *_, samples in group], **how)):
+    for (job, p, samples), latents in zip(group, _encode(model, [samples for *_, samples in group], **how)):
+        try: _check_finite(latents, show_path(job.path), 'latents')
+        except InferenceError as e:
+            yield _left_out(job, 'not finite', e, made_with)
+            continue
         save_latents(folder/job.target, _pack(model, latents, len(samples), job.language, job.speaker, digest))
         yield FileResult(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail,
                          p.sha256, made_with, _sha256(folder/job.target))
@@ -605,8 +626,11 @@ def _relabel(jobs, folder, report):
     "Write language and speaker again into finished latents where the corpus now says otherwise"
     changed = 0
     for job in jobs:
-        path = folder/job.target
-        found, labels = read_latents(path), dict(language=job.language, speaker=job.speaker)
+        path, labels = folder/job.target, dict(language=job.language, speaker=job.speaker)
+        try: found = read_latents(path)
+        except LatentsError as e:
+            print(f'warning: language and speaker not checked: {e}', flush=True)
+            continue
         if all(found[name] == value for name, value in labels.items()): continue
         save_latents(path, found | labels)
         report.add(replace(report.outcomes[job.file], output_sha256=_sha256(path)))
@@ -632,10 +656,12 @@ def _decode_group(model, made_with, group, folder, how):
     yield from (found for _, found in group if isinstance(found, FileResult))
     group = [(job, found.pop('latents').astype(np.float32, copy=False), found['length']) for job, found in group
              if not isinstance(found, FileResult)]
-    decoded = decode_recordings(model, [z for _, z, _ in group], [n for *_, n in group], **how)
+    decoded = _decode(model, [z for _, z, _ in group], [n for *_, n in group], **how)
     group = [(job, n) for job, _, n in group]
     for (job, n), samples in zip(group, decoded):
-        try: save_audio(folder/job.target, samples, model.config.sample_rate)
+        try: save_audio(folder/job.target, _check_finite(samples, show_path(job.path), 'samples'),
+                        model.config.sample_rate)
+        except InferenceError as e: yield _left_out(job, 'not finite', e, made_with)
         except AudioError as e: yield _left_out(job, 'not written', e, made_with, folder/job.target)
         else:
             yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path),

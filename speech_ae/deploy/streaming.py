@@ -98,6 +98,13 @@ def _chunk(values, like, width=None):
                           '0 for example')
     return torch.from_numpy(values).to(like.device)
 
+def _finite(values, what):
+    "Raise `StreamError` if what a model computed is not finite"
+    if not np.isfinite(values).all():
+        raise StreamError(f'{what} that are not finite, since the weights of the model are too large; use '
+                          'another model')
+    return values
+
 def _live(method):
     "Decorator of a method that computes without gradients and without dropout"
     @wraps(method)
@@ -150,7 +157,7 @@ class StreamEncoder:
         if not count: return np.zeros((0, self.model.config.latent_size), np.float32)
         frames = self.waiting[:(count - 1)*hop + length].unfold(0, length, hop)*self.model.framing._factor(self.waiting)
         self.waiting = self.waiting[count*hop:].clone()
-        return self.half(frames/self.model.input_scale).cpu().numpy()
+        return _finite(self.half(frames/self.model.input_scale).cpu().numpy(), 'latents')
 
 # %% ../../nbs/deploy/streaming.ipynb #93977890
 class StreamDecoder:
@@ -187,7 +194,7 @@ def _add(self:StreamDecoder, latents):
     frames = (self.half(latents)*self.model.input_scale)[:, start:]
     total = _add_at_hops(torch.stack([frames*taper, (taper*taper).expand(frames.shape)]), framing.hop_length)
     total[:, :self.tail.shape[1]] += self.tail
-    samples = self._divided(total[:, :ready])
+    samples = _finite(self._divided(total[:, :ready]), 'samples')
     self.read, self.said, self.tail = self.read + len(latents), self.said + len(samples), total[:, ready:].clone()
     return samples
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from ..common.files import SpeechAEError, atomic_path, show_path
-from ..common.weights import weights_digest
+from ..common.untrusted import csv_cell
+from ..common.weights import config_digest, weights_digest
 
 # %% ../../nbs/learner/checkpoints.ipynb #451b2601
 class TrainingError(SpeechAEError):
@@ -67,10 +68,10 @@ def write_table(path, # CSV file to write, atomically
                 rows, # List of dicts
                 columns, # Keys to write, in order
                ):
-    "Write rows as CSV; floats keep every digit"
+    "Write rows as CSV, see `csv_cell`; floats keep every digit"
     out = csv.DictWriter(text := io.StringIO(), columns, lineterminator='\n')
     out.writeheader()
-    out.writerows(rows)
+    out.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_file(path, text.getvalue().encode())
 
 # %% ../../nbs/learner/checkpoints.ipynb #40514eda
@@ -129,7 +130,8 @@ def _check_archive(f, name):
     "Raise `TrainingError` if the parts of the ZIP archive are larger than the file"
     size = f.seek(0, os.SEEK_END)
     members = zipfile.ZipFile(f).infolist()
-    if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > size:
+    odd = any(m.compress_type != zipfile.ZIP_STORED or m.flag_bits & 1 for m in members)
+    if odd or sum(m.file_size for m in members) > size:
         raise TrainingError(f'{name}: not a checkpoint of speech_ae (its parts are compressed, or larger than the '
                             'file)')
 
@@ -212,9 +214,15 @@ def load_checkpoint(path, # File written by `save_checkpoint`
 # %% ../../nbs/learner/checkpoints.ipynb #7e120657
 def model_digest(folder, # Model folder written by `save_pretrained`
                 ) -> str: # 64 hexadecimal digits; '' if there is no model
-    "`weights_digest` of the weights in a model folder"
-    from safetensors.torch import load_file
-    try: return weights_digest(load_file(Path(folder)/'model.safetensors'))
+    "`weights_digest` of the weights in a model folder whose configuration has the checksum that it should"
+    from safetensors import safe_open
+    try:
+        with safe_open(Path(folder)/'model.safetensors', 'pt') as f:
+            tensors, said = {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}
+        if 'config_sha256' in said:
+            config = json.loads((Path(folder)/'config.json').read_text(encoding='utf-8'))
+            if said['config_sha256'] != config_digest(config): return ''
+        return weights_digest(tensors)
     except Exception: return ''
 
 # %% ../../nbs/learner/checkpoints.ipynb #71aecc07

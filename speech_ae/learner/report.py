@@ -15,6 +15,7 @@ from ..audio import save_audio
 from ..baselines import best_linear_baseline
 from ..common.commands import show_duration
 from ..common.files import show_path
+from ..common.page import card_text
 from ..data.batches import AudioDataset
 from .checkpoints import room_for, write_file, write_json
 from ..metrics import mdct_baseline, measure, pca_baseline
@@ -92,7 +93,7 @@ def markdown_table(rows, # Rows of `quality_table`, also after a round trip thro
                   ) -> str:
     "The quality table as Markdown"
     def db(value): return '-' if value is None or not math.isfinite(value) else f'{value:.1f} dB'
-    lines = [f'| {r["name"]} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | '
+    lines = [f'| {card_text(r["name"])} | {100*r["explained_variance"]:.2f} % | {db(r["si_sdr_mean"])} | '
              f'{db(r["si_sdr_median"])} |' for r in rows]
     return '\n'.join(['| unseen recordings | explained variance | SI-SDR, mean | SI-SDR, median |', '|---|---|---|---|',
                       *lines])
@@ -139,6 +140,8 @@ def _save_example(path, samples, sample_rate):
             raise OSError(errno.ENOSPC, str(e).rstrip('.')) from None  # libsndfile gives no details
 
 # %% ../../nbs/learner/report.ipynb #1fdd2a2c
+def _plain(value): return card_text(show_path(str(value)), 2000)
+
 def _history_table(rows):
     "The epochs of a run as Markdown"
     def known(value, form): return '-' if value is None or math.isnan(value) else format(value, form)
@@ -150,8 +153,7 @@ def _history_table(rows):
 
 def _settings_table(values):
     "Names and values as Markdown"
-    def cell(value): return show_path(str(value)).replace('|', r'\|')
-    return '\n'.join(['| | |', '|---|---|', *(f'| {name} | {cell(value)} |' for name, value in values.items())])
+    return '\n'.join(['| | |', '|---|---|', *(f'| {name} | {_plain(value)} |' for name, value in values.items())])
 
 def _show_left_out(n): # Number of steps
     "The number of skipped steps, as text"
@@ -164,16 +166,16 @@ def report_text(report:dict, # Content of report.json: best_epoch, verdict, qual
     "The report as a text"
     epochs, findings, left_out = report['history'][-1]['epoch'], report['findings'], report.get('left_out')
     trained = (f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, '
-               f'{show_duration(report["seconds"])} of training; it ended because: {report["stopped"]}.')
-    example = (f'`example.wav` is {show_path(report["example"])} through the best model, '
+               f'{show_duration(report["seconds"])} of training; it ended because: {_plain(report["stopped"])}.')
+    example = (f'`example.wav` is {_plain(report["example"])} through the best model, '
                '`example_original.wav` what went in.')
-    parts = ['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {report["verdict"]}. '
+    parts = ['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {_plain(report["verdict"])}. '
              f'{gains(report["quality"])}'.rstrip(), markdown_table(report['quality']),
              'Explained variance here is of overlap-added samples, in the history below of single frames. '
              'A few hundred recordings of few speakers leave a margin of error: compare rows of one table, '
              'not of two runs on different corpora.',
              '![curves](curves.png)', '## Corpus',
-             f'{report["split"]} {findings} finding{"s"*(findings != 1)} in corpus_check.csv. The split is '
+             f'{_plain(report["split"])} {findings} finding{"s"*(findings != 1)} in corpus_check.csv. The split is '
              'in split.csv.',
              '## Training', f'{trained} {example}{" " + _show_left_out(left_out) if left_out else ""}',
              _history_table(report['history']),

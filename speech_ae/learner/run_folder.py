@@ -21,7 +21,8 @@ from ..common.files import show_path, temporary_path
 from ..common.untrusted import read_json
 from ..common.weights import weights_digest
 from ..data.batches import AudioDataset
-from ..data.corpus import SPLIT_COLUMNS, describe_split, read_rows, split_by_speaker, write_rows
+from ..data.corpus import (SPLIT_COLUMNS, CorpusError, describe_split, read_rows, split_by_speaker,
+                                   write_rows)
 from ..data.hf_datasets import corpus_folder
 from ..data.preparation import prepare_corpus
 from ..data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
@@ -99,7 +100,7 @@ def _file_lock(path):
 def _remove_stale(folder):
     "Remove temporary files of writers that were killed"
     for path in (*folder.glob('.tmp-*'), *(folder/'model').glob('.tmp-*')):
-        if re.fullmatch(r'\.tmp-[0-9a-f]{8}\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
+        if re.fullmatch(r'\.tmp-[0-9a-f-]+\.(pt|csv|png|json|md|wav|safetensors)', path.name) and path.is_file():
             path.unlink()
 
 # %% ../../nbs/learner/run_folder.ipynb #3f81037c
@@ -470,9 +471,10 @@ def saved_split(self:RunFolder, corpus): # Prepared corpus
     """The corpus's recordings with the split that the run began with; `TrainingError` if they are not the same
     recordings"""
     name = f'{self}/split.csv'
+    if not os.path.lexists(self/'split.csv'):
+        raise TrainingError(f'{name}: missing; without it the validation recordings of the run are unknown')
     try: splits = {(row['file'], row['sha256']): row['split'] for row in read_rows(self/'split.csv')}
-    except FileNotFoundError:
-        raise TrainingError(f'{name}: missing; without it the validation recordings of the run are unknown') from None
+    except CorpusError as e: raise TrainingError(str(e)) from None
     except (KeyError, csv.Error, ValueError) as e:
         raise TrainingError(f'{name}: not the split of a run ({type(e).__name__}: {e})') from None
     if set(splits.values()) != {'train', 'valid'}:

@@ -24,9 +24,7 @@ def read_table(path, # CSV file with a header line
               ) -> list[dict]: # One dict of strings per row
     "Rows of a CSV file; `EvaluationError` if it is not CSV or lacks a column"
     name = show_path(path)
-    with open_regular(path, EvaluationError) as (_, size):
-        if size > MAX_TABLE_BYTES:
-            raise EvaluationError(f'{name}: {size:,} bytes; at most {MAX_TABLE_BYTES:,} are read')
+    with open_regular(path, EvaluationError, MAX_TABLE_BYTES): pass
     try: rows = read_rows(path)
     except csv.Error as e: raise EvaluationError(f'{name}: cannot be read as CSV ({e})') from None
     if not rows or not set(columns) <= rows[0].keys():

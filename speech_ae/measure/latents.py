@@ -8,7 +8,7 @@ __all__ = ['LatentsError', 'as_codec', 'LatentSpectrum', 'variance_spectrum', 'r
            'probe', 'plot_spectrum', 'plot_probes', 'read_arrays', 'read_latents']
 
 # %% ../../nbs/measure/latents.ipynb #f255f7e5
-import math, re, zipfile, zlib
+import math, re, zipfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -485,10 +485,14 @@ def _read_array(content, kinds, axes, where):
                            f'{" or ".join(kinds)}')
     if math.prod(shape)*dtype.itemsize != len(content) - header.end():
         raise LatentsError(f'{where}: {dtype} of shape {shape} does not fit its {len(content)} bytes')
-    return np.frombuffer(content, dtype, offset=header.end()).reshape(shape,
-                                                                      order='F' if header[2] == b'True' else 'C').copy()
+    found = np.frombuffer(content, dtype, offset=header.end())
+    if dtype.kind == 'U' and found.size and found.view(dtype.byteorder + 'u4').max() >= 0x110000:
+        raise LatentsError(f'{where}: not text')
+    return found.reshape(shape, order='F' if header[2] == b'True' else 'C').copy()
 
 # %% ../../nbs/measure/latents.ipynb #76db8920
+_METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
+
 def _read_members(f, expected, most_bytes, name):
     "The arrays of an open .npz file whose list can be read"
     with zipfile.ZipFile(f) as z:
@@ -500,6 +504,9 @@ def _read_members(f, expected, most_bytes, name):
         if sum(sizes.values()) > most_bytes:
             raise LatentsError(f'{name}: {sum(sizes.values()):,} bytes of arrays; at most {most_bytes:,} are read, see '
                                '`most_bytes`')
+        if other := [member for member in z.infolist() if member.flag_bits & 1 or member.compress_type not in _METHODS]:
+            raise LatentsError(f'{name}: {other[0].filename} is encrypted, or neither stored nor deflated; write it '
+                               'again with numpy.savez')
         def content(member):
             with z.open(member) as part: return part.read(sizes[member])
         return {key: _read_array(content(f'{key}.npy'), kinds, axes, f'{name}: {key}')
@@ -516,8 +523,9 @@ def read_arrays(path, # An .npz file
             raise LatentsError(f'{name}: {size:,} bytes; at most {most_bytes:,} are read, see `most_bytes`')
         _check_directory(f, size, expected, name)
         try: return _read_members(f, expected, most_bytes, name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as e:
-            raise LatentsError(f'{name}: cannot be read as .npz ({show_path(str(e))})') from None
+        except LatentsError: raise
+        except Exception as e:  # noqa: BLE001 zipfile, zlib, numpy: each has its own, and memory may run out
+            raise LatentsError(f'{name}: cannot be read as .npz ({show_path(str(e)) or type(e).__name__})') from None
 
 # %% ../../nbs/measure/latents.ipynb #9fac7a83
 # kinds of NumPy's types, and axes

@@ -6,7 +6,7 @@
 __all__ = ['LoadedModel', 'Preparation', 'open_model', 'ModelCoder']
 
 # %% ../../nbs/measure/loaded_model.ipynb #f5977feb
-import hashlib, os
+import os
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -15,6 +15,7 @@ from ..common.files import SpeechAEError, show_path
 from ..common.untrusted import check_fields, read_json
 from ..denoising import DENOISE_METHODS
 from .checked_files import EvaluationError
+from ..model import weights_sha256
 from ..learner.config import TrainConfig, check_config, pick_device, with_native_folders
 
 # %% ../../nbs/measure/loaded_model.ipynb #504dc9ce
@@ -70,7 +71,7 @@ def open_model(model, # Run folder, model folder, or an object with `reconstruct
     network, is_run = load_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
     source = folder/'model' if is_run else folder
     _check_card(network.card, source/'config.json')
-    digest, config = hashlib.sha256((source/'model.safetensors').read_bytes()).hexdigest(), None
+    digest, config = weights_sha256(network), None
     if is_run and os.path.lexists(folder/'config.json'): config = _run_config(folder/'config.json')
     return LoadedModel(network, folder.resolve().name, digest, folder if config else None, config)
 

@@ -14,7 +14,7 @@ from ..learner.checkpoints import plain_json
 from .checked_files import EvaluationError
 
 # %% ../../nbs/measure/result_cache.ipynb #9817cdf0
-_MAX_BYTES = 2**30
+_MAX_BYTES, _MAX_LINE = 2**30, 2**20
 
 def _is_result(value, depth=2):
     "Whether this is a number, None, a text, or a dict of these"
@@ -43,7 +43,8 @@ class ResultCache:
             if size > _MAX_BYTES:
                 raise EvaluationError(f'{show_path(path)}: {size:,} bytes; at most {_MAX_BYTES:,} are read; remove '
                                       'the file to measure everything again')
-            for key, found in filter(None, map(_parse_line, f)): self.results[key] = self.get(key) | found
+            lines = iter(lambda: f.readline(_MAX_LINE), b'')  # a longer line comes in parts, which hold something else
+            for key, found in filter(None, map(_parse_line, lines)): self.results[key] = self.get(key) | found
 
     def get(self, key) -> dict: # Empty if nothing is known
         "Results under a key"

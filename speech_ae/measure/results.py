@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 from fastcore.basics import patch
 from ..common.files import show_path
-from ..common.page import count_text, number_text
+from ..common.page import card_text, count_text, number_text
 from ..common.untrusted import read_json, show_value
 from ..data.corpus import write_rows
 from ..data.layouts import is_known
@@ -212,10 +212,11 @@ def _repr_markdown_(self:Evaluation):
         i, digits = self.interval(row, m), metric_digits(m)
         if not i.speakers: return '–'
         return f'{number_text(i.mean, digits)} [{number_text(i.low, digits)}, {number_text(i.high, digits)}]'
-    def heading(m): return f'{metric_label(m)} {metric_arrow(m)}' if m in METRICS else metric_label(m)
+    def heading(m): return f'{metric_label(m)} {metric_arrow(m)}' if m in METRICS else card_text(metric_label(m))
     head = f'| {self.headline_words()} | ' + ' | '.join(map(heading, metrics)) + ' |'
-    return '\n'.join([self.verdict(), '', head, '|---'*(len(metrics) + 1) + '|',
-                      *(f'| {row} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |' for row in self.values)])
+    return '\n'.join([card_text(self.verdict(), 2000), '', head, '|---'*(len(metrics) + 1) + '|',
+                      *(f'| {card_text(row)} | ' + ' | '.join(cell(row, m) for m in metrics) + ' |'
+                        for row in self.values)])
 
 # %% ../../nbs/measure/results.ipynb #b6b13522
 _FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, bandwidth=float, own_sample_rate=int,
