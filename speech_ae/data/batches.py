@@ -355,7 +355,7 @@ def _read_ahead(dataset, batches, workers, pinned):
         guard = _Guard(children())
         guard.start()
         try: yield from _guarded(loader, guard)
-        except Exception as e:  # noqa: BLE001 others are raised as they are
+        except Exception as e:
             if (error := guard.error or _explain(e, guard.processes)) is e: raise
             raise error from None
         finally:
