@@ -1,7 +1,7 @@
 """What benchmarks/kills.py and other scripts disturb: a small corpus with a finished run and its latents, every command
 of this package with the words that let it work on them, and how its results are checked and compared.
 
-    scene = Scene(folder)               # takes some seconds
+    scene = Scene(folder)
     place = scene.place('decode')       # a folder for one trial, with what the command finds there
     pid = scene.start('decode', place)  # in a fork; what it prints goes to place/log.out and place/log.err
     wait(pid)                           # exit status
@@ -85,7 +85,7 @@ COMMANDS = {name: command for name, command in COMMANDS.items()
 class Notes:
     "What a process tells its parent up to its last instant, in memory that both have"
     def __init__(self): self.numbers = memoryview(mmap.mmap(-1, 8*4096)).cast('d')
-    # Files opened for writing, renamed, linked or removed
+    # Files opened for writing, renamed, linked or removed, folders made or removed
     events = property(lambda self: int(self.numbers[0]), lambda self, n: self.numbers.__setitem__(0, n))
     # Step of the last checkpoint whose save has returned
     saved = property(lambda self: int(self.numbers[1]) - 1, lambda self, step: self.numbers.__setitem__(1, step + 1))
@@ -105,6 +105,13 @@ class Watch(Callback):
         self.notes.done(trainer.step)
         self.notes.ran += 1
 
+def is_event(name, args, folder):
+    "Whether an event of `sys.addaudithook` changes a file below `folder`"
+    if name == 'open' and not (isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)): return False
+    if name not in ('open', 'os.rename', 'os.link', 'os.remove', 'os.rmdir', 'os.mkdir'): return False
+    if name in ('os.remove', 'os.rmdir') and args[1] != -1: return True  # of shutil.rmtree, by the name alone
+    return isinstance(args[0], (str, os.PathLike)) and os.fspath(args[0]).startswith(folder)
+
 def be_watched(notes, folder, pipe=None, event=None):
     """In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number
     `event`"""
@@ -116,11 +123,7 @@ def be_watched(notes, folder, pipe=None, event=None):
         notes.saved = state['step']
     run_folder.save_checkpoint = noted
     def hook(name, args):
-        if name not in ('open', 'os.rename', 'os.link',
-                        'os.remove') or name == 'open' and not (isinstance(args[2], int)
-                                                                and args[2] & (os.O_WRONLY | os.O_RDWR)):
-            return
-        if not isinstance(args[0], (str, os.PathLike)) or not os.fspath(args[0]).startswith(folder): return
+        if not is_event(name, args, folder): return
         notes.events += 1
         if notes.events == event: os.write(pipe, b'.')
     sys.addaudithook(hook)
@@ -257,36 +260,47 @@ def digests(folder, results):
                   for p in paths if not p.is_dir() and p.name not in ('lock', 'log.txt') and not is_temporary(p)}
     return found
 
+# place of a scene: the command that makes it, and its words
+PLACES = {
+    'run': ('train', f'--data_dir {{data}} --cache_dir {{cache}} --output_dir {{run}} --epochs 1 {TRAIN}'),
+    'stopped': ('train', f'--data_dir {{data}} --cache_dir {{cache}} --output_dir {{stopped}} --epochs 2 {TRAIN}'),
+    'latents': ('encode', '{data} --model {run} --output_dir {latents} --device cpu'),
+    'report': ('evaluate', f'--model {{run}} --output_dir {{report}} {MEASURE}'),
+    'report2': ('evaluate', f'--model {{stopped}} --output_dir {{report2}} {MEASURE}'),
+    'hub': ('share', '--model {run} --output {hub} --license cc-by-4.0 --data_license cc-by-4.0 --title one')}
+
 class Scene:
-    "The corpus, the run and what else the commands work on, below a folder; and folders for trials"
-    def __init__(self, folder, seconds=1.2):
-        self.folder, self.n = Path(folder), 0
-        self.places = {name: self.folder/name for name in ('data', 'run', 'stopped', 'latents', 'report', 'report2',
-                                                           'hub')}
+    "The corpus, the run and what else the commands work on, made when it is needed; and folders for trials"
+    def __init__(self, folder, # Everything is below it
+                 seconds=1.2): # Length of the recordings
+        self.folder, self.n, self.made = Path(folder), 0, set()
+        self.places = {name: self.folder/name for name in ('data', 'cache', *PLACES)}
         for i in range(7): save_audio(self.places['data']/f's{i}_1.wav', synth_speech(seed=i, seconds=seconds))
-        shared = f'--data_dir {{data}} --cache_dir {self.folder/"cache"} {TRAIN}'
-        self.make('train', f'{shared} --output_dir {{run}} --epochs 1')
-        self.make('train', f'{shared} --output_dir {{stopped}} --epochs 2')
-        for model, report in ('run', 'report'), ('stopped', 'report2'):
-            self.make('evaluate', f'--model {{{model}}} --output_dir {{{report}}} {MEASURE}')
-        self.make('encode', '{data} --model {run} --output_dir {latents} --device cpu')
-        self.make('share', '--model {run} --output {hub} --license cc-by-4.0 --data_license cc-by-4.0 --title one')
+
+    def need(self, name):
+        "Make a place of the scene, and those that it is made from, unless they are there"
+        if name not in PLACES or name in self.made: return
+        command, words = PLACES[name]
+        log = self.folder/f'{name}.log'
+        self.made.add(name)
+        if wait(start(self.split(words), log, Notes(), self.folder, function=COMMANDS[command].function)):
+            raise RuntimeError(f'{command} {words}: {Path(f"{log}.err").read_text()}')
 
     def split(self, words, **more):
-        "Words of a command line with the places of the scene"
+        "Words of a command line with the places of the scene, which are made"
+        for name in re.findall(r'{(\w+)}', words):
+            if name in self.places: self.need(name)
         return [word.format(**self.places, **more) for word in words.split()]
-
-    def make(self, name, words):
-        log = self.folder/'log'
-        if wait(start(self.split(words), log, Notes(), self.folder, function=COMMANDS[name].function)):
-            raise RuntimeError(f'{name} {words}: {Path(f"{log}.err").read_text()}')
 
     def place(self, name):
         "A new folder for one trial of a command, with what it finds there"
         self.n += 1
         place = self.folder/f'trial{self.n}'
         place.mkdir()
-        for source, target in COMMANDS[name].given: shutil.copytree(self.places[source], place/target)
+        self.words(name, place)  # makes what they name
+        for source, target in COMMANDS[name].given:
+            self.need(source)
+            shutil.copytree(self.places[source], place/target)
         return place
 
     def words(self, name, place, again=False):
