@@ -9,9 +9,9 @@ status 0 and with the same bytes of model/model.safetensors, history.csv and spl
 with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit status and at what is said.
 
 `--commands` trials kill any of the commands in the same way: train, prepare, encode, decode, evaluate, export, bundle,
-share and check, on the scene of scene.py. Right after the kill, every file with a final name has to open, and the same
-command, given again (train: --resume), has to end with exit status 0 and results that equal those of an undisturbed one;
-export and bundle may instead refuse to replace results that are there and equal.
+share and check, on the scene of scene.py. Right after the kill, every file with a final name has to open, and the
+same command, given again (train: --resume), has to end with exit status 0 and results that equal those of an
+undisturbed one; export and bundle may instead refuse to replace results that are there and equal.
 
 Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and
 computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux
@@ -310,7 +310,8 @@ def main():
             result['commands'] = here_and_now | dict(took=round(time.monotonic() - begin)) | found
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
-    ran = {name: result[key] for name, key, n in (('killed', 'killed', args.trials), ('asked to stop', 'asked', signals),
+    ran = {name: result[key] for name, key, n in (('killed', 'killed', args.trials),
+                                                  ('asked to stop', 'asked', args.trials and signals),
                                                   ('commands killed', 'commands', args.commands)) if n}
     print('; '.join(f'{name}: {part["kept"]} of {part["trials"]} kept' for name, part in ran.items()))
     sys.exit(any(part['kept'] < part['trials'] for part in ran.values()))

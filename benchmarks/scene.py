@@ -228,8 +228,9 @@ def _fail(text): raise ValueError(text)
 
 def left_over(folder): return sorted(p for p in Path(folder).rglob('.tmp-*'))
 
-# what differs from one time to the next: dates, durations, the folder of the trial, how much disk is free
-_CHANGES = re.compile(r'"(date|seconds|detail)": ("[^"]*"|[\d.e-]+)|\d{4}-\d\d-\d\d|, \d+ s\b')
+# what differs from one time to the next: dates, durations, memory that was used, how much disk is free
+_CHANGES = re.compile(r'"(date|seconds|detail|peak_memory_mb)": ("[^"]*"|[\d.e-]+)|\d{4}-\d\d-\d\d|, \d+ s\b|'
+                      r'<dt>peak.memory[^<]*</dt><dd>\d+')
 
 def _content(path, root):
     "The content of a file as bytes that are the same for equal results"

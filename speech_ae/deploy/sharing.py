@@ -507,8 +507,13 @@ def _replace_folder(output, temporary, source):
         if not ours or source.resolve().is_relative_to(output.resolve()):
             raise ShareError(f'{show_path(output)}: exists, and holds something else than a folder made here; choose '
                              'another --output')
-        shutil.rmtree(output)
-    os.rename(temporary, output)
+        with temporary_path(output) as old:
+            os.rename(output, old)
+            try: os.rename(temporary, output)
+            except OSError:
+                os.rename(old, output)
+                raise
+    else: os.rename(temporary, output)
 
 # %% ../../nbs/deploy/sharing.ipynb #ec61a963
 def model_folder(run, # Run folder or model folder
