@@ -18,7 +18,6 @@ from pathlib import Path
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
-import numpy as np
 import PIL.Image, safetensors.torch, soundfile
 from fastcore.script import _run_cli
 from matplotlib.figure import Figure
@@ -28,6 +27,7 @@ from speech_ae.data.preparation import prepare_corpus
 from speech_ae.learner import callbacks, run_folder
 from speech_ae.learner.checkpoints import load_checkpoint
 from speech_ae.learner.loop import Callback
+from speech_ae.measure.latents import read_latents
 
 # what the commands import, and some of it late
 for name in ('speech_ae.training', 'speech_ae.gpu_export', 'speech_ae.deploy.inference', 'speech_ae.deploy.sharing',
@@ -187,9 +187,6 @@ def _read_zip(path):
     with zipfile.ZipFile(path) as z:
         if bad := z.testzip(): raise ValueError(f'{bad} is damaged')
 
-def _read_npz(path):
-    with np.load(path) as z: return {name: z[name] for name in z.files}
-
 def _read_html(path):
     if not path.read_text().rstrip().endswith('</html>'): raise ValueError('cut short')
 
@@ -200,7 +197,7 @@ def _read_onnx(path):
 def _read_image(path):
     with PIL.Image.open(path) as image: image.load()
 
-READERS = {'.npz': _read_npz, '.wav': soundfile.read, '.csv': _read_csv, '.html': _read_html, '.onnx': _read_onnx,
+READERS = {'.npz': read_latents, '.wav': soundfile.read, '.csv': _read_csv, '.html': _read_html, '.onnx': _read_onnx,
            '.json': lambda path: json.loads(path.read_bytes()), '.pt': load_checkpoint, '.pt2': _read_zip,
            '.zip': _read_zip, '.whl': _read_zip, '.png': _read_image,
            '.safetensors': lambda path: safetensors.torch.load_file(path)}

@@ -8,7 +8,7 @@ __all__ = ['LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', 'one_line', 'card_t
            'model_folder', 'is_hub_name', 'check_names', 'load_model', 'check_upload', 'upload_model', 'share_cli']
 
 # %% ../../nbs/deploy/sharing.ipynb #00d63991
-import html, importlib, math, os, re, shutil, sys, unicodedata
+import html, importlib, math, os, re, sys, unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
