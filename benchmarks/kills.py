@@ -152,8 +152,8 @@ class Runs:
         return ''
 
 # how often a command is killed, of 300
-TURNS = {'train': 40, 'train --resume': 30, 'prepare': 40, 'encode': 40, 'decode': 40, 'evaluate': 40,
-         'evaluate --compare': 10, 'export safetensors': 14, 'export onnx': 10, 'export torch_export': 8, 'bundle': 14,
+TURNS = {'train': 40, 'train --resume': 30, 'prepare': 40, 'encode': 42, 'decode': 42, 'evaluate': 40,
+         'evaluate --compare': 10, 'export safetensors': 14, 'export onnx': 8, 'export torch_export': 6, 'bundle': 14,
          'share': 4, 'share again': 6, 'check': 4}
 
 def turns(n):
