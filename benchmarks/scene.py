@@ -239,6 +239,9 @@ def _content(path, root):
         return json.dumps(merged, sort_keys=True).encode()
     if path.suffix in ('.zip', '.whl', '.pt2'):
         with zipfile.ZipFile(path) as z: members = {name: z.read(name) for name in sorted(z.namelist())}
+        # a wheel lists its files in the order in which the disk gave them
+        members |= {name: b''.join(sorted(content.splitlines(True))) for name, content in members.items()
+                    if name.endswith('/RECORD')}
         # a .pt2 has all below a folder of the name that the file had at first, and a number of its own
         return repr([(name.partition('/')[2] if path.suffix == '.pt2' else name, _digest(content))
                      for name, content in members.items() if not name.endswith(('.whl', 'serialization_id'))]).encode()
