@@ -8,124 +8,35 @@ corpus are hit often. Then `--resume` goes on (the same command, if there is no 
 status 0 and with the same bytes of model/model.safetensors, history.csv and split.csv. `--signals` trials do the same
 with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit status and at what is said.
 
+`--commands` trials kill any of the commands in the same way: train, prepare, encode, decode, evaluate, export, bundle,
+share and check, on the scene of scene.py. Right after the kill, every file with a final name has to open, and the
+same command, given again (train: --resume), has to end with exit status 0 and results that equal those of an
+undisturbed one; export and bundle may instead refuse to replace results that are there and equal.
+
 Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and
 computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux
 or another system with fork."""
-import argparse, contextlib, datetime, functools, hashlib, io, json, mmap, os, random
-import shutil, signal, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, functools, io, json, os, random, shutil, signal, statistics
+import sys, tempfile, time
 from pathlib import Path
 
-for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
-here = Path(__file__).resolve().parent
-sys.path[:0] = [str(here.parent), str(here)]
-import filelock, joblib, PIL.Image, safetensors.torch, scipy.signal, torch, torch._dynamo, torch.utils.data, tqdm.auto
-from matplotlib.figure import Figure
+# sets the number of threads, before PyTorch is imported
+from scene import (COMMANDS, COMMON, SIGNALS, Notes, Scene, digests, files_below, left_over, problems, start,
+                   start_fresh, wait)
+import PIL.Image, torch
 from machine import processor
-from speech_ae import baselines, training
-from speech_ae.learner import callbacks, run_folder
+from speech_ae import baselines
+from speech_ae.audio import save_audio, synth_speech
+from speech_ae.learner import run_folder
 from speech_ae.learner.checkpoints import TrainingError
 from speech_ae.learner.config import TrainConfig
-from speech_ae.learner.loop import Callback
-from speech_ae.adaptive import model as adaptive
-from speech_ae.audio import save_audio, synth_speech
 
-COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
+here = Path(__file__).resolve().parent
 RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2',
         'two loaders': '--epochs 2 --preset adaptive --workers 2'}
 if 'save_minutes' in TrainConfig.__dataclass_fields__:
     RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
-SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
-
-class Notes:
-    "What a process tells its parent up to its last instant, in memory that both have"
-    def __init__(self): self.numbers = memoryview(mmap.mmap(-1, 8*4096)).cast('d')
-    # Files opened for writing, renamed, linked or removed
-    events = property(lambda self: int(self.numbers[0]), lambda self, n: self.numbers.__setitem__(0, n))
-    # Step of the last checkpoint whose save has returned
-    saved = property(lambda self: int(self.numbers[1]) - 1, lambda self, step: self.numbers.__setitem__(1, step + 1))
-    # Last step done
-    step = property(lambda self: int(self.numbers[2]), lambda self, step: self.numbers.__setitem__(2, step))
-    # Steps done by this process
-    ran = property(lambda self: int(self.numbers[3]), lambda self, n: self.numbers.__setitem__(3, n))
-    def at(self, step): return self.numbers[10 + step] # When that step was done
-
-    def done(self, step): self.numbers[10 + step], self.step = time.monotonic(), step
-
-class Watch(Callback):
-    "Notes every step"
-    def __init__(self, notes): self.notes = notes
-    def before_steps(self, trainer): self.notes.done(trainer.step)
-    def after_batch(self, trainer):
-        self.notes.done(trainer.step)
-        self.notes.ran += 1
-
-def be_watched(notes, folder, pipe=None, event=None):
-    """In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number
-    `event`"""
-    make, save = run_folder.run_callbacks, run_folder.save_checkpoint
-    callbacks.plot_curves = lambda *args: Figure(figsize=(1, 1))  # a curve takes longer to draw than an epoch here
-    run_folder.run_callbacks = lambda *args, **kwargs: [Watch(notes), *make(*args, **kwargs)]
-    def noted(path, state):
-        save(path, state)
-        notes.saved = state['step']
-    run_folder.save_checkpoint = noted
-    def hook(name, args):
-        if name not in ('open', 'os.rename', 'os.link',
-                        'os.remove') or name == 'open' and not (isinstance(args[2], int)
-                                                                and args[2] & (os.O_WRONLY | os.O_RDWR)):
-            return
-        if not isinstance(args[0], (str, os.PathLike)) or not os.fspath(args[0]).startswith(folder): return
-        notes.events += 1
-        if notes.events == event: os.write(pipe, b'.')
-    sys.addaudithook(hook)
-
-def run_command(words, log):
-    "In the child: `speech_ae_train` with these words; the exit status"
-    for stream, number in (open(f'{log}.out', 'wb'), 1), (open(f'{log}.err', 'wb'), 2): os.dup2(stream.fileno(), number)
-    sys.argv = ['speech_ae_train', *words]
-    try:
-        training.train_cli()
-        return 0
-    except SystemExit as e: return e.code or 0
-    except KeyboardInterrupt: return 130  # before the command had taken over, as an interpreter ends
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-
-def start(words, log, notes, folder, pipe=None, event=None):
-    "A child that runs the command; its process id"
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal must not find the child in the code of its parent
-    if pid := os.fork():
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        return pid
-    status = 1
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        be_watched(notes, str(folder), pipe, event)
-        status = run_command(words, log)
-    except KeyboardInterrupt: status = 130  # before the command had taken over, as an interpreter ends
-    finally: os._exit(status)
-
-def start_fresh(words, log):
-    "The command in a new interpreter"
-    with open(f'{log}.out', 'wb') as out, open(f'{log}.err', 'wb') as err:
-        return subprocess.Popen([sys.executable, '-m', 'speech_ae.training', *words], stdout=out, stderr=err,
-                                cwd=here.parent).pid
-
-def wait(pid):
-    "Exit status as shells count"
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return status if status >= 0 else 128 - status
-
-def digests(run):
-    def digest(name):
-        path = run/name
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else 'missing'
-    return {name: digest(name) for name in ('model/model.safetensors', 'history.csv', 'split.csv')}
+RESULTS = 'model/model.safetensors', 'history.csv', 'split.csv'
 
 def stage(run):
     "How far a run had come when it was killed"
@@ -157,7 +68,7 @@ class Runs:
             place, notes, begin = self.new_place(), Notes(), time.monotonic()
             status = wait(start(self.words(kind, place), place/'log', notes, place))
             if status: raise RuntimeError(f'{kind}: exit status {status}: {(place/"log.err").read_text()}')
-            found = dict(digests=digests(place/'run'), seconds=time.monotonic() - begin, events=notes.events,
+            found = dict(digests=digests(place/'run', RESULTS), seconds=time.monotonic() - begin, events=notes.events,
                          steps=notes.step, begun=notes.at(0) - begin, checkpoint=(place/'run/last.pt').stat().st_size)
             if kind in self.reference:
                 assert found['digests'] == self.reference[kind]['digests'], f'{kind}: two undisturbed runs differ'
@@ -215,9 +126,9 @@ class Runs:
         status, _ = self.go_on(kind, place, fresh)
         wrong = wrong or said or (f'resume: exit status {status}: {(place/"again.err").read_text().strip()[-300:]}'
                                   if status else '')
-        wrong = wrong or ', '.join(name for name, digest in digests(place/'run').items()
+        wrong = wrong or ', '.join(name for name, digest in digests(place/'run', RESULTS).items()
                                    if digest != self.reference[kind]['digests'][name])
-        found |= dict(left_over=len(list((place/'run').rglob('.tmp-*'))),
+        found |= dict(left_over=len(left_over(place/'run')),
                       kept=not wrong) | (dict(wrong=wrong.replace(str(place), '...')) if wrong else {})
         shutil.rmtree(place)
         return found
@@ -239,6 +150,99 @@ class Runs:
         said = [line for line in said if 'warning' not in line.lower() and line[:1] != ' ']
         if stage == 'training' and len(said) > 1: return f'said more than a line: {said}'
         return ''
+
+# how often a command is killed, of 300
+TURNS = {'train': 40, 'train --resume': 30, 'prepare': 40, 'encode': 42, 'decode': 42, 'evaluate': 40,
+         'evaluate --compare': 10, 'export safetensors': 14, 'export onnx': 8, 'export torch_export': 6, 'bundle': 14,
+         'share': 4, 'share again': 6, 'check': 4}
+
+def turns(n):
+    "Names of commands, `n` of them, evenly mixed"
+    names = [name for _, name in sorted(((k + .5)/n, name) for name, n in TURNS.items() for k in range(n)
+                                        if name in COMMANDS)]
+    return [names[i % len(names)] for i in range(n)]
+
+class Commands:
+    "Trials of any command on a scene"
+    def __init__(self, scene): self.scene, self.reference = scene, {}
+
+    def undisturbed(self, name):
+        "What a command ends with, how long it takes and how many things happen to its files"
+        if name not in self.reference:
+            place, notes, begin = self.scene.place(name), Notes(), time.monotonic()
+            status = wait(self.scene.start(name, place, notes))
+            seconds = time.monotonic() - begin
+            wrong = problems(place) or status and (place/'log.err').read_text()
+            if wrong: raise RuntimeError(f'{name}: exit status {status}: {wrong}')
+            self.reference[name] = dict(digests=self.scene.digests(name, place), seconds=seconds, events=notes.events)
+            shutil.rmtree(place)
+        return self.reference[name]
+
+    def kill(self, rng, name, place):
+        "Start a command and kill it somewhere; (how, exit status)"
+        expected, (read, write) = self.undisturbed(name), os.pipe()
+        event = None if rng.random() < .4 else rng.randint(1, expected['events'])
+        pid = self.scene.start(name, place, None, write, event)
+        os.close(write)
+        if event is None: time.sleep(rng.uniform(0, expected['seconds']))
+        else:
+            os.read(read, 1)  # nothing comes if the command ends before
+            time.sleep(10**rng.uniform(-5, -2))
+        os.close(read)
+        with contextlib.suppress(ProcessLookupError): os.kill(pid, signal.SIGKILL)
+        return 'at a moment' if event is None else 'at a file', wait(pid)
+
+    def go_on(self, name, place):
+        "Give the command again; what is wrong with how it ends, and whether it has refused to replace its results"
+        again = name != 'train' or (place/'run/config.json').exists()
+        status = wait(self.scene.start(name, place, again=again))
+        said = (place/('again.err' if again else 'log.err')).read_text().strip()
+        found, expected = self.scene.digests(name, place), self.reference[name]['digests']
+        differ = [file for file in found | expected if found.get(file) != expected.get(file)]
+        refused = status == 1 and 'exists already; remove it' in said and not differ
+        if status and not refused: return f'exit status {status}: {said[-300:]}', False
+        return ', '.join([*(f'{file} differs' for file in differ), *problems(place)]), refused
+
+    def trial(self, seed, name):
+        "Kill a command, give it again; what was found, or None if it had ended before"
+        rng, place = random.Random(seed), self.scene.place(name)
+        before = {p: p.stat().st_mtime_ns for p in files_below(place)}
+        how, status = self.kill(rng, name, place)
+        if status == 0:
+            shutil.rmtree(place)
+            return None
+        changed = [p for p in files_below(place) if before.get(p) != p.stat().st_mtime_ns]
+        stage = ('a temporary file is there' if left_over(place) else 'some results are there' if changed
+                 else 'no result is there')
+        torn = problems(place)
+        wrong, refused = self.go_on(name, place)
+        wrong = ', '.join(f'after the kill: {p}' for p in torn) or wrong
+        found = dict(seed=seed, command=name, how=how, stage=stage, left_over=len(left_over(place)), refused=refused,
+                     kept=not wrong)
+        if wrong: found['wrong'] = wrong.replace(str(place), '...')
+        shutil.rmtree(place)
+        return found
+
+def try_commands(scene, n, seed):
+    "`n` trials that have hit a command at work"
+    commands, trials, at = Commands(scene), [], seed*10**6
+    for i, name in enumerate(turns(n)):
+        found = None
+        while not found: found, at = commands.trial(at, name), at + 1
+        trials.append(found)
+        if not found['kept']: print('not kept:', json.dumps(found), flush=True)
+        elif (i + 1) % 20 == 0: print(f'{i + 1} of {n} commands', flush=True)
+    return trials
+
+def summary_of_commands(trials):
+    "Counts over trials, for each command"
+    def counts(some):
+        return dict(trials=len(some), kept=sum(t['kept'] for t in some), stage=count([t['stage'] for t in some]),
+                    how=count([t['how'] for t in some]), refused=sum(t['refused'] for t in some),
+                    left_over=sum(t['left_over'] for t in some))
+    return counts(trials) | dict(commands={name: counts([t for t in trials if t['command'] == name])
+                                           for name in TURNS if any(t['command'] == name for t in trials)},
+                                 failed=[t for t in trials if not t['kept']][:20])
 
 def count(values): return {str(value): values.count(value) for value in sorted(set(values))}
 
@@ -269,10 +273,22 @@ def many(runs, n, numbers, seed, say):
         i += 1
     return trials
 
+def kill_runs(folder, trials, signals, seed):
+    "Results of runs that are killed or asked to stop"
+    runs = Runs(folder)
+    killed = summary(many(runs, trials, [signal.SIGKILL], seed, True))
+    asked = summary(many(runs, signals, list(SIGNALS), seed + 1, True)) if signals else None
+    for kind in runs.reference if trials >= 20 else (): runs.undisturbed(kind, again=True)
+    about = {kind: {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if k != 'digests'}
+             | dict(words=f'{COMMON} {RUNS[kind]}') for kind, found in runs.reference.items()}
+    return dict(about='runs ended by signals at random moments, resumed, and compared with undisturbed ones by the '
+                'SHA-256 of model.safetensors, history.csv and split.csv', runs=about, killed=killed, asked=asked)
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--trials', type=int, default=200, help='runs that are killed')
     parser.add_argument('--signals', type=int, help='runs that are asked to stop; a fifth of --trials if left out')
+    parser.add_argument('--commands', type=int, default=0, help='commands of all kinds that are killed')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
     parser.add_argument('--fit_steps', type=int, help='optimizer steps of the linear baseline; as ever if left out')
     parser.add_argument('--output', type=Path, default=here/'results/kills.json')
@@ -280,23 +296,24 @@ def main():
     PIL.Image.init()
     if args.fit_steps is not None:  # not in new interpreters, whose weights, history and split do not depend on it
         baselines.lapped_baseline = functools.partial(baselines.lapped_baseline, steps=args.fit_steps)
-    signals, begin = args.trials//5 if args.signals is None else args.signals, time.monotonic()
+    here_and_now = dict(date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(),
+                        torch=torch.__version__, seed=args.seed)
+    result = json.loads(args.output.read_text()) if args.output.exists() else {}
+    signals = args.trials//5 if args.signals is None else args.signals
     with tempfile.TemporaryDirectory() as folder:
-        runs = Runs(folder)
-        killed = summary(many(runs, args.trials, [signal.SIGKILL], args.seed, True))
-        asked = summary(many(runs, signals, list(SIGNALS), args.seed + 1, True)) if signals else None
-        for kind in runs.reference if args.trials >= 20 else (): runs.undisturbed(kind, again=True)
-        about = {kind: {k: round(v, 2) if isinstance(v, float) else v for k, v in found.items() if k != 'digests'}
-                 | dict(words=f'{COMMON} {RUNS[kind]}') for kind, found in runs.reference.items()}
-    result = dict(about='runs ended by signals at random moments, resumed, and compared with undisturbed ones by the '
-                  'SHA-256 of model.safetensors, history.csv and split.csv', date=datetime.date.today().isoformat(),
-                  cpu=processor(),
-                  cores=os.cpu_count(), torch=torch.__version__, seed=args.seed, took=round(time.monotonic() - begin),
-                  runs=about, killed=killed, asked=asked)
+        begin = time.monotonic()
+        if args.trials: result |= here_and_now | kill_runs(folder, args.trials, signals, args.seed)
+        if args.trials: result['took'] = round(time.monotonic() - begin)
+        begin = time.monotonic()
+        if args.commands:
+            found = summary_of_commands(try_commands(Scene(Path(folder)/'scene'), args.commands, args.seed + 2))
+            result['commands'] = here_and_now | dict(took=round(time.monotonic() - begin)) | found
     args.output.parent.mkdir(exist_ok=True)
     args.output.write_text(json.dumps(result, indent=1) + '\n')
-    print(f'killed: {killed["kept"]} of {killed["trials"]} kept'
-          + (f'; asked to stop: {asked["kept"]} of {asked["trials"]} kept' if asked else '') + f'; {result["took"]} s')
-    sys.exit(any(part and part['kept'] < part['trials'] for part in (killed, asked)))
+    ran = {name: result[key] for name, key, n in (('killed', 'killed', args.trials),
+                                                  ('asked to stop', 'asked', args.trials and signals),
+                                                  ('commands killed', 'commands', args.commands)) if n}
+    print('; '.join(f'{name}: {part["kept"]} of {part["trials"]} kept' for name, part in ran.items()))
+    sys.exit(any(part['kept'] < part['trials'] for part in ran.values()))
 
 if __name__ == '__main__': main()

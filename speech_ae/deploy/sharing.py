@@ -8,7 +8,7 @@ __all__ = ['LICENSES', 'REPOSITORY', 'EXTRAS', 'ShareError', 'Licenses', 'front_
            'check_names', 'load_model', 'check_upload', 'upload_model', 'share_cli']
 
 # %% ../../nbs/deploy/sharing.ipynb #00d63991
-import importlib, math, os, re, shutil, sys
+import importlib, math, os, re, sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -490,8 +490,13 @@ def _replace_folder(output, temporary, source):
         if not ours or source.resolve().is_relative_to(output.resolve()):
             raise ShareError(f'{show_path(output)}: exists, and holds something else than a folder made here; choose '
                              'another --output')
-        shutil.rmtree(output)
-    os.rename(temporary, output)
+        with temporary_path(output) as old:
+            os.rename(output, old)
+            try: os.rename(temporary, output)
+            except OSError:
+                os.rename(old, output)
+                raise
+    else: os.rename(temporary, output)
 
 # %% ../../nbs/deploy/sharing.ipynb #ec61a963
 def model_folder(run, # Run folder or model folder

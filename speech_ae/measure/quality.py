@@ -51,15 +51,22 @@ def explained_db(reference, # Samples, shape (n,), float
 BANDS = ((0, 1000), (1000, 2500), (2500, 5000), (5000, 8000), (8000, 11025))
 _BAND_KEYS = ('snr_0_1k', 'snr_1_2k5', 'snr_2k5_5k', 'snr_5_8k', 'snr_8_11k')
 
+_BLOCK = 2**22 # Samples in frames at once
+
 def _power(samples, sample_rate, frame_length=1024, hop_length=256):
-    "Power spectra of Hann-windowed frames, shape (T, frame_length//2 + 1)"
-    frames = Framing(sample_rate, frame_length, hop_length).frame(samples)
-    return np.abs(rfft(frames, axis=-1))**2
+    """Power spectra of Hann-windowed frames, arrays of shape (frames, frame_length//2 + 1), one after another for
+    stretches of the recording, since those of half an hour take gigabytes"""
+    framing, context, most = (Framing(sample_rate, frame_length, hop_length), -(-frame_length//(2*hop_length)),
+                              _BLOCK//frame_length)
+    for i in range(0, framing.n_frames(len(samples)), most):
+        first = max(0, i - context)
+        frames = framing.frame(samples[first*hop_length:(i + most + context)*hop_length])
+        yield np.abs(rfft(frames[i - first:i - first + most], axis=-1))**2
 
 def _band_energies(samples, sample_rate, bands):
     """Energy in each band, shape (len(bands),); a band includes its lower but not its upper edge, except for the last
     bin"""
-    total = _power(samples, sample_rate).sum(0)
+    total = sum(power.sum(0) for power in _power(samples, sample_rate))
     total[1:-1] *= 2   # the negative frequencies
     frequency = np.linspace(0, sample_rate/2, len(total))
     return np.array([total[(frequency >= low)
@@ -84,9 +91,8 @@ def band_snr(reference, # Samples, shape (n,), float
     return np.where([bandwidth >= (low + high)/2 for low, high in bands], ratio, np.nan)
 
 # %% ../../nbs/measure/quality.ipynb #99877145
-def _level_difference(reference, estimate, floor_db):
-    "Absolute difference in dB of two arrays of powers, both raised to `floor_db` below the mean of the reference"
-    floor = 10**(-floor_db/10)*reference.mean()
+def _level_difference(reference, estimate, floor):
+    "Absolute difference in dB of two arrays of powers, both raised to `floor`"
     return np.abs(10*np.log10(np.maximum(reference, floor)/np.maximum(estimate, floor)))
 
 def log_spectral_distance(reference, # Samples, shape (n,), float
@@ -97,11 +103,13 @@ def log_spectral_distance(reference, # Samples, shape (n,), float
                          ) -> float: # In dB, 0 or more; 0 if equal
     "Log-spectral distance (Gray and Markel, 1976) over the frames in which the original is active"
     reference, estimate = _pair(reference, estimate)
-    reference, estimate = _power(reference, sample_rate), _power(estimate, sample_rate)
-    energy = reference.sum(-1)
+    energy = np.concatenate([power.mean(-1) for power in _power(reference, sample_rate)])
     active = energy > energy.max()*10**(-active_db/10)
-    difference = _level_difference(reference[active], estimate[active], floor_db)
-    return float(np.mean(np.sqrt(np.mean(difference**2, -1))))
+    floor, total, done = 10**(-floor_db/10)*energy[active].mean(), 0., 0
+    for a, b in zip(_power(reference, sample_rate), _power(estimate, sample_rate)):
+        chosen, done = active[done:done + len(a)], done + len(a)
+        total += np.sqrt(np.mean(_level_difference(a[chosen], b[chosen], floor)**2, -1)).sum()
+    return float(total/active.sum())
 
 # %% ../../nbs/measure/quality.ipynb #3cd6877f
 _MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}  # window length at 22,050 Hz: mel bands
@@ -109,6 +117,11 @@ _MEL_SCALES = {64: 5, 128: 10, 256: 20, 512: 40, 1024: 80, 2048: 160}  # window 
 @lru_cache(maxsize=32)
 def _mel_matrix(sample_rate, window, n_mels):
     return import_librosa().filters.mel(sr=sample_rate, n_fft=window, n_mels=n_mels).T
+
+def _mel_power(samples, sample_rate, window, n_mels):
+    "Squares of mel spectra of magnitudes, shape (T, n_mels)"
+    matrix = _mel_matrix(sample_rate, window, n_mels)
+    return np.concatenate([(np.sqrt(power)@matrix)**2 for power in _power(samples, sample_rate, window, window//4)])
 
 def mel_distance(reference, # Samples, shape (n,), float
                  estimate, # Samples, shape (n,), float
@@ -120,9 +133,8 @@ def mel_distance(reference, # Samples, shape (n,), float
     reference, estimate, distances = *_pair(reference, estimate), []
     for window, n_mels in _MEL_SCALES.items():
         window = round(window*sample_rate/22_050/4)*4
-        a, b = [(np.sqrt(_power(samples, sample_rate, window, window//4))@_mel_matrix(sample_rate, window, n_mels))**2
-                for samples in (reference, estimate)]
-        distances.append(_level_difference(a, b, floor_db).mean())
+        a, b = [_mel_power(samples, sample_rate, window, n_mels) for samples in (reference, estimate)]
+        distances.append(_level_difference(a, b, 10**(-floor_db/10)*a.mean()).mean())
     return float(np.mean(distances))
 
 # %% ../../nbs/measure/quality.ipynb #b27adb0d
@@ -152,28 +164,35 @@ def _pair_16k(reference, estimate, sample_rate):
         reference, estimate = [soxr.resample(samples, sample_rate, 16_000) for samples in (reference, estimate)]
     return reference.astype(np.float32), estimate.astype(np.float32)
 
+_PIECE_SECONDS = 300
+
+def _pieces(samples, sample_rate):
+    "A recording as equal pieces of at most five minutes: packages take gigabytes for half an hour"
+    return np.array_split(samples, -(-len(samples)//(_PIECE_SECONDS*sample_rate)))
+
 # %% ../../nbs/measure/quality.ipynb #a1c5c521
 def stoi(reference, # Samples, shape (n,), float
          estimate, # Samples, shape (n,), float
          sample_rate=22_050, # In Hz; computed at 16 kHz
          extended=False, # Whether to compute ESTOI instead
         ) -> float: # At most 1, higher is better
-    """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi; `MetricError` below 384 ms of
-    speech"""
+    """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi, the mean over pieces of at most
+    five minutes; `MetricError` below 384 ms of speech"""
     _require('stoi')
     from pystoi import stoi as pystoi
     reference, estimate = _pair_16k(reference, estimate, sample_rate)
-    name = 'ESTOI' if extended else 'STOI'
+    name, scores = 'ESTOI' if extended else 'STOI', []
     if len(reference) < 0.4*16_000:
         raise MetricError(f'{name}: {len(reference)/16_000:.2f} s is too short; at least 0.4 s with speech is needed')
     with warnings.catch_warnings():
         warnings.simplefilter('error', RuntimeWarning)
-        try: score = float(pystoi(reference, estimate, 16_000, extended=extended))
-        except RuntimeWarning as e:
-            raise MetricError(f'{name}: too little speech, less than 0.4 s without the pauses'
-                              if 'Not enough STFT frames' in str(e) else f'{name}: {e}') from None
-    if not np.isfinite(score): raise MetricError(f'{name}: no number came out')
-    return score
+        for a, b in zip(_pieces(reference, 16_000), _pieces(estimate, 16_000)):
+            try: scores.append(float(pystoi(a, b, 16_000, extended=extended)))
+            except RuntimeWarning as e:
+                if 'Not enough STFT frames' not in str(e): raise MetricError(f'{name}: {e}') from None
+    if not scores: raise MetricError(f'{name}: too little speech, less than 0.4 s without the pauses')
+    if not np.isfinite(scores).all(): raise MetricError(f'{name}: no number came out')
+    return float(np.mean(scores))
 
 def estoi(reference, # Samples, shape (n,), float
           estimate, # Samples, shape (n,), float
@@ -280,6 +299,10 @@ def pitch(samples, # Samples, shape (n,), float
     fine = librosa.yin(samples, **settings)
     return np.where(np.abs(12*np.log2(fine/path)) < .5, fine, path), voiced
 
+def _tracks(samples, sample_rate):
+    "Pitch and voicing of a recording, piece by piece"
+    return map(np.concatenate, zip(*(pitch(piece, sample_rate) for piece in _pieces(samples, sample_rate))))
+
 def pitch_error(reference, # Samples, shape (n,), float
                 estimate, # Samples, shape (n,), float
                 sample_rate=22_050, # In Hz
@@ -288,7 +311,7 @@ def pitch_error(reference, # Samples, shape (n,), float
                ) -> tuple[float, float]:
     "Error of the pitch, and fraction of frames with different voicing"
     reference, estimate = _pair(reference, estimate)
-    (f0, voiced), (g0, also_voiced) = pitch(reference, sample_rate), pitch(estimate, sample_rate)
+    (f0, voiced), (g0, also_voiced) = _tracks(reference, sample_rate), _tracks(estimate, sample_rate)
     both = voiced & also_voiced
     cents = np.abs(1200*np.log2(g0[both]/f0[both]))
     return float(np.median(cents)) if both.any() else float('nan'), float(np.mean(voiced != also_voiced))
