@@ -6,7 +6,7 @@
 __all__ = ['explain_error', 'explain_errors', 'training_callbacks', 'Trainer', 'split_digest']
 
 # %% ../../nbs/learner/trainer.ipynb #63f56f3f
-import hashlib, os, re, sys
+import hashlib, os, re
 from contextlib import contextmanager
 from dataclasses import asdict
 from traceback import clear_frames
@@ -38,8 +38,6 @@ def explain_error(e:Exception) -> Exception: # A `TrainingError` for what a user
         what = re.sub(r'\(pid\S* [^)]*\) ', '', str(e)).strip().partition('.')[0]
         return TrainingError(f'a data loading process died ({what}); the last checkpoint is intact, continue with '
                              '--resume, with --workers 0 if it happens again')
-    if isinstance(e, BrokenPipeError) and _is_stdout_closed():
-        return TrainingError('stdout was closed; the last checkpoint is intact, continue with --resume')
     return e
 
 @contextmanager
@@ -50,14 +48,6 @@ def explain_errors():
         if (explained := explain_error(e)) is e: raise
         clear_frames(e.__traceback__)  # with all that they hold, such as the memory that is short
         raise explained from None
-
-def _is_stdout_closed():
-    "Whether standard output is a pipe that was closed at the other end; if so, it is replaced"
-    try: print(flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more as it ends
-        return True
-    return False
 
 # %% ../../nbs/learner/trainer.ipynb #6221b0d6
 def training_callbacks(config:TrainConfig, # Complete, see `complete_config`
