@@ -11,121 +11,26 @@ with SIGTERM, SIGUSR1 and SIGINT, half of them sent twice, and look at the exit 
 Importing PyTorch takes longer than such a run, so the processes are forks of one that has imported everything and
 computed nothing, and their curves.png is an empty picture; every twentieth trial starts a new interpreter. Needs Linux
 or another system with fork."""
-import argparse, contextlib, datetime, functools, hashlib, io, json, mmap, os, random
-import shutil, signal, statistics, subprocess, sys, tempfile, time
+import argparse, contextlib, datetime, functools, io, json, os, random, shutil, signal, statistics
+import sys, tempfile, time
 from pathlib import Path
 
-for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
-here = Path(__file__).resolve().parent
-sys.path[:0] = [str(here.parent), str(here)]
-import filelock, joblib, PIL.Image, safetensors.torch, scipy.signal, torch, torch._dynamo, torch.utils.data, tqdm.auto
-from matplotlib.figure import Figure
+# sets the number of threads, before PyTorch is imported
+from scene import COMMON, SIGNALS, Notes, digests, left_over, start, start_fresh, wait
+import PIL.Image, torch
 from machine import processor
-from speech_ae import baselines, training
-from speech_ae.learner import callbacks, run_folder
+from speech_ae import baselines
+from speech_ae.audio import save_audio, synth_speech
+from speech_ae.learner import run_folder
 from speech_ae.learner.checkpoints import TrainingError
 from speech_ae.learner.config import TrainConfig
-from speech_ae.learner.loop import Callback
-from speech_ae.adaptive import model as adaptive
-from speech_ae.audio import save_audio, synth_speech
 
-COMMON = '--device cpu --denoise spectral_gate --crop_frames 50 --batch_size 2'
+here = Path(__file__).resolve().parent
 RUNS = {'adaptive': '--epochs 4 --preset adaptive', 'classic': '--epochs 2',
         'two loaders': '--epochs 2 --preset adaptive --workers 2'}
 if 'save_minutes' in TrainConfig.__dataclass_fields__:
     RUNS = {name: f'{words} --save_minutes 0.001' for name, words in RUNS.items()}
-SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
-
-class Notes:
-    "What a process tells its parent up to its last instant, in memory that both have"
-    def __init__(self): self.numbers = memoryview(mmap.mmap(-1, 8*4096)).cast('d')
-    # Files opened for writing, renamed, linked or removed
-    events = property(lambda self: int(self.numbers[0]), lambda self, n: self.numbers.__setitem__(0, n))
-    # Step of the last checkpoint whose save has returned
-    saved = property(lambda self: int(self.numbers[1]) - 1, lambda self, step: self.numbers.__setitem__(1, step + 1))
-    # Last step done
-    step = property(lambda self: int(self.numbers[2]), lambda self, step: self.numbers.__setitem__(2, step))
-    # Steps done by this process
-    ran = property(lambda self: int(self.numbers[3]), lambda self, n: self.numbers.__setitem__(3, n))
-    def at(self, step): return self.numbers[10 + step] # When that step was done
-
-    def done(self, step): self.numbers[10 + step], self.step = time.monotonic(), step
-
-class Watch(Callback):
-    "Notes every step"
-    def __init__(self, notes): self.notes = notes
-    def before_steps(self, trainer): self.notes.done(trainer.step)
-    def after_batch(self, trainer):
-        self.notes.done(trainer.step)
-        self.notes.ran += 1
-
-def be_watched(notes, folder, pipe=None, event=None):
-    """In the child: note steps and saves, count what happens to files in `folder`, and write to `pipe` at event number
-    `event`"""
-    make, save = run_folder.run_callbacks, run_folder.save_checkpoint
-    callbacks.plot_curves = lambda *args: Figure(figsize=(1, 1))  # a curve takes longer to draw than an epoch here
-    run_folder.run_callbacks = lambda *args, **kwargs: [Watch(notes), *make(*args, **kwargs)]
-    def noted(path, state):
-        save(path, state)
-        notes.saved = state['step']
-    run_folder.save_checkpoint = noted
-    def hook(name, args):
-        if name not in ('open', 'os.rename', 'os.link',
-                        'os.remove') or name == 'open' and not (isinstance(args[2], int)
-                                                                and args[2] & (os.O_WRONLY | os.O_RDWR)):
-            return
-        if not isinstance(args[0], (str, os.PathLike)) or not os.fspath(args[0]).startswith(folder): return
-        notes.events += 1
-        if notes.events == event: os.write(pipe, b'.')
-    sys.addaudithook(hook)
-
-def run_command(words, log):
-    "In the child: `speech_ae_train` with these words; the exit status"
-    for stream, number in (open(f'{log}.out', 'wb'), 1), (open(f'{log}.err', 'wb'), 2): os.dup2(stream.fileno(), number)
-    sys.argv = ['speech_ae_train', *words]
-    try:
-        training.train_cli()
-        return 0
-    except SystemExit as e: return e.code or 0
-    except KeyboardInterrupt: return 130  # before the command had taken over, as an interpreter ends
-    except BaseException:
-        import traceback
-        traceback.print_exc()
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-
-def start(words, log, notes, folder, pipe=None, event=None):
-    "A child that runs the command; its process id"
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # a signal must not find the child in the code of its parent
-    if pid := os.fork():
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        return pid
-    status = 1
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        be_watched(notes, str(folder), pipe, event)
-        status = run_command(words, log)
-    except KeyboardInterrupt: status = 130  # before the command had taken over, as an interpreter ends
-    finally: os._exit(status)
-
-def start_fresh(words, log):
-    "The command in a new interpreter"
-    with open(f'{log}.out', 'wb') as out, open(f'{log}.err', 'wb') as err:
-        return subprocess.Popen([sys.executable, '-m', 'speech_ae.training', *words], stdout=out, stderr=err,
-                                cwd=here.parent).pid
-
-def wait(pid):
-    "Exit status as shells count"
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return status if status >= 0 else 128 - status
-
-def digests(run):
-    def digest(name):
-        path = run/name
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else 'missing'
-    return {name: digest(name) for name in ('model/model.safetensors', 'history.csv', 'split.csv')}
+RESULTS = 'model/model.safetensors', 'history.csv', 'split.csv'
 
 def stage(run):
     "How far a run had come when it was killed"
@@ -157,7 +62,7 @@ class Runs:
             place, notes, begin = self.new_place(), Notes(), time.monotonic()
             status = wait(start(self.words(kind, place), place/'log', notes, place))
             if status: raise RuntimeError(f'{kind}: exit status {status}: {(place/"log.err").read_text()}')
-            found = dict(digests=digests(place/'run'), seconds=time.monotonic() - begin, events=notes.events,
+            found = dict(digests=digests(place/'run', RESULTS), seconds=time.monotonic() - begin, events=notes.events,
                          steps=notes.step, begun=notes.at(0) - begin, checkpoint=(place/'run/last.pt').stat().st_size)
             if kind in self.reference:
                 assert found['digests'] == self.reference[kind]['digests'], f'{kind}: two undisturbed runs differ'
@@ -215,9 +120,9 @@ class Runs:
         status, _ = self.go_on(kind, place, fresh)
         wrong = wrong or said or (f'resume: exit status {status}: {(place/"again.err").read_text().strip()[-300:]}'
                                   if status else '')
-        wrong = wrong or ', '.join(name for name, digest in digests(place/'run').items()
+        wrong = wrong or ', '.join(name for name, digest in digests(place/'run', RESULTS).items()
                                    if digest != self.reference[kind]['digests'][name])
-        found |= dict(left_over=len(list((place/'run').rglob('.tmp-*'))),
+        found |= dict(left_over=len(left_over(place/'run')),
                       kept=not wrong) | (dict(wrong=wrong.replace(str(place), '...')) if wrong else {})
         shutil.rmtree(place)
         return found
