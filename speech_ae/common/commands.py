@@ -7,7 +7,7 @@ __all__ = ['Interrupted', 'handle_signals', 'restore_signals', 'open_streams', '
            'log_output', 'show_duration', 'progress']
 
 # %% ../../nbs/common/commands.ipynb #8f8fbdfe
-import os, signal, sys, threading, time, traceback
+import os, re, shutil, signal, sys, threading, time, traceback
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from fastcore.script import is_cli
@@ -100,6 +100,9 @@ def _last_words(e):
     "The line and the exit status for an exception that ends a command"
     if isinstance(e, Interrupted): return str(e), e.status
     if isinstance(e, KeyboardInterrupt): return 'stopped', 130
+    if isinstance(e, shutil.Error) and isinstance(e.args[0], list):  # of copytree
+        _, target, why = e.args[0][0]
+        return f'error: {show_path(target)}: {re.sub(r"^.Errno .*?. |: .*", "", str(why))}', 1
     if isinstance(e, OSError): return f'error: {show_path(e.filename) + ": " if e.filename else ""}{e.strerror or e}', 1
     return f'error: {e}', getattr(e, 'status', 1)
 

@@ -22,7 +22,7 @@ from ..adaptive.allocation import unlapped
 from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
-from ..common.files import SpeechAEError, atomic_path, show_path, temporary_path
+from ..common.files import SpeechAEError, atomic_path, naming_errors, show_path, temporary_path
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
@@ -434,7 +434,8 @@ class _Report:
     def add(self, outcome):
         self.outcomes[outcome.file] = outcome
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, 'a+', encoding='utf-8', errors='surrogateescape', newline='') as f:
+        with (naming_errors(self.path),
+              open(self.path, 'a+', encoding='utf-8', errors='surrogateescape', newline='') as f):
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
             out.writerow(astuple(outcome))

@@ -8,7 +8,7 @@ __all__ = ['ResultCache']
 # %% ../../nbs/measure/result_cache.ipynb #53b5b093
 import json, os
 from pathlib import Path
-from ..common.files import show_path
+from ..common.files import naming_errors, show_path
 from ..common.untrusted import open_regular
 from ..learner.checkpoints import plain_json
 from .checked_files import EvaluationError
@@ -53,6 +53,6 @@ class ResultCache:
         "Merge results into those under a key, and append them to the file"
         self.results[key] = self.get(key) | found
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, 'a+b') as f:
+        with naming_errors(self.path), open(self.path, 'a+b') as f:
             if _ends_mid_line(f): f.write(b'\n')
             f.write((json.dumps([key, plain_json(found)]) + '\n').encode())
