@@ -278,7 +278,9 @@ def export_cli(
     output = Path(output or f'speech_ae_{"model" if part == "autoencoder" else part}{_ENDINGS[to]}')
     with command(export_cli):
         rows = export_model(model, to, output, part, precision)
-        for line in _tell_export(output, to, rows): print(line)
+        try: lines = [*_tell_export(output, to, rows)]
+        except OSError as e: lines = [f'{show_path(output)}: made, but cannot be read now ({e.strerror})']
+        print(*lines, sep='\n')
     return None if is_cli(export_cli) else rows
 
 # %% ../nbs/05_gpu_export.ipynb #e6310b17

@@ -427,7 +427,9 @@ def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar 
     if (source := find_source(data_dir)) is None: return Path(data_dir)
     if known and (facts := _facts(known)) and source.is_source_of(facts): return Path(known)
     if max_files is not None and max_files < 1: raise CorpusError(f'max_files={max_files}: must be at least 1')
-    cache = (Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)).resolve()
+    try: cache = (Path.home()/'.cache/speech_ae' if cache_dir is None else Path(cache_dir)).resolve()
+    except RuntimeError: raise CorpusError('no home folder for the recordings of a dataset; choose a '
+                                           '--cache_dir') from None
     if isinstance(source, DataFiles) and cache.is_relative_to(source.root.resolve()):
         raise CorpusError(f'{show_path(cache)}: the cache cannot lie inside the corpus; choose another --cache_dir')
     check_own_folder(cache/'datasets', '--cache_dir')

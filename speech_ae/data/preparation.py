@@ -14,8 +14,8 @@ import numpy as np
 from fastcore.script import Param, call_parse, is_cli
 from ..audio import AudioError, _seconds
 from ..common.commands import Interrupted, command, handle_signals, progress, restore_signals, show_duration
-from ..common.files import (SpeechAEError, append_lines, check_own_folder, make_own_folder, open_log,
-                                    open_to_append, portable_text, show_path)
+from ..common.files import (SpeechAEError, append_lines, check_own_folder, make_own_folder,
+                                    naming_errors, open_log, open_to_append, portable_text, show_path)
 from ..common.media import CHANNELS, channel_name, split_part
 from .corpus import (CorpusError, Recording, _examine, _leave_out_copies, _parts, _sha256,
                                    corpus_layout, stop_if_bad, take_files, write_rows)
@@ -63,6 +63,24 @@ def _prepare_file(path, file, settings):
     return dict(file=file, stamp=stamp, sha256=digest, found=found, n_samples=n, gain=gain,
                 crc32=zlib.crc32(values) if n else 0, parts=parts), values
 
+# %% ../../nbs/data/preparation.ipynb #08afdb40
+def _is_count(value): return type(value) is int and 0 <= value < 2**53
+def _are_texts(values): return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+_ENTRY = dict(file=lambda value: isinstance(value, str), sha256=lambda value: isinstance(value, str),
+              start=_is_count, n_samples=_is_count, crc32=_is_count,
+              stamp=lambda value: isinstance(value, list) and [type(n) for n in value] == [int]*3,
+              found=lambda value: isinstance(value, list) and all(_are_texts(f) and len(f) == 3 for f in value),
+              gain=lambda value: isinstance(value, float) and 0 < value < 1e9, parts=_are_texts)
+
+def _parse_entry(text):
+    "The entry in a line of a journal; None if it holds something else"
+    try: entry = json.loads(text)
+    except (ValueError, RecursionError): return None
+    if not isinstance(entry, dict) or not _ENTRY.keys() - {'parts'} <= entry.keys(): return None
+    if not all(is_valid(entry[name]) for name, is_valid in _ENTRY.items() if name in entry): return None
+    return entry if all(split_part(part)[0] == entry['file'] for part in entry.get('parts', ())) else None
+
 # %% ../../nbs/data/preparation.ipynb #2730f8a4
 def _line(entry):
     text = json.dumps(entry).encode()
@@ -75,7 +93,8 @@ def _read_journal(folder):
                             (folder/'journal.txt').read_bytes().splitlines(keepends=True))
     except (FileNotFoundError, NotADirectoryError): return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
-    return [entry for entry in map(json.loads, whole) if entry['start'] + entry['n_samples'] <= available]
+    return [entry for entry in filter(None, map(_parse_entry, whole))
+            if entry['start'] + entry['n_samples'] <= available]
 
 def _intact(folder, entry, piece=2**22):
     "Whether the values of an entry are those that were written"
@@ -244,7 +263,8 @@ def _add_missing(folder, root, files, settings, workers):
             while missing:
                 cut, workers = [], _processes(len(missing), workers)
                 for entry, values in progress(_results(root, missing, settings, workers), 'preparing', len(missing)):
-                    if entry['sha256'] and entry['stamp']: store.add(entry, values)
+                    if entry['sha256'] and entry['stamp']:
+                        with naming_errors(folder): store.add(entry, values)
                     else: unopened.append(entry)
                     cut += entry.get('parts', [])
                 missing = cut

@@ -22,7 +22,8 @@ from ..adaptive.allocation import unlapped
 from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
-from ..common.files import SpeechAEError, atomic_path, open_to_append, show_path, temporary_path
+from ..common.files import (SpeechAEError, atomic_path, naming_errors, open_to_append, show_path,
+                                    temporary_path)
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields, csv_cell
 from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
@@ -451,7 +452,8 @@ class _Report:
     def add(self, outcome):
         self.outcomes[outcome.file] = outcome
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with io.TextIOWrapper(open_to_append(self.path), 'utf-8', 'surrogateescape', '') as f:
+        with (naming_errors(self.path),
+              io.TextIOWrapper(open_to_append(self.path), 'utf-8', 'surrogateescape', '') as f):
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
             out.writerow(map(csv_cell, astuple(outcome)))

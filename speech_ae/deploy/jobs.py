@@ -371,8 +371,14 @@ def make_job_bundle(to, # 'slurm' or 'colab'
     _check_processes(to, gpus, nodes, batch_size)
     _check_name(output)
     zip_file = output.with_name(output.name + '.zip')
-    with new_path(output, ExportError) as folder, new_path(zip_file, ExportError) as archive:
-        _write_job(folder, to, command, output.name, gpus, nodes)
-        with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as z:
-            for path in sorted(folder.iterdir()): z.write(path, f'{output.name}/{path.name}')
+    packed = False
+    try:
+        with new_path(output, ExportError) as folder, new_path(zip_file, ExportError) as archive:
+            _write_job(folder, to, command, output.name, gpus, nodes)
+            with zipfile.ZipFile(archive, 'w', zipfile.ZIP_DEFLATED) as z:
+                for path in sorted(folder.iterdir()): z.write(path, f'{output.name}/{path.name}')
+            packed = True
+    except OSError:
+        if packed: zip_file.unlink(missing_ok=True)  # the folder could not be renamed
+        raise
     return output

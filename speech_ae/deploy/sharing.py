@@ -437,14 +437,20 @@ _ADD = dict(curves=_add_curves, example=_add_example, onnx=_add_onnx)
 _MADE = ('README.md', 'config.json', 'model.safetensors', 'curves.png', 'example.wav', 'onnx/autoencoder.onnx')
 
 # %% ../../nbs/deploy/sharing.ipynb #1de6edce
+def _home():
+    "The home folder; None where there is none, as for a user without a name"
+    try: return Path.home()
+    except RuntimeError: return None
+
 def _homes(facts):
     """Folders of this machine, and of the one that trained, that must not be named; not those near the root, which are
     everywhere"""
+    home = _home()
     named = [getattr(facts.config, name, None) for name in ('data_dir', 'output_dir', 'cache_dir')]
-    paths = ({Path(os.path.abspath(p)) for p in (facts.folder, Path.home(), os.getcwd(), *filter(None, named))}
+    paths = ({Path(os.path.abspath(p)) for p in filter(None, (facts.folder, home, os.getcwd(), *named))}
              | {Path(p) for p in filter(None, named) if os.path.isabs(p)})
     return sorted({str(place) for p in paths for place in (p, *p.parents) if len(place.parts) > 2
-                   or place == Path.home() != Path('/')})
+                   or place == home != Path('/')})
 
 def _names(content, words): # Also where Markdown has put its backslashes
     return [word for word in words if os.fsencode(word) in content

@@ -36,17 +36,20 @@ def setting(default=None, # Default; None is filled in by `complete_config`
 # %% ../../nbs/learner/config.ipynb #bee2da9d
 _OF_MODEL = ('latent_size', 'hidden_size', 'n_layers', 'dropout')  # settings that are also those of a `ModelConfig`
 
+_MANY = 10**9  # the largest number of anything
+
 @dataclass(frozen=True)
 class TrainConfig:
     "All settings of a run; the flags of `speech_ae_train`, their defaults, help and limits are these fields"
     data_dir: str = 'sample' # Folder of recordings or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample': the sample corpus
     output_dir: str = None # Run folder (default: runs/<name of the data folder>)
     # Total number of epochs (default: 50; 15 on the sample corpus; 3 for transform-coding presets)
-    epochs: int = setting(least=1)
-    batch_size: int = setting(least=1) # Batch size in crops (default: 16 on a GPU, 8 on a CPU)
+    epochs: int = setting(least=1, most=_MANY)
+    batch_size: int = setting(least=1, most=_MANY) # Batch size in crops (default: 16 on a GPU, 8 on a CPU)
     learning_rate: float = setting(0.001, above=0) # Initial learning rate of Adam
     device: str = setting('auto', choices=('auto', 'cuda', 'cpu', 'mps')) # Device; auto uses a GPU if there is one
-    max_files: int = setting(least=1) # Maximum number of recordings, taken in turn from languages and speakers
+    # Maximum number of recordings, taken in turn from languages and speakers
+    max_files: int = setting(least=1, most=_MANY)
     # Model: classic, the LSTM autoencoder; streaming, the same in one direction; or a transform-coding model
     preset: str = setting('classic', choices=tuple(PRESETS))
     # Latent size, at most hidden_size/2 unless init is random (default: that of the preset, 100)
@@ -71,16 +74,17 @@ class TrainConfig:
     crop_frames: int = setting(150, least=0, most=10**6)
     # Precision of the LSTMs in training; auto uses bfloat16 with random weights if the hardware supports it
     precision: str = setting('auto', choices=('auto', 'float32', 'bfloat16'))
-    patience: int = setting(15, least=0) # Early stopping: epochs without a better validation loss; 0 disables it
+    # Early stopping: epochs without a better validation loss; 0 disables it
+    patience: int = setting(15, least=0, most=_MANY)
     seed: int = setting(42, least=0, most=2**63 - 1) # Random seed
     denoise: str = setting('wiener', choices=tuple(DENOISE_METHODS)) # Noise suppression before training
     level: float = setting(-20., least=-60, most=0) # RMS level of the prepared recordings in dBFS
-    workers: int = setting(0, least=0) # Number of data loading processes
+    workers: int = setting(0, least=0, most=1024) # Number of data loading processes
     save_minutes: float = setting(5., above=0) # Also save a checkpoint every N minutes within an epoch
     # Number of checkpoints to keep, one every five epochs; 0 keeps all
-    keep_checkpoints: int = setting(5, least=0)
+    keep_checkpoints: int = setting(5, least=0, most=_MANY)
     # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
-    max_bad: int = setting(least=0)
+    max_bad: int = setting(least=0, most=_MANY)
     # Layout of the folder, which tells speakers; auto recognizes it
     layout: str = setting('auto', choices=('auto', *LAYOUTS))
     language: str = None # Language of all recordings (default: that of the layout)

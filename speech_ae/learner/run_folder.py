@@ -7,7 +7,7 @@ __all__ = ['MAY_DIFFER', 'RunLock', 'Checkpoints', 'StopOnSignal', 'Report', 'ru
            'choose_threads', 'progress_of', 'resume_run']
 
 # %% ../../nbs/learner/run_folder.ipynb #42e43444
-import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, time
+import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, sys, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import ClassVar
 import torch
 from fastcore.basics import patch
 from fastcore.imports import IN_NOTEBOOK
+from .. import __version__
 from ..adaptive.model import load_pretrained
-from ..common.commands import Interrupted, handle_signals, restore_signals
+from ..common.commands import Interrupted, handle_signals, log_output, restore_signals
 from ..common.files import show_path, temporary_path
 from ..common.untrusted import read_json
 from ..common.weights import weights_digest
@@ -36,7 +37,7 @@ from .distributed import Ranks
 from .loop import Callback
 from .report import environment, quality_table, save_examples, short_report, verdict, write_report
 from .steps import Initialize, Recorder, SkipNonFinite
-from .trainer import Trainer, split_digest
+from .trainer import Trainer, explain_errors, split_digest
 from ..metrics import measure
 from ..model import ModelConfig, count_parameters
 
@@ -45,14 +46,22 @@ _NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP',
              if hasattr(errno, name)}
 
 class RunLock(Callback):
-    "Keeps other processes out of a run folder until the run has ended"
+    "Keeps other processes out of a run folder until the run has ended, and logs what is printed there"
     held:ClassVar = {}  # locks of this process by path; None where the file system has none
     begun = None  # what `identity` was as `fit` began
+    logging = None  # the context of the log
     def __init__(self, folder): self.path = Path(folder)/'lock'
+
     def before_fit(self, learner):
         self.acquire()
         self.begun = self.identity()
-    def cleanup(self, learner): self.release()
+        self.logging = log_output(self.path.with_name('log.txt'))
+        self.logging.__enter__()
+
+    def cleanup(self, learner):
+        if self.logging: self.logging.__exit__(*sys.exc_info())
+        self.logging = None
+        self.release()
 
     @property
     def key(self): return str(self.path.absolute())
@@ -304,6 +313,12 @@ class RunFolder:
         "Context that takes the lock, in the first process only"
         return RunLock(self.path).until_ready() if ranks.first else nullcontext()
 
+    @contextmanager
+    def log(self, ranks=Ranks()): # Processes of the run
+        "Context in which the first process also prints to log.txt"
+        heading = f'{time.strftime("%Y-%m-%d %H:%M:%S %Z")}, speech_ae {__version__}'
+        with log_output(self/'log.txt', heading) if ranks.first else nullcontext(), explain_errors(): yield
+
     def save_config(self, config, # `TrainConfig`
                     data_dir, # Corpus folder
                     new=False): # Whether there must not be one
@@ -388,12 +403,13 @@ def start_run(config:TrainConfig, # As the user gave it
     data_dir = Path(ranks.from_first(os.fspath(_find_data(config, folder)) if ranks.first else None))
     if ranks.first: folder.check_new(data_dir)
     ranks.barrier()
-    if pick_device(config.device).type == 'cpu': choose_threads()
-    corpus = _open_corpus(config, data_dir, ranks)
-    recordings = split_by_speaker(corpus.recordings, config.seed)
-    with folder.lock(ranks):
-        if ranks.first: folder.save_config(config, data_dir, new=True)
-        return _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer)
+    with folder.log(ranks):
+        if pick_device(config.device).type == 'cpu': choose_threads()
+        corpus = _open_corpus(config, data_dir, ranks)
+        recordings = split_by_speaker(corpus.recordings, config.seed)
+        with folder.lock(ranks):
+            if ranks.first: folder.save_config(config, data_dir, new=True)
+            return _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer)
 
 def _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer):
     "A trainer before its first step, with split and first checkpoint in the run folder"
@@ -592,8 +608,8 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     in_folder = checkpoint == 'auto' or config.output_dir
     folder = RunFolder(complete_config(config).run_dir if in_folder else Path(checkpoint).parent)
     config = complete_config(folder.resumed_config(config, given))
-    config = _find_data_again(config, folder, ranks)
-    with folder.lock(ranks):
+    with folder.lock(ranks), folder.log(ranks):
+        config = _find_data_again(config, folder, ranks)
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
                        else (Path(checkpoint), load_checkpoint(checkpoint)))
         corpus = _open_corpus(config, config.data_dir, ranks)

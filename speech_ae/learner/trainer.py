@@ -6,7 +6,7 @@
 __all__ = ['explain_error', 'explain_errors', 'training_callbacks', 'Trainer', 'split_digest']
 
 # %% ../../nbs/learner/trainer.ipynb #63f56f3f
-import hashlib, os, sys
+import hashlib, os
 from contextlib import contextmanager
 from dataclasses import asdict
 from traceback import clear_frames
@@ -36,7 +36,6 @@ def explain_error(e:Exception, # Any
     "What an exception means for a run"
     if is_out_of_memory(e):
         text = 'out of memory; close other programs, or start a new run with a smaller --batch_size or --crop_frames'
-    elif isinstance(e, BrokenPipeError) and _is_stdout_closed(): text = 'stdout was closed'
     elif isinstance(e, DataError): text = str(e)
     elif not (text := str(explain_death(e) or '')): return e
     return TrainingError(text + '; the last checkpoint is intact, continue with --resume'*saved)
@@ -50,14 +49,6 @@ def explain_errors(folder=None): # Run folder
         if (explained := explain_error(e, saved)) is e: raise
         clear_frames(e.__traceback__)  # with all that they hold, such as the memory that is short
         raise explained from None
-
-def _is_stdout_closed():
-    "Whether standard output is a pipe that was closed at the other end; if so, it is replaced"
-    try: print(flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more as it ends
-        return True
-    return False
 
 # %% ../../nbs/learner/trainer.ipynb #6221b0d6
 def training_callbacks(config:TrainConfig, # Complete, see `complete_config`

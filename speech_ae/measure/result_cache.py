@@ -8,7 +8,7 @@ __all__ = ['ResultCache']
 # %% ../../nbs/measure/result_cache.ipynb #53b5b093
 import json, os
 from pathlib import Path
-from ..common.files import open_to_append, show_path
+from ..common.files import naming_errors, open_to_append, show_path
 from ..common.untrusted import open_regular
 from ..learner.checkpoints import plain_json
 from .checked_files import EvaluationError
@@ -54,6 +54,6 @@ class ResultCache:
         "Merge results into those under a key, and append them to the file"
         self.results[key] = self.get(key) | found
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open_to_append(self.path) as f:
+        with naming_errors(self.path), open_to_append(self.path) as f:
             if _ends_mid_line(f): f.write(b'\n')
             f.write((json.dumps([key, plain_json(found)]) + '\n').encode())
