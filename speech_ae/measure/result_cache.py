@@ -53,6 +53,10 @@ class ResultCache:
         "Merge results into those under a key, and append them to the file"
         self.results[key] = self.get(key) | found
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, 'a+b') as f:
-            if _ends_mid_line(f): f.write(b'\n')
-            f.write((json.dumps([key, plain_json(found)]) + '\n').encode())
+        try:
+            with open(self.path, 'a+b') as f:
+                if _ends_mid_line(f): f.write(b'\n')
+                f.write((json.dumps([key, plain_json(found)]) + '\n').encode())
+        except OSError as e:
+            e.filename = os.fspath(self.path)  # an error such as a full disk has no file name
+            raise
