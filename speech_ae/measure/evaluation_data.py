@@ -210,7 +210,7 @@ def read_recorded(path, # Recording
     in Hz, `level` (RMS) and `peak` in dBFS"""
     import soxr
     samples, rate = read(path, PART_SECONDS + 1, channel)
-    rms, peak = float(np.sqrt(np.mean(samples.astype(np.float64)**2))), float(np.abs(samples).max())
+    rms, peak = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))), float(np.abs(samples).max())
     facts = dict(bandwidth=round(bandwidth(samples, rate), -2), own_sample_rate=rate,
                  level=round(20*math.log10(max(rms, 1e-10)), 2), peak=round(20*math.log10(max(peak, 1e-10)), 2))
     if rate != sample_rate: samples = soxr.resample(samples, rate, sample_rate, quality='HQ')
