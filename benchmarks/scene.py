@@ -226,7 +226,7 @@ def _fail(text): raise ValueError(text)
 def left_over(folder): return sorted(p for p in Path(folder).rglob('.tmp-*'))
 
 # what differs from one time to the next: dates, durations, memory that was used, how much disk is free
-_CHANGES = re.compile(r'"(date|seconds|detail|peak_memory_mb)": ("[^"]*"|[\d.e-]+)|\d{4}-\d\d-\d\d|, \d+ s\b|'
+_CHANGES = re.compile(r'"(date|seconds|detail|peak_memory_mb)": ("[^"]*"|[\d.e-]+)|\d{4}-\d\d-\d\d|, \d+ s\b|\d+ MB\b|'
                       r'<dt>peak.memory[^<]*</dt><dd>\d+')
 
 def _content(path, root):

@@ -37,7 +37,7 @@ def _run_processes(settings, resume, n): # {name: value} of the settings that we
 def _run(settings, # {name: value} of the settings that were given
          resume=None, gpus=None, callbacks=(), optimizer=None):
     "Train in this process, or in several; the trainer at the end of the run, or the folder of the run"
-    if gpus is not None and gpus < 1: raise TrainingError(f'--gpus {gpus}: must be at least 1')
+    if gpus is not None and not 1 <= gpus <= 1024: raise TrainingError(f'--gpus {gpus}: must lie between 1 and 1024')
     if gpus and gpus > 1 and (callbacks or optimizer):
         raise TrainingError('callbacks and optimizers cannot be passed to several processes; start a script of yours '
                             'with torchrun')

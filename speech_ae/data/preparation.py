@@ -446,6 +446,7 @@ def prepare_cli(
         if data_dir is None: raise SpeechAEError('--data_dir: missing; give the folder that holds the recordings')
         for name, value, least in ('max_files', max_files, 1), ('max_bad', max_bad, 0), ('workers', workers, 1):
             if value is not None and value < least: raise SpeechAEError(f'--{name} {value}: must be at least {least}')
+        if workers and workers > 1024: raise SpeechAEError('--workers: must be at most 1024')
         if not -60 <= level <= 0: raise SpeechAEError(f'--level {level}: must lie between -60 and 0 dBFS')
         start = time.perf_counter()
         corpus = prepare_corpus(data_dir, denoise, level, max_files=max_files, max_bad=max_bad, layout=layout,

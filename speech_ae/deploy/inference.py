@@ -134,9 +134,9 @@ CHUNK_SECONDS, CONTEXT_SECONDS = 15., 1.
 def _batches(model, counts, chunk_seconds, context_seconds, batch_seconds):
     batch_seconds = model._batch_seconds if batch_seconds is None else batch_seconds
     for name, value in dict(chunk_seconds=chunk_seconds, batch_seconds=batch_seconds).items():
-        if not 0 < value < math.inf: raise InferenceError(f'{name}={value}: must be above 0')
-    if not 0 <= context_seconds < math.inf:
-        raise InferenceError(f'context_seconds={context_seconds}: must be 0 or more')
+        if not 0 < value <= 1e9: raise InferenceError(f'{name}={value}: must be above 0 and at most 1e9')
+    if not 0 <= context_seconds <= 1e9:
+        raise InferenceError(f'context_seconds={context_seconds}: must lie between 0 and 1e9')
     rate, least = model.framing.frame_rate, -(-model.framing.frame_length//model.framing.hop_length)
     pieces = cut_pieces(counts, max(1, round(chunk_seconds*rate)), max(least, round(context_seconds*rate)), model._unit)
     return batch_pieces(pieces, round(batch_seconds*rate))
@@ -771,9 +771,10 @@ def decode_files(inputs, # Folder of latents, .npz file, or list of these
 
 # %% ../../nbs/deploy/inference.ipynb #68a9e473
 def _check_numbers(**least):
-    "Raise `InferenceError` for a flag that is too small"
+    "Raise `InferenceError` for a flag that is too small, or for too many processes"
     for name, (value, low) in least.items():
         if value is not None and not value >= low: raise InferenceError(f'--{name} {value}: must be at least {low}')
+    if least.get('workers', (0, 0))[0] > 1024: raise InferenceError('--workers: must be at most 1024')
 
 @call_parse
 def encode_cli(

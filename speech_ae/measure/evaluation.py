@@ -198,6 +198,7 @@ def evaluate_cli(
     with command(evaluate_cli):
         if not (model or compare):
             raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
+        if not 1 <= workers <= 1024: raise EvaluationError('--workers: must lie between 1 and 1024')
         if compare:
             result = _compare(compare, output_dir or 'comparison')
             print(f'{result.verdict()}\ncomparison: {show_path(result.folder/"compare.html")}')

@@ -30,8 +30,8 @@ def choose_recordings(recordings, # `Recording` objects
                       seed=0, # Random seed of the order of a speaker's recordings
                      ) -> list[Recording]: # Sorted by file, with `n_samples` cut to the limit
     "The recordings to measure"
-    if not max_minutes_per_speaker > 0:
-        raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be above 0')
+    if not max_minutes_per_speaker >= .01:
+        raise EvaluationError(f'--max_minutes_per_speaker {max_minutes_per_speaker}: must be at least 0.01')
     limit, used, chosen = 60*max_minutes_per_speaker, {}, []
     def shuffled(r):
         return hashlib.sha256(f'{seed} {portable_text(r.file)}'.encode('utf-8', 'surrogateescape')).digest()
