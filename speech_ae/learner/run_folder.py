@@ -34,6 +34,7 @@ from .data import LONGEST
 from .distributed import Ranks
 from .loop import Callback
 from .report import environment, quality_table, save_examples, short_report, verdict, write_report
+from .tensorboard import TensorBoard, check_tensorboard
 from .steps import Initialize, Recorder, SkipNonFinite
 from .trainer import Trainer, split_digest
 from ..metrics import measure
@@ -278,7 +279,8 @@ def run_callbacks(config:TrainConfig, # Complete, see `complete_config`
     if not ranks.first: return [baselines, stopping, Estimate(), stop]
     in_panel = IN_NOTEBOOK and ranks.world == 1
     progress = Live(baselines, stopping, curves, stop) if in_panel else Progress(baselines)
-    return [RunLock(config.run_dir), baselines, stopping, history, checkpoints, CollapseAlarm(), SkipReport(), curves,
+    log = [TensorBoard()] if config.log == 'tensorboard' else []  # flushed before a checkpoint is written
+    return [RunLock(config.run_dir), baselines, stopping, history, *log, checkpoints, CollapseAlarm(), SkipReport(), curves,
             Estimate(), progress, stop, Report(baselines, stopping, history)]
 
 # %% ../../nbs/learner/run_folder.ipynb #a8468361
@@ -383,6 +385,7 @@ def start_run(config:TrainConfig, # As the user gave it
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
     config = complete_config(config)
+    if config.log == 'tensorboard': check_tensorboard()
     folder = RunFolder(config.run_dir)
     data_dir = Path(ranks.from_first(os.fspath(_find_data(config, folder)) if ranks.first else None))
     if ranks.first: folder.check_new(data_dir)
@@ -440,7 +443,7 @@ def newest_checkpoint(self:RunFolder) -> tuple[Path, dict]: # File and state; (N
     return found[0] if found else (None, None)
 
 # %% ../../nbs/learner/run_folder.ipynb #f8d663b9
-MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'data_dir', 'cache_dir',
+MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'log', 'data_dir', 'cache_dir',
               'output_dir')
 
 @patch
@@ -461,7 +464,7 @@ def resumed_config(self:RunFolder, config:TrainConfig, given): # Names of the se
         if (name, value) == ('precision', 'auto'): continue  # as it was
         if name not in MAY_DIFFER and value != saved[name]:
             raise TrainingError(f'--{name} {value}: the run in {self} has {saved[name]}; only '
-                                f'{", ".join(MAY_DIFFER[:6])} may differ on --resume')
+                                f'{", ".join(MAY_DIFFER[:7])} may differ on --resume')
     changes = {name: getattr(config, name) for name in given if name in MAY_DIFFER}
     return TrainConfig(**saved | changes | dict(output_dir=os.fspath(self.path)))
 
@@ -590,6 +593,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     in_folder = checkpoint == 'auto' or config.output_dir
     folder = RunFolder(complete_config(config).run_dir if in_folder else Path(checkpoint).parent)
     config = complete_config(folder.resumed_config(config, given))
+    if config.log == 'tensorboard': check_tensorboard()
     config = _find_data_again(config, folder, ranks)
     with folder.lock(ranks):
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
