@@ -155,5 +155,6 @@ def find_for(given, # {name of a field of `TrainConfig`: value that the user gav
     write_file(path, png_bytes(found.plot()))
     words = [word for name, value in (given | dict(learning_rate=found.suggestion)).items()
              for word in (f'--{name}', f'{value:g}' if isinstance(value, float) else str(value))]
-    print(f'{found}\nplot: {show_path(path)}\ntrain with it: {show_path(shlex.join(["speech_ae_train", *words]))}', flush=True)
+    print(f'{found}\nplot: {show_path(path)}')
+    print(f'train with it: {show_path(shlex.join(["speech_ae_train", *words]))}', flush=True)
     return found

@@ -280,8 +280,8 @@ def run_callbacks(config:TrainConfig, # Complete, see `complete_config`
     in_panel = IN_NOTEBOOK and ranks.world == 1
     progress = Live(baselines, stopping, curves, stop) if in_panel else Progress(baselines)
     log = [TensorBoard()] if config.log == 'tensorboard' else []  # flushed before a checkpoint is written
-    return [RunLock(config.run_dir), baselines, stopping, history, *log, checkpoints, CollapseAlarm(), SkipReport(), curves,
-            Estimate(), progress, stop, Report(baselines, stopping, history)]
+    return [RunLock(config.run_dir), baselines, stopping, history, *log, checkpoints, CollapseAlarm(), SkipReport(),
+            curves, Estimate(), progress, stop, Report(baselines, stopping, history)]
 
 # %% ../../nbs/learner/run_folder.ipynb #a8468361
 class RunFolder:
@@ -443,8 +443,8 @@ def newest_checkpoint(self:RunFolder) -> tuple[Path, dict]: # File and state; (N
     return found[0] if found else (None, None)
 
 # %% ../../nbs/learner/run_folder.ipynb #f8d663b9
-MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'log', 'data_dir', 'cache_dir',
-              'output_dir')
+MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'log', 'data_dir',
+              'cache_dir', 'output_dir')
 
 @patch
 def config(self:RunFolder) -> TrainConfig:

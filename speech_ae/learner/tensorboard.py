@@ -22,8 +22,8 @@ from ..metrics import pca_baseline
 def check_tensorboard(name='--log tensorboard'): # What needs it, for the message
     "Raise `TrainingError` if the package tensorboard is missing"
     if importlib.util.find_spec('tensorboard') is None:
-        raise TrainingError(f"{name}: needs the package tensorboard: pip install 'speech_ae[monitor]' (or -e '.[monitor]' "
-                            'in a checkout)')
+        raise TrainingError(f"{name}: needs the package tensorboard: pip install 'speech_ae[monitor]' (or -e "
+                            "'.[monitor]' in a checkout)")
 
 def _open_writer(folder, step):
     "A writer that continues after `step`, and whether there was something before"
@@ -139,6 +139,7 @@ def after_fit(self:TensorBoard, learner):
     settings = {name: value if isinstance(value, (bool, int, float, str)) else str(value)
                 for name, value in asdict(learner.config).items() if value is not None and not name.endswith('_dir')}
     best = max(learner.history, key=lambda row: row['valid_snr_db'])
-    results = {'best/validation SNR, dB': best['valid_snr_db'], 'best/explained variance, %': 100*best['explained_variance']}
+    results = {'best/validation SNR, dB': best['valid_snr_db'],
+               'best/explained variance, %': 100*best['explained_variance']}
     for part in hparams(settings, results): self.writer.file_writer.add_summary(part)
     for name, value in results.items(): self.writer.add_scalar(name, value, learner.step)
