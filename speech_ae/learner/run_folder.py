@@ -30,6 +30,7 @@ from .callbacks import (Baselines, CollapseAlarm, Curves, EarlyStopping, Estimat
 from .checkpoints import (TrainingError, link_file, load_checkpoint, model_digest, room_for,
                                            save_checkpoint, show_difference, write_json)
 from .config import TrainConfig, check_config, complete_config, pick_device, read_config
+from .convergence import convergence
 from .data import LONGEST
 from .distributed import Ranks
 from .loop import Callback
@@ -262,6 +263,7 @@ class Report(Callback):
         seconds = sum(row['seconds'] for row in self.history.times)
         row = next(row for row in learner.history if row['epoch'] == best)
         return dict(verdict=verdict(row['explained_variance'], row['latent_std'], row['step'], lines.pca, lines.name),
+                    convergence=str(convergence(learner.history, lines.linear)),
                     split=describe_split(learner.data.recordings), findings=len(learner.data.corpus.findings),
                     best_epoch=best, stopped=learner.stop or 'all epochs done',
                     left_out=learner.get(SkipNonFinite).skipped, floor=lines.pca, linear=lines.linear,
