@@ -208,7 +208,7 @@ def go(self:Tuning, most, # Number of trials in all
         print(f'{trial.user_attrs["folder"]}: {became}', flush=True)
         done = [t for t in self.trials if t.state.is_finished()]
         if len(done) >= 3 and all(t.state.name == 'FAIL' for t in done):
-            raise TrainingError(f'the first {len(done)} trials have failed, the last: {became.removeprefix("failed: ")}')
+            raise TrainingError(f'all {len(done)} trials have failed, the last: {became.removeprefix("failed: ")}')
 
 # %% ../../nbs/learner/tuning.ipynb #6952ecc3
 @patch
@@ -255,7 +255,8 @@ def importances(self:Tuning) -> dict: # {setting: 0 to 1}; empty if there are to
 def best_command(self:Tuning) -> str: # For a shell
     "The command that trains with the best settings"
     best = self.study.best_trial
-    settings = self.settings | {name: float(f'{v:.3g}') if isinstance(v, float) else v for name, v in best.params.items()}
+    found = {name: float(f'{v:.3g}') if isinstance(v, float) else v for name, v in best.params.items()}
+    settings = self.settings | found
     return shlex.join(['speech_ae_train', *(word for name, value in settings.items()
                                             for word in (f'--{name}', str(value)))])
 
@@ -284,7 +285,9 @@ def plot(self:Tuning):
         if isinstance(self.space[name], dict) and self.space[name].get('log'): axes.set_xscale('log')
     for axes in others[len(names):]: axes.remove()
     finite = sorted(row['snr_db'] for row in rows if math.isfinite(row['snr_db']))
-    if finite: first.set_ylim(max(finite[0], finite[-1] - 4*(finite[-1] - finite[len(finite)//2]) - .2), finite[-1] + .1)
+    if finite:
+        middle = finite[len(finite)//2]
+        first.set_ylim(max(finite[0], finite[-1] - 4*(finite[-1] - middle)) - .1, finite[-1] + .1)
     return figure
 
 @patch
