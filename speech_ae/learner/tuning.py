@@ -7,13 +7,13 @@ __all__ = ['SPACE', 'PRUNERS', 'read_space', 'propose', 'ReportTrial', 'open_stu
            'tune', 'tune_parser', 'tune_cli']
 
 # %% ../../nbs/learner/tuning.ipynb #cee7432b
-import argparse, json, math, os, re, shlex, time
-from dataclasses import fields, replace
+import argparse, math, os, re, shlex, time
+from dataclasses import fields
 from pathlib import Path
 from filelock import FileLock
 from fastcore.basics import patch
-from ..common.commands import command, show_duration
-from ..common.files import SpeechAEError, show_path
+from ..common.commands import command
+from ..common.files import show_path
 from ..common.untrusted import read_json, show_value
 from ..data.hf_datasets import corpus_name
 from .checkpoints import TrainingError, write_file, write_json, write_table
@@ -279,7 +279,7 @@ def plot(self:Tuning):
     first.set(xlabel='trial', ylabel='validation SNR, dB')
     first.legend(fontsize=8)
     for axes, name in zip(others, names):
-        scatter(axes, lambda row: row.get(name))
+        scatter(axes, lambda row, name=name: row.get(name))
         share = f', {100*importances[name]:.0f} % of the variation' if name in importances else ''
         axes.set(xlabel=name + share)
         if isinstance(self.space[name], dict) and self.space[name].get('log'): axes.set_xscale('log')
