@@ -169,8 +169,9 @@ class Trials:
         if notes.fault:
             wrong = self.ending(place, status) or self.files(place)
             if not wrong and (status or self.difference(name, place, sound)): wrong = self.again(name, place, sound)
+        said = (place/'log.err').read_text(errors='replace')
         found = dict(command=name, error=error, number=number, fault=notes.fault.replace(place.name, '{here}'),
-                     status=status, said=(place/'log.err').read_text(errors='replace').strip().replace(str(place), '...')[-700:],
+                     status=status, said=said.strip().replace(str(place), '...')[-700:],
                      left_over=len(left_over(place)), wrong=(wrong or '').replace(str(place), '...'))
         shutil.rmtree(place)
         return found if notes.fault else None
@@ -194,7 +195,8 @@ class Trials:
 
     def difference(self, name, place, sound):
         found = self.scene.digests(name, place)
-        return ', '.join(f'{file} differs' for file in sound.keys() | found.keys() if sound.get(file) != found.get(file))
+        return ', '.join(f'{file} differs' for file in sound.keys() | found.keys()
+                         if sound.get(file) != found.get(file))
 
     def again(self, name, place, sound):
         "What is wrong after the command was given again"
@@ -205,8 +207,8 @@ class Trials:
 def count(values): return {str(value): values.count(value) for value in sorted(set(values), key=str)}
 
 def summary(trials):
-    return dict(trials=len(trials), kept=sum(not t['wrong'] for t in trials), status=count([t['status'] for t in trials]),
-                left_over=sum(t['left_over'] for t in trials))
+    return dict(trials=len(trials), kept=sum(not t['wrong'] for t in trials),
+                status=count([t['status'] for t in trials]), left_over=sum(t['left_over'] for t in trials))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -224,7 +226,8 @@ def main():
             operations[name] = {NAMES[letter]: letters.count(letter) for letter in NAMES if letter in letters}
             for i, error in enumerate(args.errors):
                 n = sum(letter in ERRORS[error] for letter in letters)
-                found = [of.trial(name, error, number) for number in range(args.first + i % args.every, n + 1, args.every)]
+                found = [of.trial(name, error, number)
+                         for number in range(args.first + i % args.every, n + 1, args.every)]
                 trials += [t for t in found if t]
                 for t in filter(None, found):
                     if t['wrong']: print('not kept:', json.dumps(t), flush=True)

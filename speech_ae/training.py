@@ -83,13 +83,19 @@ def train_parser() -> argparse.ArgumentParser:
     add_settings(parser)
     parser.add_argument('--resume', nargs='?', const='auto', help=texts['resume'])
     parser.add_argument('--gpus', type=int, help=texts['gpus'])
+    parser.add_argument('--find_learning_rate', action='store_true',
+                        help='Try learning rates for a moment instead of training, and say which one to take')
     return parser
 
 def train_cli():
     "The command `speech_ae_train`"
     given = vars(train_parser().parse_args())
     own = {name: given.pop(name) for name in ('resume', 'gpus') if name in given}
-    with command(): _run(given, **own)
+    with command():
+        if not given.pop('find_learning_rate', False): return _run(given, **own)
+        if own: raise TrainingError(f'--{next(iter(own))}: not together with --find_learning_rate')
+        from speech_ae.learner.learning_rate import find_for
+        with explain_errors(): find_for(given)
 
 # %% ../nbs/04_training.ipynb #b073d895
 if __name__ == '__main__' and '__file__' in globals(): train_cli()  # not in a notebook

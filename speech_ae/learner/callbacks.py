@@ -20,6 +20,7 @@ from ..common.files import SpeechAEError, show_path
 from ..common.page import html_text, loudest
 from .checkpoints import (TrainingError, is_count, is_number, show_bytes, write_file, write_json,
                                            write_table)
+from .convergence import convergence
 from .loop import Callback, Learner
 from .panel import (Run, RunState, TrainingPanel, plot_curves, png_bytes, small_png, sound_bytes,
                                      state_html)
@@ -359,6 +360,7 @@ def run_state(self:Live, learner,
     train_snr = (snr_db(error/frames, mse/frames, learner.loss_function.of) if frames
                  else row.get('train_snr_db', math.nan))
     left = (time.perf_counter() - self.start)/done*(steps - learner.step) if done > 0 else None
+    answer = convergence(learner.history, lines.linear)
     memory = (torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory) if (
         device.type == 'cuda') else None
     return RunState(epoch=learner.epoch, epochs=learner.epochs, step=learner.step, steps=steps, seconds_left=left,
@@ -366,7 +368,7 @@ def run_state(self:Live, learner,
                     **{name: row[name] for name in ('valid_snr_db', 'explained_variance') if row},
                     linear=lines.linear, linear_name=lines.linear_name, pca=lines.pca, pca_name=lines.name,
                     best_epoch=self.stopping.best_epoch, memory=memory, skipped=learner.get(SkipNonFinite).skipped,
-                    ended=ended)
+                    convergence=str(answer) if answer.state != 'too short' else '', ended=ended)
 
 # %% ../../nbs/learner/callbacks.ipynb #a49e5dd8
 @patch

@@ -91,6 +91,8 @@ class TrainConfig:
     # Channel of recordings with several: mix averages them, auto takes the loudest where averaging would lose more than
     # 3 dB; split makes each channel a recording
     channel: str = setting('auto', choices=CHANNELS)
+    # Also write curves, pictures and sound for TensorBoard to tensorboard/ in the run folder; needs the extra monitor
+    log: str = setting(choices=('tensorboard',))
     cache_dir: str = None # Folder for prepared corpora (default: ~/.cache/speech_ae)
 
     @property

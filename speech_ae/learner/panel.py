@@ -19,6 +19,7 @@ from ..common.commands import show_duration
 from ..common.files import SpeechAEError, show_path
 from ..common.page import count_text, data_uri, flac_bytes, html_text, loudest, number_text
 from ..common.untrusted import open_regular, read_json
+from .convergence import convergence
 from ..model import SpeechAE
 
 # %% ../../nbs/learner/panel.ipynb #125b195e
@@ -110,6 +111,7 @@ class RunState:
     best_epoch: int = 0 # Epoch with the smallest validation loss
     memory: tuple = None # GPU memory in bytes: (peak, total)
     skipped: int = 0 # Number of steps skipped because loss or gradient was not finite
+    convergence: str = '' # See `convergence`; '' if there are too few epochs
     ended: str = '' # Reason why the run has ended; '' while it runs
 
 # %% ../../nbs/learner/panel.ipynb #852e0a2d
@@ -139,6 +141,7 @@ def state_html(state:RunState) -> str: # HTML
     bar = ('<div style="height:4px;border-radius:2px;background:rgba(128,128,128,.25);margin:2px 0 ' '8px"><div '
            f'style="height:4px;border-radius:2px;background:#1f77b4;width:{done:.1f}%"></div></div>')
     end = f'<div style="margin-top:6px">{html_text(s.ended)}</div>' if s.ended else ''
+    if s.convergence: end = f'<div style="margin-top:6px">{html_text(s.convergence)}</div>{end}'
     return (f'<div style="line-height:1.35">{bar}<div style="display:flex;flex-wrap:wrap;gap:6px '
             f'18px">{"".join(tiles)}</div>{end}</div>')
 
@@ -402,11 +405,14 @@ def _lead_html(run):
     said = (f'{count_text(max(0, len(run.history) - (run.history[0]["epoch"] == 0)), "epoch")} done; the '
             f'best is epoch {best["epoch"]}, which explains {_percent(best["explained_variance"])} of the '
             'energy of the validation recordings.' if best else 'No epoch is done yet.')
-    lines = [said] + ([f'It is {verdict}.'] if isinstance(verdict, str) else [])
+    linear = run.report.get('linear')
+    answer = convergence(run.history, linear if _known(linear) else None)
+    lines = ([said] + ([f'It is {verdict}.'] if isinstance(verdict, str) else [])
+             + ([f'Convergence: {answer}'] if answer.state != 'too short' else []))
     model = f'<p>Model: <code>{html_text(run.folder/"model")}</code></p>' if (run.folder/'model').is_dir() else ''
     go_on = (f'speech_ae_train --output_dir {shlex.quote(folder)} --resume',
              f'train(output_dir={folder!r}, resume=\'auto\')')
-    return (f'<p>{html_text(" ".join(lines)[:600])}</p>{model}<p>Continue, with more <code>--epochs</code> if '
+    return (f'<p>{html_text(" ".join(lines)[:1200])}</p>{model}<p>Continue, with more <code>--epochs</code> if '
             f'all are done: <code>{html_text(go_on[0])}</code>, or in Python '
             f'<code>{html_text(go_on[1])}</code></p>')
 

@@ -174,7 +174,8 @@ def report_text(report:dict, # Content of report.json: best_epoch, verdict, qual
              'Explained variance here is of overlap-added samples, in the history below of single frames. '
              'A few hundred recordings of few speakers leave a margin of error: compare rows of one table, '
              'not of two runs on different corpora.',
-             '![curves](curves.png)', '## Corpus',
+             '![curves](curves.png)',
+             *([f'Convergence: {_plain(report["convergence"])}'] if 'convergence' in report else []), '## Corpus',
              f'{_plain(report["split"])} {findings} finding{"s"*(findings != 1)} in corpus_check.csv. The split is '
              'in split.csv.',
              '## Training', f'{trained} {example}{" " + _show_left_out(left_out) if left_out else ""}',
@@ -187,6 +188,7 @@ def short_report(report:dict, # Report, see `report_text`
                 ) -> str: # Markdown
     "The table of a report and the verdict"
     said = f'{markdown_table(report["quality"])}\n\n{report["verdict"]}. {gains(report["quality"])}'.rstrip()
+    if 'convergence' in report: said += f'\nconvergence: {report["convergence"]}'
     return f'{said}\n{_show_left_out(report["left_out"])}' if report.get('left_out') else said
 
 # %% ../../nbs/learner/report.ipynb #f3c983fa

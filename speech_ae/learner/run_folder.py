@@ -32,10 +32,12 @@ from .callbacks import (Baselines, CollapseAlarm, Curves, EarlyStopping, Estimat
 from .checkpoints import (TrainingError, link_file, load_checkpoint, model_digest, room_for,
                                            save_checkpoint, show_difference, write_json)
 from .config import TrainConfig, check_config, complete_config, pick_device, read_config
+from .convergence import convergence
 from .data import LONGEST
 from .distributed import Ranks
 from .loop import Callback
 from .report import environment, quality_table, save_examples, short_report, verdict, write_report
+from .tensorboard import TensorBoard, check_tensorboard
 from .steps import Initialize, Recorder, SkipNonFinite
 from .trainer import Trainer, explain_errors, split_digest
 from ..metrics import measure
@@ -55,13 +57,19 @@ class RunLock(Callback):
     def before_fit(self, learner):
         self.acquire()
         self.begun = self.identity()
+        self.start_log()
+
+    def cleanup(self, learner):
+        self.end_log(*sys.exc_info())
+        self.release()
+
+    def start_log(self):
         self.logging = log_output(self.path.with_name('log.txt'))
         self.logging.__enter__()
 
-    def cleanup(self, learner):
-        if self.logging: self.logging.__exit__(*sys.exc_info())
+    def end_log(self, *error):
+        if self.logging: self.logging.__exit__(*error)
         self.logging = None
-        self.release()
 
     @property
     def key(self): return str(self.path.absolute())
@@ -126,7 +134,10 @@ def check(self:RunLock, learner): # Whose run began in the folder
     self.release()
     self.acquire()
     folder, found = RunFolder(self.path.parent), self.identity()
-    if found is None: folder.write_again(learner)
+    if found is None:
+        self.end_log(None, None, None)
+        self.start_log()
+        folder.write_again(learner)
     elif not folder.is_of(learner):
         raise TrainingError(f'{folder}: removed while this run went on, and another run has begun there; it cannot be '
                             'saved. Choose another --output_dir for one of them')
@@ -271,6 +282,7 @@ class Report(Callback):
         seconds = sum(row['seconds'] for row in self.history.times)
         row = next(row for row in learner.history if row['epoch'] == best)
         return dict(verdict=verdict(row['explained_variance'], row['latent_std'], row['step'], lines.pca, lines.name),
+                    convergence=str(convergence(learner.history, lines.linear)),
                     split=describe_split(learner.data.recordings), findings=len(learner.data.corpus.findings),
                     best_epoch=best, stopped=learner.stop or 'all epochs done',
                     left_out=learner.get(SkipNonFinite).skipped, floor=lines.pca, linear=lines.linear,
@@ -288,8 +300,9 @@ def run_callbacks(config:TrainConfig, # Complete, see `complete_config`
     if not ranks.first: return [baselines, stopping, Estimate(), stop]
     in_panel = IN_NOTEBOOK and ranks.world == 1
     progress = Live(baselines, stopping, curves, stop) if in_panel else Progress(baselines)
-    return [RunLock(config.run_dir), baselines, stopping, history, checkpoints, CollapseAlarm(), SkipReport(), curves,
-            Estimate(), progress, stop, Report(baselines, stopping, history)]
+    log = [TensorBoard()] if config.log == 'tensorboard' else []  # flushed before a checkpoint is written
+    return [RunLock(config.run_dir), baselines, stopping, history, *log, checkpoints, CollapseAlarm(), SkipReport(),
+            curves, Estimate(), progress, stop, Report(baselines, stopping, history)]
 
 # %% ../../nbs/learner/run_folder.ipynb #a8468361
 class RunFolder:
@@ -399,6 +412,7 @@ def start_run(config:TrainConfig, # As the user gave it
              ) -> Trainer: # Ready to `fit`
     "Prepare a new run in a new folder"
     config = complete_config(config)
+    if config.log == 'tensorboard': check_tensorboard()
     folder = RunFolder(config.run_dir)
     data_dir = Path(ranks.from_first(os.fspath(_find_data(config, folder)) if ranks.first else None))
     if ranks.first: folder.check_new(data_dir)
@@ -457,8 +471,8 @@ def newest_checkpoint(self:RunFolder) -> tuple[Path, dict]: # File and state; (N
     return found[0] if found else (None, None)
 
 # %% ../../nbs/learner/run_folder.ipynb #f8d663b9
-MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'data_dir', 'cache_dir',
-              'output_dir')
+MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'log', 'data_dir',
+              'cache_dir', 'output_dir')
 
 @patch
 def config(self:RunFolder) -> TrainConfig:
@@ -478,7 +492,7 @@ def resumed_config(self:RunFolder, config:TrainConfig, given): # Names of the se
         if (name, value) == ('precision', 'auto'): continue  # as it was
         if name not in MAY_DIFFER and value != saved[name]:
             raise TrainingError(f'--{name} {value}: the run in {self} has {saved[name]}; only '
-                                f'{", ".join(MAY_DIFFER[:6])} may differ on --resume')
+                                f'{", ".join(MAY_DIFFER[:7])} may differ on --resume')
     changes = {name: getattr(config, name) for name in given if name in MAY_DIFFER}
     return TrainConfig(**saved | changes | dict(output_dir=os.fspath(self.path)))
 
@@ -608,6 +622,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     in_folder = checkpoint == 'auto' or config.output_dir
     folder = RunFolder(complete_config(config).run_dir if in_folder else Path(checkpoint).parent)
     config = complete_config(folder.resumed_config(config, given))
+    if config.log == 'tensorboard': check_tensorboard()
     with folder.lock(ranks), folder.log(ranks):
         config = _find_data_again(config, folder, ranks)
         path, state = (folder.newest_checkpoint() if checkpoint == 'auto'
