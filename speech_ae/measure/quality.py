@@ -176,8 +176,8 @@ def stoi(reference, # Samples, shape (n,), float
          sample_rate=22_050, # In Hz; computed at 16 kHz
          extended=False, # Whether to compute ESTOI instead
         ) -> float: # At most 1, higher is better
-    """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi, the mean over pieces of at most
-    five minutes; `MetricError` below 384 ms of speech"""
+    """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi, the mean over pieces of at
+    most five minutes; `MetricError` below 384 ms of speech"""
     _require('stoi')
     from pystoi import stoi as pystoi
     reference, estimate = _pair_16k(reference, estimate, sample_rate)
