@@ -185,7 +185,7 @@ class Trials:
         lines = [line for line in lines if not is_warning(line)]
         if len(lines) != 1: return f'{len(lines)} lines'
         if not lines[0].startswith('error: '): return 'no error line'
-        return '' if re.search(r'/|--\w|\w\.\w{2,4}\b', lines[0]) else 'names no file'
+        return '' if re.search(r'/|--\w|\w\.\w{2,4}\b', lines[0].replace('Input/output', '')) else 'names no file'
 
     def files(self, place):
         "What is wrong with the files after the fault"
