@@ -10,7 +10,7 @@ import json, math, os, re, stat, sys
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from .files import SpeechAEError, show_path
+from .files import SpeechAEError, naming_errors, show_path
 
 # %% ../../nbs/common/untrusted.ipynb #69aaaaa8
 @contextmanager
@@ -28,7 +28,7 @@ def open_regular(path, # Regular file, or link to one
         if not stat.S_ISREG(status.st_mode): raise error(f'{name}: not a regular file')
         if most is not None and status.st_size > most:
             raise error(f'{name}: {status.st_size:,} bytes; at most {most:,} are read')
-        with open(descriptor, 'rb', closefd=False) as f: yield f, status.st_size
+        with naming_errors(path), open(descriptor, 'rb', closefd=False) as f: yield f, status.st_size
     finally: os.close(descriptor)
 
 # %% ../../nbs/common/untrusted.ipynb #751c2f58

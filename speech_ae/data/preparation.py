@@ -348,7 +348,7 @@ class Corpus:
         if self.values.crc32(r.start, count) != expected:
             raise CorpusError(f'{show_path(self.values.path)}: the values of {show_path(r.file)} are not those that '
                               'were prepared (wrong checksum): something else has written to this file; run the '
-                              'command again, which prepares them anew (to continue a training, with --resume)')
+                              'command again, which prepares them anew')
         self.verified.add(r.start)
 
     def slice(self, i, start=0, stop=None):

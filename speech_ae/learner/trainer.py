@@ -16,9 +16,9 @@ from ..adaptive.model import build_model
 from ..common.files import SpeechAEError, portable_text, show_path
 from ..data.batches import explain_death
 from ..data.preparation import Corpus
-from .checkpoints import (CHECKPOINT_FORMAT, TrainingError, check_optimizer, check_plain,
-                                           check_tensors, is_count, is_number, is_random_state, random_state,
-                                           seed_everything, set_random_state, show_difference)
+from .checkpoints import (CHECKPOINT_FORMAT, DiskFull, TrainingError, check_optimizer,
+                                           check_plain, check_tensors, is_count, is_number, is_random_state,
+                                           random_state, seed_everything, set_random_state, show_difference)
 from .config import TrainConfig, pick_device
 from .data import DataError, TrainingData
 from .distributed import Ranks
@@ -36,9 +36,10 @@ def explain_error(e:Exception, # Any
     "What an exception means for a run"
     if is_out_of_memory(e):
         text = 'out of memory; close other programs, or start a new run with a smaller --batch_size or --crop_frames'
-    elif isinstance(e, DataError): text = str(e)
+    elif isinstance(e, (DataError, DiskFull)): text = str(e)
     elif not (text := str(explain_death(e) or '')): return e
-    return TrainingError(text + '; the last checkpoint is intact, continue with --resume'*saved)
+    kind = DiskFull if isinstance(e, DiskFull) else TrainingError
+    return kind(text + '; the last checkpoint is intact, continue with --resume'*saved)
 
 @contextmanager
 def explain_errors(folder=None): # Run folder

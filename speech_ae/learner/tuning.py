@@ -16,7 +16,7 @@ from ..common.commands import command
 from ..common.files import show_path
 from ..common.untrusted import read_json, show_value
 from ..data.hf_datasets import corpus_name
-from .checkpoints import TrainingError, write_file, write_json, write_table
+from .checkpoints import DiskFull, TrainingError, write_file, write_json, write_table
 from .config import TrainConfig, add_settings, check_config
 from .loop import Callback
 from .panel import png_bytes
@@ -181,6 +181,7 @@ def run(self:Tuning, trial, params, lock, # From `take`
     except optuna.TrialPruned:
         self.study.tell(trial, state=TrialState.PRUNED)
         return 'pruned'
+    except DiskFull: raise
     except TrainingError as e:
         trial.set_user_attr('error', str(e)[:500])
         self.study.tell(trial, state=TrialState.FAIL)

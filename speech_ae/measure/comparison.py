@@ -6,12 +6,14 @@
 __all__ = ['find_evaluation', 'Comparison', 'compare']
 
 # %% ../../nbs/measure/comparison.ipynb #87d9cb26
+import math
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..common.files import show_path
-from ..common.page import count_text, grid, html_page, html_table, html_text, write_text
+from ..common.page import (count_text, folded, grid, html_page, html_table, html_text, line_chart,
+                                   number_text, write_text)
 from ..learner.checkpoints import write_json
 from .checked_files import EvaluationError
 from .quality import METRICS
@@ -117,6 +119,7 @@ def compare(runs, # Run folders or evaluation folders, two or more
                             _shared_recordings(evaluations), evaluations[0])
     rows, values = _compared_rows(names, evaluations, shared)
     about = dict(rows=rows, differ=_differences(names, evaluations),
+                 histories={name: e.about.get('history') or [] for name, e in zip(names, evaluations)},
                  warnings=_comparison_warnings(names, evaluations, len(shared)),
                  **{part: first.about[part] for part in ('settings', 'environment', 'data')})
     recordings = [r for r in first.recordings if (r['file'], r['sha256']) in shared]
@@ -162,6 +165,33 @@ def _all_metrics(comparison):
     if not more: return main
     return f'{main}<h3>Error, spectrum and pitch</h3>{results_table(comparison, group, more, MORE_CAPTION)}'
 
+def _curves(comparison):
+    "Validation curves of the runs on one axis; empty if no run has a history"
+    histories = {name: {int(row['epoch']): row.get('valid_snr_db', math.nan) for row in rows}
+                 for name, rows in comparison.about['histories'].items() if rows}
+    epochs = sorted(set().union(*histories.values()))
+    if not epochs: return ''
+    lines = [(name, [snr.get(epoch, math.nan) for epoch in epochs], 'mfs'[i % 3] + ' d'*(i > 2))
+             for i, (name, snr) in enumerate(histories.items())]
+    chart = line_chart('Reconstruction SNR', epochs, lines, ' dB')
+    return (f'<h2>Training</h2><p>Validation recordings of each run, which need not be the same, over epochs.</p>'
+            f'{grid([chart])}')
+
+def _speakers(comparison):
+    "Difference in SI-SDR of each run from the first, speaker by speaker"
+    first, *others = comparison.runs
+    chosen = np.nonzero(comparison.members(comparison.headline))[0]
+    gaps = [comparison.column(name, 'si_sdr') - comparison.column(first, 'si_sdr') for name in others]
+    def row(language, speaker):
+        own = [i for i in chosen if (comparison.language[i], comparison.speaker[i]) == (language, speaker)]
+        values = [np.nanmean(gap[own]) if np.isfinite(gap[own]).any() else math.nan for gap in gaps]
+        cells = [f'<td>{len(own)}</td>', *(f'<td>{number_text(v, 2)}</td>' for v in values)]
+        return [f'{html_text(speaker)}<small class=soft> {html_text(language)}</small>', *cells]
+    speakers = sorted({(comparison.language[i], comparison.speaker[i]) for i in chosen})
+    table = html_table(['speaker', 'recordings', *(f'{html_text(name)}<small>dB</small>' for name in others)],
+                       [row(*who) for who in speakers])
+    return folded('SI-SDR, speaker by speaker', table)
+
 @patch
 def page(self:Comparison) -> str: # HTML, self-contained
     "The web page of a comparison"
@@ -171,8 +201,8 @@ def page(self:Comparison) -> str: # HTML, self-contained
     differences = grid(interval_marks({name: self.interval(name, m, other=first) for name in others}, m, '',
                                       ('worse', 'better')) for m in plotted)
     body = (f'<h2>Means</h2>{means}<h2>Against {html_text(first)}</h2>'
-            f'<p>Each run minus {html_text(first)}, {DIFFERENCE_NOTE}</p>{differences}'
-            f'<h2>All metrics</h2>{_all_metrics(self)}'
+            f'<p>Each run minus {html_text(first)}, {DIFFERENCE_NOTE}</p>{differences}{_speakers(self)}'
+            f'{_curves(self)}<h2>All metrics</h2>{_all_metrics(self)}'
             f'<h2>What differs between the runs</h2>{_differ_table(self)}'
             f'<h2>How this was measured</h2><p>{MARGINS_NOTE}</p>')
     title = f'{count_text(len(self.runs), "model")} on {self.about["data"]["name"]}'

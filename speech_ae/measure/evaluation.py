@@ -6,7 +6,7 @@
 __all__ = ['evaluate', 'evaluate_cli']
 
 # %% ../../nbs/measure/evaluation.ipynb #cbc9736c
-import math, time
+import math, time, webbrowser
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -167,6 +167,11 @@ def _print_summary(evaluation):
         print(f'{what}: {show_path(evaluation.folder/name)}', flush=True)
 
 # %% ../../nbs/measure/evaluation.ipynb #2d097057
+def _open_page(path):
+    "Open a page in the browser of this machine"
+    if not webbrowser.open(path.resolve().as_uri()):
+        print(f'--open: no web browser here; open {show_path(path)} in one', flush=True)
+
 _compare = compare  # the command has a flag of that name
 
 @call_parse
@@ -192,9 +197,10 @@ def evaluate_cli(
     device:Param('Device of the model; auto uses a GPU if there is one', str,
                  choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     compare:Param('Compare these evaluated runs instead of measuring one', str, nargs='+')=None,
+    open:bool=False, # Open the report in a web browser
 ):
     "Measure a model against linear baselines and other codecs and write a report, or compare evaluated runs"
-    settings = {name: value for name, value in locals().items() if name != 'compare'}
+    settings = {name: value for name, value in locals().items() if name not in ('compare', 'open')}
     with command(evaluate_cli):
         if not (model or compare):
             raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
@@ -203,4 +209,5 @@ def evaluate_cli(
             result = _compare(compare, output_dir or 'comparison')
             print(f'{result.verdict()}\ncomparison: {show_path(result.folder/"compare.html")}')
         else: result = evaluate(**settings)
+        if open: _open_page(result.folder/('compare.html' if compare else 'report.html'))
     return None if is_cli(evaluate_cli) else result
