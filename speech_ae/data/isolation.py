@@ -275,7 +275,8 @@ class WorkerProcess:
         recording is not the reason"""
         try: seconds = self.seconds*(1 + os.path.getsize(split_part(path)[0])/1e6)
         except OSError: seconds = self.seconds
-        failures, question = self.failures, [_here(), seconds, self.gigabytes, self.name, [os.fsdecode(path), *arguments]]
+        question = [_here(), seconds, self.gigabytes, self.name, [os.fsdecode(path), *arguments]]
+        failures = self.failures
         for alone in False, True:
             with _turn(alone):
                 if alone and self.failures > failures: break  # another call has ended the command by now
