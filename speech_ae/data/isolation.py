@@ -266,9 +266,8 @@ class WorkerProcess:
                  seconds=60.,
                  gigabytes=2., # Limit of its memory in GB; none on Windows
                  blocked=_BLOCKED): # Seconds after which a process that does nothing is ended; none on Windows
-        self.name, self.seconds, self.gigabytes, self.blocked = (
-            function if isinstance(function, str) else f'{function.__module__}:{function.__name__}', seconds,
-            gigabytes, blocked)
+        self.name = function if isinstance(function, str) else f'{function.__module__}:{function.__name__}'
+        self.seconds, self.gigabytes, self.blocked, self.failures = seconds, gigabytes, blocked, 0
 
     def __call__(self, path, # File to read
                  *arguments): # Further arguments of the function
@@ -277,10 +276,15 @@ class WorkerProcess:
         try: seconds = self.seconds*(1 + os.path.getsize(split_part(path)[0])/1e6)
         except OSError: seconds = self.seconds
         question = [_here(), seconds, self.gigabytes, self.name, [os.fsdecode(path), *arguments]]
+        failures = self.failures
         for alone in False, True:
-            with _turn(alone): answer = _ask(question, self.blocked)
+            with _turn(alone):
+                if alone and self.failures > failures: break  # another call has ended the command by now
+                answer = _ask(question, self.blocked)
             if isinstance(answer, list) or not (_is_outside(answer) or _is_signal(answer, 'SIGPROF')): break
-        if not isinstance(answer, list): raise _error(path, answer, seconds, self.blocked)
+        if not isinstance(answer, list):
+            self.failures += _is_outside(answer)
+            raise _error(path, answer, seconds, self.blocked)
         good, *result = answer
         if not good: raise AudioError(*result)
         return result[0] if len(result) == 1 else tuple(result)
