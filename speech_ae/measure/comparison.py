@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..common.files import show_path
 from ..common.page import (count_text, folded, grid, html_page, html_table, html_text, line_chart,
                                    number_text, write_text)
-from ..learner.checkpoints import write_json
+from ..learner.checkpoints import is_number, write_json
 from .checked_files import EvaluationError
 from .quality import METRICS
 from .report_page import (DIFFERENCE_NOTE, MARGINS_NOTE, MORE_CAPTION, MORE_METRICS, interval_marks,
@@ -165,10 +165,16 @@ def _all_metrics(comparison):
     if not more: return main
     return f'{main}<h3>Error, spectrum and pitch</h3>{results_table(comparison, group, more, MORE_CAPTION)}'
 
+def _snr_by_epoch(history):
+    "{epoch: validation SNR} of a history; what is something else is left out"
+    rows = [row for row in history if isinstance(row, dict)] if isinstance(history, list) else []
+    pairs = [(row.get('epoch'), row.get('valid_snr_db')) for row in rows]
+    return {int(epoch): snr for epoch, snr in pairs if is_number(epoch) and is_number(snr) and math.isfinite(epoch)}
+
 def _curves(comparison):
     "Validation curves of the runs on one axis; empty if no run has a history"
-    histories = {name: {int(row['epoch']): row.get('valid_snr_db', math.nan) for row in rows}
-                 for name, rows in comparison.about['histories'].items() if rows}
+    histories = {name: found for name, history in comparison.about['histories'].items()
+                 if (found := _snr_by_epoch(history))}
     epochs = sorted(set().union(*histories.values()))
     if not epochs: return ''
     lines = [(name, [snr.get(epoch, math.nan) for epoch in epochs], 'mfs'[i % 3] + ' d'*(i > 2))
