@@ -154,7 +154,7 @@ class Runs:
 # how often a command is killed, of 300
 TURNS = {'train': 40, 'train --resume': 30, 'prepare': 40, 'encode': 42, 'decode': 42, 'evaluate': 40,
          'evaluate --compare': 10, 'export safetensors': 14, 'export onnx': 8, 'export torch_export': 6, 'bundle': 14,
-         'share': 4, 'share again': 6, 'check': 4}
+         'share': 4, 'share again': 6, 'tune': 12, 'check': 4}
 
 def turns(n):
     "Names of commands, `n` of them, evenly mixed"

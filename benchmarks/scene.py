@@ -31,8 +31,9 @@ from speech_ae.measure.latents import read_latents
 
 # what the commands import, and some of it late
 for name in ('speech_ae.training', 'speech_ae.gpu_export', 'speech_ae.deploy.inference', 'speech_ae.deploy.sharing',
-             'speech_ae.measure.evaluation', 'filelock', 'joblib', 'scipy.signal', 'torch._dynamo', 'torch.export',
-             'torch.utils.data', 'tqdm.auto', 'onnx', 'onnxruntime', 'onnxscript'):
+             'speech_ae.learner.tuning', 'speech_ae.measure.evaluation', 'filelock', 'joblib', 'scipy.signal',
+             'torch._dynamo', 'torch.export', 'torch.utils.data', 'tqdm.auto', 'onnx', 'onnxruntime', 'onnxscript',
+             'optuna', 'sqlalchemy'):
     with contextlib.suppress(ImportError): importlib.import_module(name)
 
 SIGNALS = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: 130}
@@ -75,6 +76,9 @@ COMMANDS = {
                      '--data_license cc-by-4.0 --title one', ('hub',)),
     'share again': Command('speech_ae.deploy.sharing:share_cli', '--model {run} --output {here}/hub --license '
                            'cc-by-4.0 --data_license cc-by-4.0 --title two', ('hub',), (('hub', 'hub'),)),
+    'tune': Command('speech_ae.learner.tuning:tune_cli', '--data_dir {data} --cache_dir {here}/cache --output_dir '
+                    f'{{here}}/study --space {{space}} --trials 3 --epochs 1 --pruner none {TRAIN}',
+                    ('study/trial_0000/model', 'study/trial_0000/history.csv'), needs='optuna'),
     'check': Command('speech_ae.gpu_export:check_system_cli', '--device cpu --output {here}/check.json',
                      ('check.json',))}
 COMMANDS = {name: command for name, command in COMMANDS.items()
@@ -175,8 +179,8 @@ def wait(pid):
 # Files
 
 # Files that grow line by line, or that are neither read again nor results: their end may be missing after a kill
-GROWING = {'samples.i16', 'journal.txt', 'results.jsonl', 'encode_report.csv', 'decode_report.csv', 'log.txt', 'lock',
-           'log.out', 'log.err', 'again.out', 'again.err'}
+GROWING = {'samples.i16', 'journal.txt', 'study.db', 'study.db-journal', 'results.jsonl', 'encode_report.csv',
+           'decode_report.csv', 'log.txt', 'lock', 'log.out', 'log.err', 'again.out', 'again.err'}
 
 def _read_csv(path):
     lines = path.read_bytes()
@@ -275,7 +279,9 @@ class Scene:
     def __init__(self, folder, # Everything is below it
                  seconds=1.2): # Length of the recordings
         self.folder, self.n, self.made = Path(folder), 0, set()
-        self.places = {name: self.folder/name for name in ('data', 'cache', *PLACES)}
+        self.places = {name: self.folder/name for name in ('data', 'cache', 'space', *PLACES)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.places['space'].write_text('{"learning_rate": [0.001]}')  # so that all trials of a study are equal
         for i in range(7): save_audio(self.places['data']/f's{i}_1.wav', synth_speech(seed=i, seconds=seconds))
 
     def need(self, name):

@@ -150,10 +150,11 @@ def take(self:Tuning, most, # Number of trials in all
 def revive(self:Tuning):
     "Let trials whose process has died be tried again"
     for trial in self.trials:
-        if trial.state.name != 'RUNNING' or _is_locked(self.folder/trial.user_attrs.get('folder', '')): continue
-        self.study.tell(trial.number, state=_optuna().trial.TrialState.FAIL)
-        again = dict(folder=trial.user_attrs['folder'], continues=trial.number) if 'folder' in trial.user_attrs else {}
+        name = trial.user_attrs.get('folder')  # None if it died as it took the trial
+        if trial.state.name != 'RUNNING' or name and _is_locked(self.folder/name): continue
+        again = dict(continues=trial.number) | (dict(folder=name) if name else {})
         self.study.enqueue_trial(trial.params, user_attrs=again)
+        self.study.tell(trial.number, state=_optuna().trial.TrialState.FAIL)
 
 def _is_locked(folder):
     "Whether a process has the lock of a run folder"
