@@ -14,7 +14,7 @@ Kept is what ends
 
 What C and Rust libraries do to files (libsndfile, safetensors) is met at the next operation of Python on the same file,
 and the process that reads recordings is left alone. Needs Linux or another system with fork."""
-import argparse, builtins, datetime, errno, io, json, mmap, os, re, shutil, signal, sys, tempfile, time
+import argparse, builtins, datetime, errno, hashlib, io, json, mmap, os, re, shutil, signal, sys, tempfile, time
 from pathlib import Path
 
 here = Path(__file__).resolve().parent
@@ -140,13 +140,12 @@ def is_warning(line): return line.startswith('warning') or 'Warning' in line or 
 class Trials:
     "Commands with faults on one scene"
     def __init__(self, folder):
-        self.scene, self.sound, self.operations = Scene(folder), {}, {}
-        self.inputs = self.stamps()
+        self.scene, self.sound, self.operations, self.inputs = Scene(folder), {}, {}, {}
 
-    def stamps(self):
-        "What changes when a file of the scene's places is written to or removed"
-        return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for place in self.scene.places.values()
-                for p in sorted(place.rglob('*'))}
+    def contents(self):
+        "Digests of the files in the places of the scene; a cache may grow"
+        return {str(p): hashlib.sha256(p.read_bytes()).digest() for name, place in self.scene.places.items()
+                if name != 'cache' for p in sorted(place.rglob('*')) if p.is_file()}
 
     def undisturbed(self, name):
         "Results of the command, and its operations as letters"
@@ -156,6 +155,7 @@ class Trials:
             if status: raise RuntimeError(f'{name}: exit status {status}: {(place/"log.err").read_text()}')
             self.sound[name], self.operations[name] = self.scene.digests(name, place), notes.operations
             shutil.rmtree(place)
+            self.inputs = self.contents()  # with what the scene has made for this command
         return self.sound[name], self.operations[name]
 
     def trial(self, name, error, number):
@@ -189,7 +189,7 @@ class Trials:
 
     def files(self, place):
         "What is wrong with the files after the fault"
-        if self.stamps() != self.inputs: return 'an input has changed'
+        if self.contents() != self.inputs: return 'an input has changed'
         found = [problem for problem in problems(place) if not problem.startswith(('tmp/', 'home/'))]
         return '; '.join(found)
 

@@ -89,8 +89,8 @@ def _line(entry):
 def _read_journal(folder):
     "Whole entries whose values are on the disk, oldest first"
     try:
-        available, lines = ((folder/'samples.i16').stat().st_size//2,
-                            (folder/'journal.txt').read_bytes().splitlines(keepends=True))
+        with naming_errors(folder/'journal.txt'): lines = (folder/'journal.txt').read_bytes().splitlines(keepends=True)
+        available = (folder/'samples.i16').stat().st_size//2
     except (FileNotFoundError, NotADirectoryError): return []
     whole = [line[9:-1] for line in lines if line.endswith(b'\n') and line[:8] == b'%08x' % zlib.crc32(line[9:-1])]
     return [entry for entry in filter(None, map(_parse_entry, whole))
