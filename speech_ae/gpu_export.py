@@ -279,7 +279,8 @@ def export_cli(
     with command(export_cli):
         rows = export_model(model, to, output, part, precision)
         try: lines = [*_tell_export(output, to, rows)]
-        except OSError as e: lines = [f'{show_path(output)}: made, but cannot be read now ({e.strerror})']
+        except (OSError, SpeechAEError) as e:
+            lines = [f'{show_path(output)}: made, but cannot be read now ({getattr(e, "strerror", None) or e})']
         print(*lines, sep='\n')
     return None if is_cli(export_cli) else rows
 
