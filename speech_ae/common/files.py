@@ -128,7 +128,8 @@ def temporary_path(path, # File or folder to create; missing parent folders are 
 def _final_name(name, temporary, path):
     "The name in an error, with `path` in place of its temporary name"
     try: inside = Path(os.fsdecode(name)).absolute().relative_to(temporary.absolute())
-    except (TypeError, ValueError): return name
+    except TypeError: return str(path)  # an error such as a full disk has no file name
+    except ValueError: return name
     return str(path/inside)
 
 @contextmanager
