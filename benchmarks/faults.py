@@ -210,40 +210,52 @@ def summary(trials):
     return dict(trials=len(trials), kept=sum(not t['wrong'] for t in trials),
                 status=count([t['status'] for t in trials]), left_over=sum(t['left_over'] for t in trials))
 
+def result(known, name, letters, trials, args, took):
+    "The results of all commands, those of one of them new"
+    commands = known.get('commands', {}) | {name: dict(
+        date=datetime.date.today().isoformat(), every=args.every, took=round(took),
+        operations={NAMES[letter]: letters.count(letter) for letter in NAMES if letter in letters}, **summary(trials),
+        tracebacks=sum(t['wrong'] == 'traceback' for t in trials),
+        by_error={error: summary([t for t in trials if t['error'] == error]) for error in args.errors},
+        failed=[t for t in trials if t['wrong']][:20])}
+    total = {key: sum(part[key] for part in commands.values()) for key in ('trials', 'kept', 'tracebacks', 'took')}
+    return dict(about='commands of which one file operation fails, given again, and compared with undisturbed ones',
+                cpu=processor(), cores=os.cpu_count(), date=max(part['date'] for part in commands.values()), **total,
+                commands={name: commands[name] for name in COMMANDS if name in commands})
+
+def try_command(of, name, args):
+    "Letters of the operations of a command, and its trials"
+    letters, trials = of.undisturbed(name)[1], []
+    for i, error in enumerate(args.errors):
+        n = sum(letter in ERRORS[error] for letter in letters)
+        found = [of.trial(name, error, number) for number in range(args.first + i % args.every, n + 1, args.every)]
+        trials += [t for t in found if t]
+    for t in trials:
+        if t['wrong']: print('not kept:', json.dumps(t), flush=True)
+    return letters, trials
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--commands', nargs='+', choices=list(COMMANDS), default=list(COMMANDS))
+    parser.add_argument('--commands', nargs='+', choices=list(COMMANDS), default=list(COMMANDS),
+                        help='results of others stay as they are')
     parser.add_argument('--errors', nargs='+', choices=list(ERRORS), default=list(ERRORS))
     parser.add_argument('--every', type=int, default=1, help='try every so manyth operation')
     parser.add_argument('--first', type=int, default=1, help='number of the first operation')
     parser.add_argument('--output', type=Path, default=here/'results/faults.json')
     args = parser.parse_args()
-    begin, trials, operations = time.monotonic(), [], {}
+    args.output.parent.mkdir(exist_ok=True)
+    found, failed = json.loads(args.output.read_text()) if args.output.exists() else {}, 0
     with tempfile.TemporaryDirectory() as folder:
         of = Trials(os.path.realpath(folder))
         for name in args.commands:
-            letters = of.undisturbed(name)[1]
-            operations[name] = {NAMES[letter]: letters.count(letter) for letter in NAMES if letter in letters}
-            for i, error in enumerate(args.errors):
-                n = sum(letter in ERRORS[error] for letter in letters)
-                found = [of.trial(name, error, number)
-                         for number in range(args.first + i % args.every, n + 1, args.every)]
-                trials += [t for t in found if t]
-                for t in filter(None, found):
-                    if t['wrong']: print('not kept:', json.dumps(t), flush=True)
-            done = [t for t in trials if t['command'] == name]
-            print(f'{name}: {sum(not t["wrong"] for t in done)} of {len(done)} kept; '
+            begin = time.monotonic()
+            letters, trials = try_command(of, name, args)
+            found = result(found, name, letters, trials, args, time.monotonic() - begin)
+            args.output.write_text(json.dumps(found, indent=1) + '\n')
+            failed += sum(bool(t['wrong']) for t in trials)
+            print(f'{name}: {sum(not t["wrong"] for t in trials)} of {len(trials)} kept; '
                   f'{time.monotonic() - begin:.0f} s', flush=True)
-    result = dict(about='commands of which one file operation fails, given again, and compared with undisturbed ones',
-                  date=datetime.date.today().isoformat(), cpu=processor(), cores=os.cpu_count(), every=args.every,
-                  took=round(time.monotonic() - begin), operations=operations, **summary(trials),
-                  tracebacks=sum(t['wrong'] == 'traceback' for t in trials),
-                  by_command={name: summary([t for t in trials if t['command'] == name]) for name in args.commands},
-                  by_error={error: summary([t for t in trials if t['error'] == error]) for error in args.errors},
-                  failed=[t for t in trials if t['wrong']][:20])
-    args.output.parent.mkdir(exist_ok=True)
-    args.output.write_text(json.dumps(result, indent=1) + '\n')
-    print(f'{result["kept"]} of {result["trials"]} kept, {result["tracebacks"]} tracebacks; {result["took"]} s')
-    sys.exit(result['kept'] < result['trials'])
+    print(f'{found["kept"]} of {found["trials"]} kept, {found["tracebacks"]} tracebacks')
+    sys.exit(failed > 0)
 
 if __name__ == '__main__': main()
