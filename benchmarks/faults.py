@@ -180,6 +180,9 @@ class Trials:
         "What is wrong with exit status and stderr"
         lines = (place/'log.err').read_text(errors='replace').splitlines()
         if any(line.startswith('Traceback') for line in lines): return 'traceback'
+        if status == 1 and (place/'check.json').exists():  # speech_ae_check says there what has failed
+            checks = json.loads((place/'check.json').read_text())['checks']
+            if not all(check['passed'] for check in checks): return ''
         if status == 0: return ''
         if status != 1: return f'exit status {status}'
         lines = [line for line in lines if not is_warning(line)]

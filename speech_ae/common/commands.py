@@ -155,7 +155,8 @@ class _Log:
         if error and self.path and not (self.file or sys.__stderr__):  # no other place for the error
             with suppress(OSError): self.path.parent.mkdir(parents=True, exist_ok=True)
         if error: self(_error_text(error))
-        if self.file: self.file.close()
+        if self.file:
+            with suppress(OSError): self.file.close()  # a network file system may write only then
 
 def _error_text(e):
     "What a log says of an exception: a line, or a traceback if it is not one for users"
