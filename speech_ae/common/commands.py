@@ -37,7 +37,9 @@ def handle_signals(names, # Names of signals, such as 'SIGTERM'; those that the 
     hangup = getattr(signal, 'SIGHUP', None)
     if hangup in numbers and signal.getsignal(hangup) == signal.SIG_IGN: numbers.remove(hangup)
     def receive(number, frame):
-        if number == hangup: _discard_output(stream for stream in terminals if not os.isatty(stream))
+        if number == hangup:
+            signal.signal(hangup, signal.SIG_IGN)  # a terminal that is closed may say so twice
+            _discard_output(stream for stream in terminals if not os.isatty(stream))
         return handler(number, frame)
     return {number: signal.signal(number, receive) for number in numbers}
 
