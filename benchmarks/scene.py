@@ -180,7 +180,7 @@ def wait(pid):
 
 # Files that grow line by line, or that are neither read again nor results: their end may be missing after a kill
 GROWING = {'samples.i16', 'journal.txt', 'study.db', 'study.db-journal', 'results.jsonl', 'encode_report.csv',
-           'decode_report.csv', 'log.txt', 'lock', 'log.out', 'log.err', 'again.out', 'again.err'}
+           'decode_report.csv', 'log.txt', 'lock', 'trial.lock', 'log.out', 'log.err', 'again.out', 'again.err'}
 
 def _read_csv(path):
     lines = path.read_bytes()
@@ -262,7 +262,7 @@ def digests(folder, results):
     for name in results:
         paths = sorted((folder/name).rglob('*')) if (folder/name).is_dir() else [folder/name]
         found |= {p.relative_to(folder).as_posix(): _digest(_content(p, folder)) if p.exists() else 'missing'
-                  for p in paths if not p.is_dir() and p.name not in ('lock', 'log.txt') and not is_temporary(p)}
+                  for p in paths if not (p.is_dir() or p.name in ('lock', 'trial.lock', 'log.txt') or is_temporary(p))}
     return found
 
 # place of a scene: the command that makes it, and its words

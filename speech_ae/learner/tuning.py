@@ -7,7 +7,7 @@ __all__ = ['SPACE', 'PRUNERS', 'read_space', 'propose', 'ReportTrial', 'open_stu
            'tune', 'tune_parser', 'tune_cli']
 
 # %% ../../nbs/learner/tuning.ipynb #cee7432b
-import argparse, math, os, re, shlex, time
+import argparse, errno, math, os, re, shlex, time
 from dataclasses import fields
 from pathlib import Path
 from filelock import FileLock
@@ -20,7 +20,7 @@ from .checkpoints import DiskFull, TrainingError, write_file, write_json, write_
 from .config import TrainConfig, add_settings, check_config
 from .loop import Callback
 from .panel import png_bytes
-from .run_folder import RunLock, resume_run, start_run
+from .run_folder import _NO_LOCKS, RunLock, _file_lock, resume_run, start_run
 from .trainer import explain_errors
 
 # %% ../../nbs/learner/tuning.ipynb #b32600db
@@ -134,7 +134,7 @@ class Tuning:
 
 @patch
 def take(self:Tuning, most, # Number of trials in all
-        ): # Optuna's `Trial`, its settings and its `RunLock`; None if there are enough
+        ): # Optuna's `Trial`, its settings and its lock; None if there are enough
     "The next trial; one whose process has died comes first"
     with self.lock():
         self.revive()
@@ -142,9 +142,9 @@ def take(self:Tuning, most, # Number of trials in all
         if len(self.trials) - len(waiting) >= most: return None
         trial = self.study.ask()
         if 'folder' not in trial.user_attrs: trial.set_user_attr('folder', f'trial_{trial.number:04}')
-        lock = RunLock(self.folder/trial.user_attrs['folder'])
-        lock.acquire()
-        return trial, propose(trial, self.space), lock
+        folder = self.folder/trial.user_attrs['folder']
+        folder.mkdir(parents=True, exist_ok=True)
+        return trial, propose(trial, self.space), _lock(folder)
 
 @patch
 def revive(self:Tuning):
@@ -156,15 +156,19 @@ def revive(self:Tuning):
         self.study.enqueue_trial(trial.params, user_attrs=again)
         self.study.tell(trial.number, state=_optuna().trial.TrialState.FAIL)
 
+def _lock(folder):
+    "The lock of a trial, which is held until its result is known; None where the file system has no locks"
+    try: return _file_lock(folder/'trial.lock')
+    except (OSError, NotImplementedError) as e:
+        if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
+
 def _is_locked(folder):
-    "Whether a process has the lock of a run folder"
-    lock = RunLock(folder)
-    if lock.key in lock.held: return True  # this process
-    try: lock.acquire()
+    "Whether a process works on a trial; True where nobody knows"
+    if not folder.is_dir(): return False
+    try: lock = _lock(folder)
     except TrainingError: return True
-    held = lock.held[lock.key]
-    lock.release()
-    return held is None  # a file system without locks, where nobody knows
+    if lock: lock.release(force=True)
+    return lock is None
 
 # %% ../../nbs/learner/tuning.ipynb #8e036ac7
 @patch
@@ -179,6 +183,9 @@ def run(self:Tuning, trial, params, lock, # From `take`
     try:
         check_config(config)
         with explain_errors(): trainer = begin(config, callbacks=[report]).fit()
+        best = max(row['valid_snr_db'] for row in trainer.history)
+        self.study.tell(trial, best)
+        return f'{best:.2f} dB'
     except optuna.TrialPruned:
         self.study.tell(trial, state=TrialState.PRUNED)
         return 'pruned'
@@ -187,10 +194,9 @@ def run(self:Tuning, trial, params, lock, # From `take`
         trial.set_user_attr('error', str(e)[:500])
         self.study.tell(trial, state=TrialState.FAIL)
         return f'failed: {e}'
-    finally: lock.release()
-    best = max(row['valid_snr_db'] for row in trainer.history)
-    self.study.tell(trial, best)
-    return f'{best:.2f} dB'
+    finally:
+        RunLock(config.run_dir).release()
+        if lock: lock.release(force=True)
 
 def show_settings(params): # {setting: value}
     return ', '.join(f'{name} {value:.3g}' if isinstance(value, float) else f'{name} {value}'
