@@ -92,10 +92,11 @@ def train_cli():
     given = vars(train_parser().parse_args())
     own = {name: given.pop(name) for name in ('resume', 'gpus') if name in given}
     with command():
-        if not given.pop('find_learning_rate', False): return _run(given, **own)
-        if own: raise TrainingError(f'--{next(iter(own))}: not together with --find_learning_rate')
-        from speech_ae.learner.learning_rate import find_for
-        with explain_errors(): find_for(given)
+        if not given.pop('find_learning_rate', False): _run(given, **own)
+        elif own: raise TrainingError(f'--{next(iter(own))}: not together with --find_learning_rate')
+        else:
+            from speech_ae.learner.learning_rate import find_for
+            with explain_errors(): find_for(given)
 
 # %% ../nbs/04_training.ipynb #b073d895
 if __name__ == '__main__' and '__file__' in globals(): train_cli()  # not in a notebook
