@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastcore.basics import patch
+from ..audio import plot_spectrogram
 from ..common.files import show_path
 from .callbacks import Baselines
 from .checkpoints import TrainingError
@@ -58,17 +59,11 @@ def held_out(dataset, # Dataset of whole validation recordings
 def plot_spectrograms(signals, # {name: samples (n,)}
                       sample_rate=22_050, # In Hz
                      ): # Matplotlib figure
-    "Spectrograms on one scale, from the loudest value of the first to 80 dB below it"
+    "Spectrograms on one scale, that of the first"
     from matplotlib.figure import Figure
-    figure, window = Figure(figsize=(9, 2.4), layout='constrained'), np.hanning(512)
-    levels = {name: 20*np.log10(np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(
-        np.pad(x, 256), 512)[::128]*window)) + 1e-9) for name, x in signals.items()}
-    top = max(-100., next(iter(levels.values())).max())
-    for axes, (name, level) in zip(figure.subplots(1, len(levels), sharey=True), levels.items()):
-        axes.imshow(level.T, origin='lower', aspect='auto', cmap='magma', vmin=top - 80, vmax=top,
-                    extent=(0, len(signals[name])/sample_rate, 0, sample_rate/2000))
-        axes.set(title=name, xlabel='s')
-    figure.axes[0].set_ylabel('kHz')
+    figure, loudest = Figure(figsize=(9, 2.4), layout='constrained'), np.abs(next(iter(signals.values()))).max()
+    for axes, (name, x) in zip(figure.subplots(1, len(signals), sharey=True), signals.items()):
+        plot_spectrogram(x, sample_rate, axes, name, reference=max(.5*loudest, 1e-6)).label_outer()
     return figure
 
 # %% ../../nbs/learner/tensorboard.ipynb #94c7de71
