@@ -163,7 +163,7 @@ def _lock(folder):
         if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
 
 def _is_locked(folder):
-    "Whether a process works on a trial; True where nobody knows"
+    "Whether a process works on a trial; True where the file system has no locks"
     if not folder.is_dir(): return False
     try: lock = _lock(folder)
     except TrainingError: return True
