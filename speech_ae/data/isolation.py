@@ -95,7 +95,7 @@ def _activity(pid):
 class Watch:
     "Tells whether processes are blocked: they do nothing, look after look"
     def __init__(self, pids, # Process ids
-                 seconds): # Time after which a process that does nothing is blocked; at least an hour where the system does not tell
+                 seconds): # Time after which a process that does nothing is blocked; at least an hour if unknown
         self.pids, self.seconds, self.every = list(pids), seconds, min(5., seconds/4)
         self.before, self.idle = self._look(), 0.
 
