@@ -77,7 +77,8 @@ class ReportTrial(Callback):
         for row in learner.history: self.report(row)
 
     def after_epoch(self, learner): self.report(learner.history[-1])
-    def report(self, row): self.trial.report(row['valid_snr_db'], row['epoch'])
+    def report(self, row):
+        if row['epoch']: self.trial.report(row['valid_snr_db'], row['epoch'])  # not what training begins with
 
     def before_epoch(self, learner):  # when the epoch before is saved
         if time.monotonic() > self.end: raise _OutOfTime
@@ -183,7 +184,7 @@ def run(self:Tuning, trial, params, lock, # From `take`
     try:
         check_config(config)
         with explain_errors(): trainer = begin(config, callbacks=[report]).fit()
-        best = max(row['valid_snr_db'] for row in trainer.history)
+        best = max(row['valid_snr_db'] for row in trainer.history if row['epoch'])
         self.study.tell(trial, best)
         return f'{best:.2f} dB'
     except optuna.TrialPruned:
