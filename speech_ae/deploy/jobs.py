@@ -90,6 +90,7 @@ while kill -0 "$trainer" 2> /dev/null; do wait "$trainer"; status=$?; done # a s
 if [ $status -eq 138 ] || [ $status -eq 143 ]; then
     if [ -e STOP ] || [ "${SLURM_RESTART_COUNT:-0}" -ge 50 ]; then echo "not queued again"
     else
+        trap '' TERM # Slurm sends it to a job that is queued again, before `scontrol` is done
         scontrol requeue "$SLURM_JOB_ID" ||
             echo "error: could not be queued again; submit train.sbatch once more to continue" >&2
     fi
@@ -186,6 +187,30 @@ def colab_notebook(command, # Words of `training_command`
                                            kernelspec=dict(name='python3', display_name='Python 3', language='python')),
                 nbformat=4, nbformat_minor=5)
 
+# %% ../../nbs/deploy/jobs.ipynb #8f03c06c
+_TUNE = '''\
+#!/bin/bash
+#SBATCH --job-name=speech_ae_tune
+#SBATCH --output=tune-%A_%a.log
+#SBATCH --gres=gpu:1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=16G
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:USR1@120
+# Adapt the lines above to your cluster (--partition, --account), see README.md.
+
+. "${{SPEECH_AE_VENV:-$PWD/venv}}/bin/activate" || exit 1
+exec speech_ae_tune --trials 30 \\
+    {flags}
+'''
+
+def _tune_script(command):
+    "The batch script of a study with the settings of the training command"
+    given = dict(zip(command[3::2], command[4::2]))
+    for searched in '--batch_size', '--learning_rate': del given[searched]
+    given |= {'--epochs': str(max(1, int(given['--epochs'])//5)), '--output_dir': given['--output_dir'] + '_tuning'}
+    return _TUNE.format(flags=' \\\n    '.join(map(shlex.join, given.items())))
+
 # %% ../../nbs/deploy/jobs.ipynb #287fbe0e
 def _pip_wheel(folder):
     "Build the wheel from the source tree into `folder`: its path, or None and why there is none"
@@ -270,6 +295,13 @@ _SLURM_README = '''\
    To end it for good: `touch STOP`, then `scancel` with the job's number.
    To continue it later: `rm STOP`, then `sbatch train.sbatch`.
 
+   To search for better settings before, with four jobs on one study (see `speech_ae_tune --help`):
+
+       venv/bin/pip install 'optuna>=4' && sbatch --array=1-4 tune.sbatch
+
+   The end of the last log is the command with the best settings. Submitted again, the study continues.
+   Its folder must lie on a disk whose file locks work, since `study.db` in it is an SQLite file.
+
 3. Fetch the run, and look at `report.md` and `curves.png` in it. Its model is in `model/`.
 
        scp -r cluster:{folder}/{run} .
@@ -329,7 +361,8 @@ def _write_job(folder, to, command, name, gpus, nodes):
     extra = 'hf' if find_source(command[4]) else ''
     texts = {'requirements.txt': '\n'.join(pinned_requirements(build_wheel(folder), extra)) + '\n',
              'README.md': _readme(to, command, name, gpus, nodes)}
-    if to == 'slurm': texts['train.sbatch'] = sbatch_script(command, gpus, nodes)
+    if to == 'slurm':
+        texts |= {'train.sbatch': sbatch_script(command, gpus, nodes), 'tune.sbatch': _tune_script(command)}
     else: texts['train.ipynb'] = json.dumps(colab_notebook(command), indent=1) + '\n'
     for file, text in texts.items():
         with atomic_path(folder/file) as temporary:
