@@ -88,7 +88,7 @@ thead small,td small{display:block;color:var(--soft);font-weight:400;font-size:1
 th:first-child,td:first-child{text-align:left}tbody th{font-weight:400;position:sticky;left:0;background:var(--paper)}\
 tr.me th,tr.me td{background:var(--tint);font-weight:600}tr.me small{font-weight:400}
 .grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,320px),1fr));gap:20px 28px}\
-.grid>*{min-width:0}.text td,.text th{text-align:left;white-space:normal}
+.grid>*{min-width:0}.grid>figure:only-child{max-width:520px}.text td,.text th{text-align:left;white-space:normal}
 '''.strip()
 
 # %% ../../nbs/common/page.ipynb #b7d1e6f1

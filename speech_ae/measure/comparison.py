@@ -101,7 +101,7 @@ def _compared_rows(names, evaluations, shared):
         add(models, name, 'model', [e.values['model'][i] for i in kept])
         baseline = e.best_baseline()
         column = baseline and [e.values[baseline][i] for i in kept]
-        if baseline is not None and column not in values.values():
+        if baseline is not None and repr(column) not in map(repr, values.values()):  # nan is not equal to itself
             add(baselines, baseline if baseline not in values else f'{baseline} of {name}', 'baseline', column)
     rows = models + baselines
     return rows, {row['name']: values[row['name']] for row in rows}
