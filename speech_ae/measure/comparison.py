@@ -90,6 +90,11 @@ def _shared_recordings(evaluations):
                               'and --split')
     return shared
 
+def _are_equal(column, other):
+    "Whether two lists of dicts of numbers are equal but for rounding"
+    return all(a.keys() == b.keys() and np.allclose([*a.values()], [b[m] for m in a], rtol=1e-9, equal_nan=True)
+               for a, b in zip(column, other))
+
 def _compared_rows(names, evaluations, shared):
     "Descriptions and values, {name: list of dicts}, of each model, then of the best baseline of each if it differs"
     values, models, baselines = {}, [], []
@@ -101,7 +106,7 @@ def _compared_rows(names, evaluations, shared):
         add(models, name, 'model', [e.values['model'][i] for i in kept])
         baseline = e.best_baseline()
         column = baseline and [e.values[baseline][i] for i in kept]
-        if baseline is not None and repr(column) not in map(repr, values.values()):  # nan is not equal to itself
+        if baseline is not None and not any(_are_equal(column, other) for other in values.values()):
             add(baselines, baseline if baseline not in values else f'{baseline} of {name}', 'baseline', column)
     rows = models + baselines
     return rows, {row['name']: values[row['name']] for row in rows}
