@@ -13,7 +13,7 @@ from tree import notebooks, root, settings
 # where a package is not imported by its own name
 IMPORT_NAMES = {'scikit-learn': 'sklearn', 'visqol-python': 'visqol'}
 # what needs a package although no cell of the notebook imports it
-WORDS = {'sample_corpus': 'espeakng_loader', "'stoi'": 'pystoi', "'onnx'": 'onnx'}
+WORDS = {'sample_corpus': 'espeakng_loader', 'speech_ae.learner.tuning': 'optuna', "'stoi'": 'pystoi', "'onnx'": 'onnx'}
 
 def packages(requirements):
     "The names by which the packages of a line of requirements are imported"

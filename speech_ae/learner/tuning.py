@@ -295,7 +295,8 @@ def plot_trials(rows, # From `Tuning.table`, with the keys folder, state, snr_db
     if kinds: first.legend(fontsize=8)
     for axes, name in zip(others, names):
         scatter(axes, lambda row, name=name: row.get(name))
-        axes.set(xlabel=name + (f', {100*importances[name]:.0f} % of the variation' if name in (importances or {}) else ''))
+        share = f', {100*importances[name]:.0f} % of the variation' if name in (importances or {}) else ''
+        axes.set(xlabel=name + share)
         if isinstance(space[name], list): axes.set_xticks(space[name])
         elif space[name].get('log'): axes.set_xscale('log')
     for axes in others[len(names):]: axes.remove()
