@@ -30,6 +30,10 @@ def processes(module, settings):
     running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
     if any([process.wait() for process in running]): sys.exit(f'{module} failed')
 
+def training_seconds(run, epochs):
+    "Seconds of the first epochs of a run"
+    return sum(float(row['seconds']) for row in read_rows(run/'timing.csv') if int(row['epoch']) <= epochs)
+
 def search(args, folder):
     "A finished study"
     if not folder.exists():
@@ -82,10 +86,9 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.monotonic()
         study = search(args, args.study or Path(scratch)/'study')
-        trials = [t for t in study.trials if t.datetime_complete]
-        seconds = sum((t.datetime_complete - t.datetime_start).total_seconds() for t in trials)
         rows, best = study.table(), study.study.best_trial
-        print(f'{len(rows)} trials, {seconds:.0f} s of one core', best.params, flush=True)
+        seconds = sum(training_seconds(study.folder/row['folder'], row['epochs']) for row in rows)
+        print(f'{len(rows)} trials, {seconds:.0f} s of training', best.params, flush=True)
         settings = {name: float(f'{v:.3g}') if isinstance(v, float) else v for name, v in best.params.items()}
         runs = confirm(args, settings, study.folder)
         report = io.StringIO()
@@ -94,9 +97,8 @@ def main():
                      for name, run in runs.items()}
     print(found['verdict'], found['tuned_minus_defaults'], sep='\n')
     corpus = 'sample corpus' if args.data_dir == 'sample' else 'recordings'
-    row = dict(cpu=processor(), core_seconds=round(seconds), wall_seconds=round(time.monotonic() - begun),
-               trials=rows, curves={t.user_attrs['folder']: {str(k): round(v, 4) for k, v in t.intermediate_values.items()}
-                                    for t in study.trials}, space=study.space, importances=study.importances(),
+    row = dict(cpu=processor(), training_seconds=round(seconds), wall_seconds=round(time.monotonic() - begun),
+               trials=rows, space=study.space, importances=study.importances(),
                best=settings, epochs=args.epochs, histories=histories, **found)
     results = json.loads(args.output.read_text()) if args.output.exists() else {}
     args.output.write_text(json.dumps(results | {corpus: row}, indent=1) + '\n')
