@@ -292,13 +292,20 @@ def plot_trials(rows, # From `Tuning.table`, with the keys folder, state, snr_db
             axes.plot([x(row) for row in shown], [row['snr_db'] for row in shown], marker, c=color, ms=5, label=kind)
     scatter(first, lambda row: int(row['folder'][-4:]))
     first.set(xlabel='trial', ylabel='validation SNR, dB')
+    first.xaxis.get_major_locator().set_params(integer=True)
     if kinds: first.legend(fontsize=8)
     for axes, name in zip(others, names):
-        scatter(axes, lambda row, name=name: row.get(name))
+        values = space[name]
+        if isinstance(values, list):
+            places = {value: i for i, value in enumerate(sorted(values))}
+            scatter(axes, lambda row, name=name, places=places: places.get(row.get(name), math.nan))
+            axes.set_xticks([*places.values()], map(str, places))
+            axes.set_xlim(-.5, len(places) - .5)
+        else:
+            scatter(axes, lambda row, name=name: row.get(name, math.nan))
+            if values.get('log'): axes.set_xscale('log')
         share = f', {100*importances[name]:.0f} % of the variation' if name in (importances or {}) else ''
         axes.set(xlabel=name + share)
-        if isinstance(space[name], list): axes.set_xticks(space[name])
-        elif space[name].get('log'): axes.set_xscale('log')
     for axes in others[len(names):]: axes.remove()
     finite = sorted(row['snr_db'] for row in rows if math.isfinite(row['snr_db']))
     if finite:
