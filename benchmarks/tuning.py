@@ -2,17 +2,15 @@
 
 Runs `speech_ae_tune` (or reads the study in --study), trains with the defaults and with the best settings, both with
 another division into training and validation than that of the study, and compares them, paired by speaker, on voices
-whose recordings have not decided anything. On the sample corpus it takes about a quarter of an hour on two cores. Adds
-to benchmarks/results/tuning.json, which tutorials/tune and learner/tuning read."""
+whose recordings have not decided anything. On the sample corpus it takes about twenty minutes on two cores. Adds to
+benchmarks/results/tuning.json, which tutorials/tune reads."""
 import os
 for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS': os.environ[name] = '1'
 import argparse, contextlib, io, json, subprocess, sys, tempfile, time
 from dataclasses import asdict
 from pathlib import Path
-import numpy as np
 from speech_ae.common.untrusted import read_json
 from speech_ae.data.corpus import read_rows
-from speech_ae.learner.config import TrainConfig
 from speech_ae.learner.tuning import Tuning
 from speech_ae.measure.comparison import compare
 from speech_ae.measure.evaluation import evaluate

@@ -208,6 +208,7 @@ def run(self:Tuning, trial, params, lock, # From `take`
         if lock: lock.release(force=True)
 
 def show_settings(params): # {setting: value}
+    "Settings and their values in one line"
     return ', '.join(f'{name} {value:.3g}' if isinstance(value, float) else f'{name} {value}'
                      for name, value in params.items())
 
@@ -316,7 +317,9 @@ def plot_trials(rows, # From `Tuning.table`, with the keys folder, state, snr_db
     return figure
 
 @patch
-def plot(self:Tuning): return plot_trials(self.table(), self.space, self.importances()) # Matplotlib figure
+def plot(self:Tuning):
+    "Matplotlib figure of the trials, see `plot_trials`"
+    return plot_trials(self.table(), self.space, self.importances())
 
 @patch
 def report(self:Tuning):
