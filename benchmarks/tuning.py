@@ -71,6 +71,20 @@ def paired(runs, study_run):
                 values={m: {name: asdict(both.interval(name, m)) for name in both.runs} for m in metrics},
                 tuned_minus_defaults={m: asdict(both.interval('tuned', m, other='defaults')) for m in metrics})
 
+def trials_only(study):
+    "Rows of a study, with the SNR before training and after the last epoch"
+    def ends(row):
+        history = read_rows(study.folder/row['folder']/'history.csv')
+        return {name: round(float(history[i]['valid_snr_db']), 4)
+                for name, i in (('before_training_db', 0), ('last_db', -1))}
+    rows = [row | dict(snr_db=round(row['snr_db'], 4)) | ends(row) for row in study.table()]
+    seconds = sum(training_seconds(study.folder/row['folder'], row['epochs']) for row in rows)
+    return dict(cpu=processor(), trials=rows, space=study.space, training_seconds=round(seconds))
+
+def add_result(path, name, row):
+    results = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(results | {name: row}, indent=1) + '\n')
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data_dir', default='sample', help='folder of recordings')
@@ -80,7 +94,9 @@ def main():
     parser.add_argument('--epochs', type=int, default=15, help='of the two runs that are compared')
     parser.add_argument('--seed', type=int, default=7, help='of their division into training and validation')
     parser.add_argument('--output', type=Path, default=here/'results/tuning.json')
+    parser.add_argument('--trials_as', help='only write the trials of --study, under this name')
     args = parser.parse_args()
+    if args.trials_as: return add_result(args.output, args.trials_as, trials_only(search(args, args.study)))
     with tempfile.TemporaryDirectory() as scratch:
         begun = time.monotonic()
         study = search(args, args.study or Path(scratch)/'study')
@@ -98,7 +114,6 @@ def main():
     row = dict(cpu=processor(), training_seconds=round(seconds), wall_seconds=round(time.monotonic() - begun),
                trials=rows, space=study.space, importances=study.importances(),
                best=settings, epochs=args.epochs, histories=histories, **found)
-    results = json.loads(args.output.read_text()) if args.output.exists() else {}
-    args.output.write_text(json.dumps(results | {corpus: row}, indent=1) + '\n')
+    add_result(args.output, corpus, row)
 
 if __name__ == '__main__': main()
