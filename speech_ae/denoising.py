@@ -8,8 +8,6 @@ __all__ = ['DENOISE_METHODS', 'plot_denoising', 'denoising_framing', 'noise_quan
 
 # %% ../nbs/02_denoising.ipynb #a94baeb4
 import numpy as np
-from scipy.fft import irfft, rfft, rfftfreq
-from scipy.ndimage import median_filter, uniform_filter1d
 from .audio import plot_spectrogram
 from .framing import Framing
 
@@ -40,10 +38,11 @@ def _filter(samples, framing, strength, find_gain):
     `strength`"""
     peak = np.abs(samples).max(initial=0)
     if framing.n_frames(len(samples)) < 20 or peak < 1e-8: return samples.copy() # too short to tell noise from speech
-    spectrum = rfft(framing.frame(samples/peak))
+    # with this norm NumPy keeps to float32; importing scipy.fft takes longer than filtering a minute of sound
+    spectrum = np.fft.rfft(framing.frame(samples/peak), norm='ortho')
     gain = find_gain(_power(spectrum), framing)
     spectrum *= gain if strength == 1 else gain**np.float32(strength)
-    frames = irfft(spectrum, framing.frame_length, overwrite_x=True)
+    frames = np.fft.irfft(spectrum, framing.frame_length, norm='ortho')
     del gain, spectrum # before `overlap_add` makes arrays of that size
     return framing.overlap_add(frames, len(samples))*peak
 
@@ -70,26 +69,24 @@ def _noise_probability(power, noise, speech_db, sharpness):
     "1 - P(speech), the formula above, at each point"
     # each step writes into the same array, which saves memory and time
     ratio = 10**(speech_db/10)
-    odds = power/noise
-    odds *= sharpness*ratio/(1 + ratio)
+    odds = power*(sharpness*ratio/(1 + ratio)/noise)
     odds -= sharpness*float(np.log1p(ratio))
     with np.errstate(over='ignore'): np.exp(odds, out=odds) # speech against noise; infinite odds are certainty
     odds += 1
     return np.reciprocal(odds, out=odds)
 
 # %% ../nbs/02_denoising.ipynb #9a355536
-def _local_mean(x, size):
-    "Mean over the five blocks of `size` frames around each block, zeros beyond the ends: shape (ceil(T/size), F)"
-    whole = len(x)//size
-    sums = np.zeros((4 - -len(x)//size, x.shape[1]), x.dtype) # two empty blocks before, two after
-    sums[2:2 + whole] = x[:whole*size].reshape(whole, size, x.shape[1]).sum(1)
-    sums[2 + whole] += x[whole*size:].sum(0)
+def _local_mean(sums, size):
+    "Mean over the five blocks of `size` frames around each block, zeros beyond the ends, from sums of blocks (n, F)"
+    sums = np.pad(sums, ((2, 2), (0, 0)))
     return sum(sums[k:len(sums) - 4 + k] for k in range(5))/(5*size)
 
 # %% ../nbs/02_denoising.ipynb #e3905b1d
 def _below_peaks(spectrum, peak):
     "Factor, at most 1, that takes `spectrum` (F,) down to `peak` times the median of 13 neighbours"
-    return np.minimum(1, peak*median_filter(spectrum, 13, mode='nearest')/spectrum).astype(spectrum.dtype)
+    neighbours = np.lib.stride_tricks.sliding_window_view(np.pad(spectrum, 6, mode='edge'), 13)
+    medians = np.partition(neighbours, 6, axis=-1)[:, 6]
+    return np.minimum(1, peak*medians/spectrum).astype(spectrum.dtype)
 
 # %% ../nbs/02_denoising.ipynb #325d00cc
 def track_noise(power, # Power spectra, shape (T, F), positive
@@ -107,16 +104,20 @@ def track_noise(power, # Power spectra, shape (T, F), positive
     size, peak = max(1, round(window*frame_rate/5)), 10**(peak_db/10)
     steady = noise_quantile(power)
     first = steady*_below_peaks(steady, peak)
-    noise = np.broadcast_to(first, power.shape)
+    count = -(-len(power)//size)
+    blocks = np.pad(power, ((0, count*size - len(power)), (0, 0))).reshape(count, size, -1)
+    noise = np.broadcast_to(first, (count, len(first))) # one row for each block
     for _ in range(rounds):
-        weight = _noise_probability(power, noise, speech_db, sharpness)
-        weighted, total = weight*power, weight.sum(0)
+        weight = _noise_probability(blocks, noise[:, None], speech_db, sharpness)
+        weight[-1, len(power) - count*size + size:] = 0 # beyond the end of the recording
+        weights = weight.sum(1)
+        weight *= blocks
+        weighted, total = weight.sum(1), weights.sum(0)
         # in a band that never counts as noise, the first estimate stays
         overall = np.where(total > 1e-3, weighted.sum(0)/np.maximum(total, 1e-3), first)
-        noise = (_local_mean(weighted, size) + .02*overall)/(_local_mean(weight, size) + .02)
+        noise = (_local_mean(weighted, size) + .02*overall)/(_local_mean(weights, size) + .02)
         noise *= _below_peaks(noise.mean(0), peak)
-        noise = noise.repeat(size, axis=0)[:len(power)]
-    return noise
+    return noise.repeat(size, axis=0)[:len(power)]
 
 # %% ../nbs/02_denoising.ipynb #7a61d11b
 def spectral_subtraction(samples, # Samples, shape (n,), float32
@@ -141,6 +142,7 @@ def spectral_gate(samples, # Samples, shape (n,), float32
                  ) -> np.ndarray: # Samples, shape (n,), float32
     """Pass what is 5 dB above the noise, turn the rest down by 12 dB, with the decisions smoothed over 3 frames and 3
     bands"""
+    from scipy.ndimage import uniform_filter1d # imported here, since it takes longer than all else here
     def gain(power, framing):
         passes = (power > 10**.5*track_noise(power, framing.frame_rate)).astype(power.dtype)
         passes = uniform_filter1d(uniform_filter1d(passes, 3, axis=0), 3, axis=1)
@@ -180,7 +182,7 @@ def wiener(samples, # Samples, shape (n,), float32
     """Wiener filter with tracked noise and a decision-directed prior, down to a gain of -12 dB; of the three the
     closest to clean real speech"""
     def gain(power, framing):
-        frequencies = rfftfreq(framing.frame_length, 1/sample_rate)
+        frequencies = np.fft.rfftfreq(framing.frame_length, 1/sample_rate)
         overestimate = 1.1*(1 + 5/(1 + (frequencies/60)**4)) # factor on the noise, largest below the voice
         power /= track_noise(power, framing.frame_rate)
         power /= overestimate.astype(power.dtype) # now it is the signal-to-noise ratio

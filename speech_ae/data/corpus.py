@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from fastcore.basics import groupby
-from scipy.fft import rfft
 from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extensions, find_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, native_text, show_path
@@ -129,7 +128,7 @@ def _window(size): return np.hanning(size).astype(np.float32)
 def _power(samples, size):
     "Sum of the power spectra of blocks of `size` samples"
     blocks = np.asarray(samples[:len(samples)//size*size], dtype=np.float32).reshape(-1, size)
-    spectrum = rfft((blocks - blocks.mean(1, keepdims=True))*_window(size))
+    spectrum = np.fft.rfft((blocks - blocks.mean(1, keepdims=True))*_window(size), norm='ortho')
     return (spectrum.real**2 + spectrum.imag**2).sum(0).astype(np.float64)
 
 def _highest(power): return int(np.nonzero(power >= power.max()*10**-6.5)[0][-1])
