@@ -9,11 +9,15 @@ __all__ = ['PRESETS', 'ModelConfig', 'RecurrentStack', 'frame_mask', 'Encoder', 
 
 # %% ../nbs/03_model.ipynb #2c893046
 import hashlib, json, math, os
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, asdict, fields
+from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from fastcore.basics import patch
 from .common.files import atomic_path, show_path
@@ -93,29 +97,71 @@ class RecurrentStack(nn.Module):
     def recur(self, h, lengths=None):
         "The LSTM layers; in training in bfloat16 where that was asked for, with float32 weights and output"
         with torch.autocast(h.device.type, torch.bfloat16, enabled=self.training and self.bfloat16):
+            if self.lstm.bidirectional and h.device.type == 'cpu' and (self.training or lengths is not None):
+                return _recur_both_ways(self.lstm, h, lengths).float()
             if lengths is None or not self.lstm.bidirectional: return self.lstm(h)[0].float()
-            if h.device.type == 'cpu': return _recur_both_ways(self.lstm, h, lengths).float()
             packed = pack_padded_sequence(h, lengths.cpu(), batch_first=True, enforce_sorted=False)
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=h.shape[1])[0].float()
 
 # %% ../nbs/03_model.ipynb #61b9f3c8
+@cache
+def _second_thread(): return ThreadPoolExecutor(1)
+
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_second_thread.cache_clear)
+
+def _two_at_once(tasks):
+    "Results of two functions without arguments, in two threads with half of PyTorch's threads each if it has several"
+    threads = torch.get_num_threads()
+    if threads == 1: return [task() for task in tasks]
+    def run(task):
+        torch.set_num_threads(threads//2)
+        return task()
+    second = _second_thread().submit(run, tasks[1])
+    try: return [run(tasks[0]), second.result()]
+    finally:
+        wait([second])
+        torch.set_num_threads(threads)
+
+class _BothWays(torch.autograd.Function):
+    "Two LSTM layers of one direction at once, forward and backward; of each the input (T, B, n) and four weights"
+    @staticmethod
+    def forward(ctx, *tensors):
+        half, autocast, needed = len(tensors)//2, torch.is_autocast_enabled('cpu'), ctx.needs_input_grad
+        def run(x, *weights):  # the modes of PyTorch belong to a thread
+            start = x.new_zeros(1, x.shape[1], weights[1].shape[1])
+            with torch.set_grad_enabled(any(needed)), torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+                return torch.lstm(x, (start, start), weights, True, 1, 0., any(needed), False, False)[0]
+        leaves = [x.detach().requires_grad_(need) for x, need in zip(tensors, needed)]
+        ctx.inputs = leaves[:half], leaves[half:]
+        ctx.outputs = _two_at_once([partial(run, *inputs) for inputs in ctx.inputs])
+        return tuple(y.detach() for y in ctx.outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        def run(y, inputs, gradient):
+            wanted = [x for x in inputs if x.requires_grad]
+            found = iter(torch.autograd.grad(y, wanted, gradient, retain_graph=True))  # it goes with `ctx`
+            return [next(found) if x.requires_grad else None for x in inputs]
+        return tuple(chain(*_two_at_once([partial(run, *of) for of in zip(ctx.outputs, ctx.inputs, gradients)])))
+
 def _turn(x, lengths):
     "Reverse each sequence within its own length; padding stays in its place"
     position = torch.arange(x.shape[1], device=x.device)
     from_end = lengths.to(x.device)[:, None] - 1 - position
     return x.gather(1, torch.where(from_end < 0, position, from_end).unsqueeze(-1).expand_as(x))
 
-def _recur_both_ways(lstm, h, lengths):
-    "Output of a bidirectional `lstm` for packed sequences, each direction computed on its own"
-    start = h.new_zeros(1, len(h), lstm.hidden_size)
+def _recur_both_ways(lstm, h, lengths=None):
+    "Output of a bidirectional `lstm`, for packed sequences if there are lengths, each direction computed on its own"
+    def turn(x): return x.flip(0) if lengths is None else _turn(x.transpose(0, 1), lengths).transpose(0, 1)
+    h = h.transpose(0, 1)
     for layer in range(lstm.num_layers):
-        weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
-                   for way in ('', '_reverse')]
-        ahead, back = (torch.lstm(x, (start, start), w, True, 1, 0., lstm.training, False, True)[0]
-                       for x, w in zip((h, _turn(h, lengths)), weights))
-        h = torch.cat([ahead, _turn(back, lengths)], -1)
+        ahead, back = ([getattr(lstm, f'{name}_l{layer}{way}')
+                        for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')] for way in ('', '_reverse'))
+        ahead, back = _BothWays.apply(h, *ahead, turn(h), *back)
+        h = torch.cat([ahead, turn(back)], -1)
         if layer < lstm.num_layers - 1: h = nn.functional.dropout(h, lstm.dropout, lstm.training)
-    return h
+    return h.transpose(0, 1)
 
 # %% ../nbs/03_model.ipynb #ce3e352a
 def frame_mask(lengths, # Real frames of each sequence, shape (B,), torch tensor

@@ -41,7 +41,7 @@ from .tensorboard import TensorBoard, check_tensorboard
 from .steps import Initialize, Recorder, SkipNonFinite
 from .trainer import Trainer, explain_errors, split_digest
 from ..metrics import measure
-from ..model import ModelConfig, count_parameters
+from ..model import ModelConfig, _recur_both_ways, count_parameters
 
 # %% ../../nbs/learner/run_folder.ipynb #10dacf50
 _NO_LOCKS = {getattr(errno, name) for name in ('ENOSYS', 'ENOLCK', 'EOPNOTSUPP', 'ENOTSUP', 'EINVAL')
@@ -437,14 +437,15 @@ def _begin(config, corpus, recordings, model_config, ranks, callbacks, optimizer
 
 # %% ../../nbs/learner/run_folder.ipynb #de9ba1bc
 def choose_threads() -> int: # Number of threads PyTorch now uses
-    "Try one thread and all of them on a small LSTM, and keep all if they are at least a tenth faster"
+    "Try one thread, two and all of them on a small LSTM, and keep more than one if that is at least a tenth faster"
     if 'OMP_NUM_THREADS' in os.environ: return torch.get_num_threads()
+    most = torch.get_num_threads()
     lstm, x, times = torch.nn.LSTM(256, 256, bidirectional=True, batch_first=True), torch.zeros(8, 100, 256), {}
-    for threads in sorted({1, torch.get_num_threads()}):
+    for threads in sorted({1, min(2, most), most}):
         torch.set_num_threads(threads)
-        lstm(x)[0].sum().backward()
+        _recur_both_ways(lstm, x).sum().backward()
         start = time.perf_counter()
-        for _ in range(3): lstm(x)[0].sum().backward()
+        for _ in range(3): _recur_both_ways(lstm, x).sum().backward()
         times[threads] = time.perf_counter() - start
     fastest = min(times, key=times.get)
     torch.set_num_threads(fastest if times[fastest] < .9*times[1] else 1)
