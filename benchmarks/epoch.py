@@ -4,8 +4,8 @@ Takes turns between a training epoch of `Trainer`, from the prepared corpus, wit
 that are not finite and the callbacks that run after each step, and a bare loop: the same steps (frames, model,
 overlap-add, loss, backward pass, clipping, scaled fused Adam, average of the weights) on the same batches, which lie in
 the memory of the device. On a CPU once more beside a process that computes without a pause. The epoch should take at
-most 1.05 times as long, and reach 90 % of the rate on a half-busy machine, too. Writes benchmarks/results/epoch.json;
-three minutes on one core."""
+most 1.05 times as long, and reach 90 % of the rate on a half-busy machine, too. Writes
+benchmarks/results/<processor>/epoch.json; three minutes on one core."""
 import copy, tempfile
 from timing import corpus, half_busy, options, quiet, ratio, row, save, seconds, show, take_turns
 import torch

@@ -6,7 +6,7 @@ on one core, in turns with the obvious alternative: one recording after another,
 beyond the model and one short recording, of processes of their own that (on Linux) encode and decode an hour in pieces,
 and ten minutes as a whole. Seams: the decoded samples of a minute cut every 3 s against those of the whole, over the
 context at the seams; of the trained networks in `--models` and of one before training. Writes
-benchmarks/results/inference_files.json; a quarter of an hour on one core."""
+benchmarks/results/<processor>/inference_files.json; a quarter of an hour on one core."""
 import json, sys, tempfile
 from pathlib import Path
 from timing import corpus, in_process, options, ratio, row, save, seconds, show, take_turns

@@ -6,7 +6,7 @@ framing; a PyTorch DataLoader over the same corpus; and what one would write fir
 file for each recording and a DataLoader over those. The bound is the same number of values turned from 16-bit to
 float32 once, one batch after another into the same place. Says how many bytes on disk both forms take and how much of a
 batch is padding. On a GPU, batches end on the device, from a corpus that lives there and from one that does not. Writes
-benchmarks/results/loading.json; two minutes on one core."""
+benchmarks/results/<processor>/loading.json; two minutes on one core."""
 import tempfile
 from pathlib import Path
 from timing import corpus, options, row, save, seconds, show, take_turns

@@ -9,7 +9,7 @@ a run of `speech_ae_train` on the recordings, or of --model. The bound is the ra
 float32 matrix products, measured in the same rounds. Plain int8, as quantize_dynamic makes it, is there for comparison.
 EnCodec's figures are those that its authors published; they are not measured here, and another machine's. A
 transform-coding model is run whole, since its coefficients share the room of a second, wherever that begins. Writes
-benchmarks/results/onnx_speed.json; five minutes on one core."""
+benchmarks/results/<processor>/onnx_speed.json; five minutes on one core."""
 import os, tempfile
 from pathlib import Path
 from timing import corpus, matrix_rate, options, quiet, row, save, seconds, show, take_turns

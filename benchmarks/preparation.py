@@ -3,10 +3,11 @@
 Writes clips of five seconds as 44.1 kHz mono MP3 into a temporary folder and takes turns, on one core: decoding alone
 and decoding with resampling (what no preparation can go below), speech_ae_prepare without and with denoising, from the
 call to the finished store, and what one would write first: librosa.load with noisereduce, soxr with
-scipy.signal.wiener, each saved as .npy. Then the same with more processes, a second call that finds nothing to do, and
-the peak of the memory for one and four times as many recordings and for one that lasts an hour. Writes
-benchmarks/results/preparation.json; ten minutes on two cores."""
-import json, sys, tempfile, time
+scipy.signal.wiener, each saved as .npy. Then the same with more processes, a second call that finds nothing to do, the
+whole command from a cold start, 20,000 very short files, and the peak of the memory for one and four times as many
+recordings and for one that lasts an hour. Writes
+benchmarks/results/<processor>/preparation.json; ten minutes on two cores."""
+import json, subprocess, sys, tempfile, time
 from pathlib import Path
 from timing import options, quiet, row, save, seconds, show, take_turns, in_process
 import numpy as np
@@ -103,6 +104,37 @@ def in_child(folder, length, name, denoise='wiener', workers=1):
     found = in_process(__file__, ['--child', folder, denoise, workers])
     return dict(name=name, workers=workers, minutes=length/60, times_real_time=length/found['wall']) | found
 
+def command(folder, workers):
+    "Wall seconds of `speech_ae_prepare` in a new process and into a new store"
+    with tempfile.TemporaryDirectory() as cache:
+        words = dict(data_dir=folder, cache_dir=cache, workers=workers, max_bad=10**6)
+        start = time.perf_counter()
+        subprocess.run([Path(sys.executable).with_name('speech_ae_prepare'),
+                        *(str(word) for name, value in words.items() for word in (f'--{name}', value))],
+                       stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - start
+
+def cold_start(folder, clips, rounds):
+    "The command for one clip and for all, with one worker and two; medians of wall seconds"
+    from shutil import copy
+    one = folder.parent/'one'
+    one.mkdir()
+    copy(min(folder.glob('*.mp3')), one)
+    cases = (one, 1, 1), (folder, clips, 1), (folder, clips, 2)
+    found = {case: [] for case in cases}
+    for _ in range(rounds):
+        for case in cases: found[case].append(command(case[0], case[2]))
+    return [dict(clips=n, workers=workers, wall=float(np.median(walls)), fastest=min(walls), slowest=max(walls),
+                 times_real_time=n*SECONDS/float(np.median(walls))) for (_, n, workers), walls in found.items()]
+
+def many_files(folder, n):
+    "Wall milliseconds for each of `n` files of a quarter of a second, by the whole command on all cores"
+    from joblib import cpu_count
+    folder.mkdir()
+    sound = synth_speech(0, 60, RATE)
+    for i in range(n): save_audio(folder/f's{i//100:03}_{i:05}.wav', sound[i*100:i*100 + RATE//4], RATE)
+    return dict(files=n, workers=cpu_count(), milliseconds_each=1000*command(folder, cpu_count())/n, target=1)
+
 def main():
     args = options(__doc__, clips=(60, 'number of clips'))
     if args.quick: args.clips = 12
@@ -127,6 +159,10 @@ def main():
         show(scaling, ('name', 'workers', 'minutes', 'wall', 'times_real_time', 'peak_mb', 'largest_worker_mb',
                        'imported_mb'))
         show(rates, ('workers', 'times_real_time'))
+        cold = cold_start(once, args.clips, 1 if args.quick else args.rounds)
+        show(cold, ('clips', 'workers', 'wall', 'fastest', 'slowest', 'times_real_time'))
+        many = many_files(Path(folder)/'many', 500 if args.quick else 20_000)
+        show([many], many)
         minutes = 6 if args.quick else 60
         save_audio(hour/'long.mp3', np.resize(np.concatenate([decode(f) for f in sorted(four.glob('*.mp3'))[:60]]),
                                               minutes*60*RATE), RATE)
@@ -135,11 +171,11 @@ def main():
         show([long], ('name', 'wall', 'times_real_time', 'peak_mb'))
     save(args, 'preparation',
          'preparation from 44.1 kHz mono MP3; times_real_time is sound per second of processor time of '
-         'one core in `rows`, per second of wall time in `scaling`, `rates` and `long`; share_of_bound '
+         'one core in `rows`, per second of wall time in `scaling`, `rates`, `cold` and `long`; share_of_bound '
          'against decode + soxr',
          settings=dict(clips=args.clips, clip_seconds=SECONDS, kbit_per_second=kbit, sample_rate=RATE), basis='cpu',
          times_real_time=next(r['times_real_time'] for r in rows if r['name'] == 'speech_ae + wiener'),
-         rows=rows, scaling=scaling, rates=rates, long=long)
+         rows=rows, scaling=scaling, rates=rates, cold=cold, many=many, long=long)
 
 if __name__ == '__main__':
     if sys.argv[1:2] == ['--child']: child(Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

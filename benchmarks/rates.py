@@ -4,7 +4,7 @@
 Training steps of the preset classic on noise, for which they take as long as for speech: framing, model, overlap-add,
 loss, backward pass, clipping, fused Adam. All batches of one length take turns, with the matrix products that are the
 bound. On a GPU batches go up to 4096, float32 comes with TF32 off and on, and each step in bfloat16 is tried as a CUDA
-graph, too. Writes benchmarks/results/rates.json; five minutes on one core."""
+graph, too. Writes benchmarks/results/<processor>/rates.json; five minutes on one core."""
 from timing import matrix_rate, options, row, save, seconds, show, take_turns
 import numpy as np
 import torch

@@ -4,7 +4,7 @@ The same clips of five seconds, 44.1 kHz mono MP3, over and over, each with anot
 are equal: that serves to measure speed and memory, not quality. For every size, in a process of its own: preparation on
 all cores, a second call that finds nothing to do, cutting and ordering an epoch of crops, and taking all of them from
 the memory map. The time of an epoch of training follows from the rate of a step in step.json; it is not measured here.
-Writes benchmarks/results/scale.json; five minutes on two cores, 3 GB of disk."""
+Writes benchmarks/results/<processor>/scale.json; five minutes on two cores, 3 GB of disk."""
 import json, sys, tempfile
 from pathlib import Path
 from timing import in_process, options, save, show, spent

@@ -4,8 +4,8 @@
 Steps of the trainer, batches in memory, crops of 150 frames: the preset classic with its LSTMs in float32 and bfloat16,
 the preset adaptive, and the obvious loop (the same network out of nn.LSTM, float32, Adam as it comes, `loss.item()`
 after every step). The bound is the rate of matrix products, measured in the same rounds; operations are counted by
-torch.utils.flop_counter. Then the parts of a step, and the loss after the same steps in both precisions. Writes
-benchmarks/results/step.json; five minutes on one core."""
+torch.utils.flop_counter. Then the parts of a step, the loss after the same steps in both precisions, and the error of
+gradients in bfloat16. Writes benchmarks/results/<processor>/step.json; five minutes on one core."""
 import copy, tempfile, time
 from timing import corpus, matrix_rate, options, ratio, row, save, seconds, show, synchronize, take_turns
 import numpy as np
@@ -20,13 +20,14 @@ from speech_ae.learner.trainer import Trainer
 
 CROP = 150
 
-def new_trainer(prepared, recordings, preset, batch, precision, device):
-    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch,
+def new_trainer(prepared, recordings, preset, batch, precision, device, init=None):
+    config = complete_config(TrainConfig(data_dir='none', output_dir='none', preset=preset, batch_size=batch, init=init,
                                          precision=precision, epochs=1, device=device))
     trainer = Trainer(config, prepared, recordings)
     trainer.epochs, trainer.n_batches = 1, 1_000_000  # the schedule is that of a long run
-    initialize(trainer.model.cpu(), trainer.data.whole, config.init, trainer.data.moments).to(trainer.data.device)
-    trainer.call('after_initialize')
+    if config.init != 'random':
+        initialize(trainer.model.cpu(), trainer.data.whole, config.init, trainer.data.moments).to(trainer.data.device)
+        trainer.call('after_initialize')
     trainer.model.train()
     return trainer
 
@@ -130,6 +131,28 @@ def precisions(prepared, recordings, device, steps):
         rows[1][f'{name}_ratio'] = rows[1][name]/rows[0][name]
     return rows
 
+def gradient_errors(prepared, recordings, device, n=8):
+    """Error of the gradients with LSTMs in bfloat16 over their norm in float32: medians over `n` batches, of all
+    weights together, and the median over tensors"""
+    rows = []
+    for init in 'switched', 'random':
+        trainer, errors = new_trainer(prepared, recordings, 'classic', 8, 'float32', device, init), []
+        for data in trainer.data.load(trainer.data.train, trainer.data.train.batches(8)[:n]):
+            found = {}
+            for precision in 'float32', 'bfloat16':
+                trainer.model.set_precision(precision)
+                trainer.model.zero_grad()
+                torch.manual_seed(0)  # of dropout
+                frames, lengths, reconstruction, latents = trainer.predict(data)
+                trainer.loss_function(reconstruction, frames, latents, lengths, trainer.model.input_scale)[0].backward()
+                found[precision] = [p.grad.clone() for p in trainer.model.parameters()]
+            off = [float((low - full).norm()) for low, full in zip(found['bfloat16'], found['float32'])]
+            norms = [float(full.norm()) for full in found['float32']]
+            errors.append((np.linalg.norm(off)/np.linalg.norm(norms),
+                           np.median([e/norm for e, norm in zip(off, norms) if norm])))
+        rows.append(dict(init=init, batches=n) | dict(zip(('of_all', 'median'), np.median(errors, 0).tolist())))
+    return rows
+
 def main():
     args = options(__doc__, files=(120, 'recordings used'), steps=(60, 'steps after which precisions are compared'))
     device, basis = args.device, 'cpu' if args.device == 'cpu' else 'wall'
@@ -171,11 +194,14 @@ def main():
         compared = precisions(*data, device, steps)
         show(compared, ('precision', 'steps', 'before', 'train_loss', 'valid_loss', 'train_mse', 'valid_mse',
                         'valid_loss_ratio', 'valid_mse_ratio'))
+        errors = gradient_errors(*data, device)
+        show(errors, ('init', 'of_all', 'median'))
     save(args, 'step', 'training steps on batches in memory, crops of 150 frames; seconds a step; share_of_bound: '
          'operations a second over those of square matrix products in the precision of the LSTMs, in '
          'the same rounds; parts in seconds; precisions after the same steps from PCA',
          settings=dict(crop_frames=CROP, files=args.files, threads=1), basis=basis,
          parameters=count_parameters(SpeechAE()), flop_per_frame=flop, rows=rows, unequal_batches=unequal(first, 8),
-         parts=split, operators=slowest, precisions=compared)
+         parts=split, operators=slowest, precisions=compared,
+         gradient_errors=errors)
 
 if __name__ == '__main__': main()

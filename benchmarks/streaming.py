@@ -9,7 +9,7 @@ what one writes first: with every chunk the last second once more through the mo
 kept, as many as the stream would give. How far these are from the output for the whole recording is measured too. The
 bound is the products of all matrices with one vector per frame and nothing else. Times are those of the processor,
 which other programs disturb less than a clock on the wall; that is there as well. Writes
-benchmarks/results/streaming.json; six minutes on one core."""
+benchmarks/results/<processor>/streaming.json; six minutes on one core."""
 import contextlib, json, tempfile, time
 from pathlib import Path
 from unittest import mock

@@ -2,10 +2,11 @@
 
 A forward and backward pass of the preset classic on a CPU, eight crops of 150 frames of noise, in processes of their
 own: one thread and two, alone and beside one process that computes without a pause, with OpenMP threads that wait
-passively, as speech_ae sets it, and actively; and with the number of threads that speech_ae_train chooses by trying.
+passively, as speech_ae sets it, and actively; with two threads as nn.LSTM uses them, within each product, in place of
+one for each direction; and with the number of threads that speech_ae_train chooses by trying.
 Then inputs of 1e-39, which float32 holds only as denormal numbers, and moments of Adam as small, with and without
-PyTorch's flag that takes them for zero. Wall time counts. Writes benchmarks/results/threads.json; three minutes on two
-cores."""
+PyTorch's flag that takes them for zero. Wall time counts. Writes benchmarks/results/<processor>/threads.json; three
+minutes on two cores."""
 import json, os, sys, time
 from timing import half_busy, in_process, options, save, seconds, show, spent, take_turns
 import torch
@@ -14,9 +15,12 @@ from speech_ae.learner.run_folder import choose_threads
 
 CROP = 150
 
-def child(threads, busy, rounds):
-    "In a process of its own: seconds of a step with so many threads, or with as many as `choose_threads` finds best"
+def child(threads, busy, rounds, within=0):
+    """In a process of its own: seconds of a step with so many threads, or with as many as `choose_threads` finds best;
+    `within` each product, as nn.LSTM uses them"""
     samples, model = torch.randn(8, 220*(CROP - 1) + 1)*.1, SpeechAE(ModelConfig.of('classic', dropout=0.), .1).train()
+    if within:
+        for half in model.encoder, model.decoder: half.recur = lambda h, lengths=None, lstm=half.lstm: lstm(h)[0]
     def step(): model(model.framing.frame(samples))[0].square().mean().backward()
     with half_busy(busy):
         torch.set_num_threads(threads or os.cpu_count())
@@ -33,11 +37,12 @@ def threads(rounds):
     actively as OpenMP does by itself"""
     rows, active = [], dict(OMP_WAIT_POLICY='active', GOMP_SPINCOUNT='infinite', KMP_BLOCKTIME='infinite')
     for busy in 0, 1:
-        for n, waiting, env in (1, 'passive', {}), (2, 'passive', {}), (2, 'active', active), (0, 'passive', {}):
-            found = in_process(__file__, ['--child', n, busy, rounds], OMP_NUM_THREADS=str(n or os.cpu_count()),
+        for n, waiting, env, within in ((1, 'passive', {}, 0), (2, 'passive', {}, 0), (2, 'active', active, 0),
+                                        (2, 'passive', {}, 1), (2, 'active', active, 1), (0, 'passive', {}, 0)):
+            found = in_process(__file__, ['--child', n, busy, rounds, within], OMP_NUM_THREADS=str(n or os.cpu_count()),
                                MKL_NUM_THREADS=str(n or os.cpu_count()), **env)
-            rows.append(dict(name='probed' if n == 0 else f'{n} thread{"s"*(n > 1)}', waiting=waiting, busy=bool(busy))
-                        | found)
+            name = 'probed' if n == 0 else f'{n} thread{"s"*(n > 1)}{" within each product"*within}'
+            rows.append(dict(name=name, waiting=waiting, busy=bool(busy)) | found)
     return rows
 
 def denormals(rounds):

@@ -5,7 +5,7 @@ everybody's. `wall` is what a clock on the wall says, `cpu` the processor time o
 started and that have ended or, as `speech_ae.data.isolation` keeps them, wait for the next recording. Ratios are
 medians of the ratios within a round, of `cpu` where one process works on the CPU, which other programs on the machine
 disturb less, and of `wall` on a GPU and where several processes work at once; each result says which."""
-import argparse, io, json, os, subprocess, sys, time, warnings
+import argparse, datetime, io, json, os, subprocess, sys, time, warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import median
@@ -15,7 +15,7 @@ for name in 'OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS':
 warnings.filterwarnings('ignore', 'TF32 acceleration')
 here = Path(__file__).resolve().parent
 sys.path[:0] = [str(here.parent), str(here)]
-from machine import processor
+from machine import processor, processor_folder
 
 def options(doc, **more):
     "The command line that all scripts have; `more` are further options with their defaults and help"
@@ -27,8 +27,8 @@ def options(doc, **more):
     parser.add_argument('--quick', action='store_true', help='a short look, written to no file')
     parser.add_argument('--rounds', type=int, default=5, help='how often each competitor has its turn')
     parser.add_argument('--output', type=Path,
-                        help='JSON file; benchmarks/results/<script>.json, with the name of the device behind it if '
-                        'that is not cpu')
+                        help='JSON file; benchmarks/results/<processor>/<script>.json, with the name of the device '
+                        'behind it if that is not cpu')
     for name, (default, text) in more.items():
         parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
@@ -99,14 +99,15 @@ def save(args, name, about, **result):
     "Write a result with what must be known of the machine; nothing with --quick"
     import torch
     device = torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu'
-    result = dict(about=about, cpu=processor(), cores=os.cpu_count(), device=device, torch=torch.__version__,
-                  load_at_start=args.load, rounds=args.rounds,
+    result = dict(about=about, date=str(datetime.date.today()), cpu=processor(), cores=os.cpu_count(), device=device,
+                  torch=torch.__version__, load_at_start=args.load, rounds=args.rounds,
                   corpus='real speech' if args.data_dir else 'synthetic speech',
                   took=round(time.perf_counter() - args.began)) | digits(result)
-    path = args.output or here/'results'/(f'{name}.json' if args.device == 'cpu' else f'{name}_{args.device}.json')
+    file = f'{name}.json' if args.device == 'cpu' else f'{name}_{args.device}.json'
+    path = args.output or here/'results'/processor_folder()/file
     if args.quick and not args.output: print('--quick: written nowhere')
     else:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1, default=lambda x: x.item()) + '\n')
     print(f'{result["took"]} s on {result["cpu"]}, {result["cores"]} cores, load at the start {args.load}')
 
@@ -147,15 +148,15 @@ def corpus(args, folder, max_files, denoise='none'):
     return prepared, split_by_speaker(prepared.recordings)
 
 def matrix_rate(dtype, device='cpu', seconds=.15):
-    """FLOP/s of square matrix products, medians, the better of two libraries on a CPU: the peak that a model made of
-    them can come near; float32 with TF32 on a GPU where LSTMs use it"""
+    """FLOP/s of square matrix products, medians, the best of the libraries on a CPU: the peak that a model made of them
+    can come near; float32 with TF32 on a GPU where LSTMs use it"""
     import torch
     n, size, linear = *((5, 512) if device == 'cpu' else (20, 8192)), torch.backends.cuda.matmul.allow_tf32
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    image, kernel, rates = a[None, :, :, None], b[:, :, None, None], []
-    # PyTorch multiplies by MKL or OpenBLAS, and convolves by oneDNN
-    products = ([lambda: [a@b for _ in range(n)]]
-                + [lambda: [torch.conv2d(image, kernel) for _ in range(n)]]*(device == 'cpu'))
+    products, rates = [lambda: [a@b for _ in range(n)]], []
+    # float32 products are those of MKL or OpenBLAS; LSTMs use oneDNN, which is much faster on some processors
+    if device == 'cpu' and (linear_of := getattr(torch.ops.mkldnn, '_linear_pointwise', None)):
+        products.append(lambda: [linear_of(a, b, None, 'none', [], '') for _ in range(n)])
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     try:
         for task in products:

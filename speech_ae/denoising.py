@@ -7,6 +7,7 @@ __all__ = ['DENOISE_METHODS', 'plot_denoising', 'denoising_framing', 'noise_quan
            'spectral_gate', 'prior_snr', 'wiener', 'check_samples', 'denoise', 'normalize_level']
 
 # %% ../nbs/02_denoising.ipynb #a94baeb4
+from functools import lru_cache
 import numpy as np
 from .audio import plot_spectrogram
 from .framing import Framing
@@ -78,14 +79,22 @@ def _noise_probability(power, noise, speech_db, sharpness):
 # %% ../nbs/02_denoising.ipynb #9a355536
 def _local_mean(sums, size):
     "Mean over the five blocks of `size` frames around each block, zeros beyond the ends, from sums of blocks (n, F)"
-    sums = np.pad(sums, ((2, 2), (0, 0)))
-    return sum(sums[k:len(sums) - 4 + k] for k in range(5))/(5*size)
+    padded = _longer(sums, 2, 2)
+    return sum(padded[k:k + len(sums)] for k in range(5))/(5*size)
+
+def _longer(x, before, after):
+    "The array with rows of zeros before and after it; np.pad takes longer than filtering a short recording"
+    padded = np.zeros((before + len(x) + after, *x.shape[1:]), x.dtype)
+    padded[before:before + len(x)] = x
+    return padded
 
 # %% ../nbs/02_denoising.ipynb #e3905b1d
+@lru_cache(maxsize=8)
+def _neighbours(n): return np.clip(np.arange(n)[:, None] + np.arange(-6, 7), 0, n - 1)
+
 def _below_peaks(spectrum, peak):
     "Factor, at most 1, that takes `spectrum` (F,) down to `peak` times the median of 13 neighbours"
-    neighbours = np.lib.stride_tricks.sliding_window_view(np.pad(spectrum, 6, mode='edge'), 13)
-    medians = np.partition(neighbours, 6, axis=-1)[:, 6]
+    medians = np.partition(spectrum[_neighbours(len(spectrum))], 6, axis=-1)[:, 6]
     return np.minimum(1, peak*medians/spectrum).astype(spectrum.dtype)
 
 # %% ../nbs/02_denoising.ipynb #325d00cc
@@ -105,7 +114,7 @@ def track_noise(power, # Power spectra, shape (T, F), positive
     steady = noise_quantile(power)
     first = steady*_below_peaks(steady, peak)
     count = -(-len(power)//size)
-    blocks = np.pad(power, ((0, count*size - len(power)), (0, 0))).reshape(count, size, -1)
+    blocks = _longer(power, 0, count*size - len(power)).reshape(count, size, -1)
     noise = np.broadcast_to(first, (count, len(first))) # one row for each block
     for _ in range(rounds):
         weight = _noise_probability(blocks, noise[:, None], speech_db, sharpness)
