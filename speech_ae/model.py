@@ -97,7 +97,8 @@ class RecurrentStack(nn.Module):
     def recur(self, h, lengths=None):
         "The LSTM layers; in training in bfloat16 where that was asked for, with float32 weights and output"
         with torch.autocast(h.device.type, torch.bfloat16, enabled=self.training and self.bfloat16):
-            if self.lstm.bidirectional and h.device.type == 'cpu' and (self.training or lengths is not None):
+            two_threads = self.training and torch.get_num_threads() > 1
+            if self.lstm.bidirectional and h.device.type == 'cpu' and (two_threads or lengths is not None):
                 return _recur_both_ways(self.lstm, h, lengths).float()
             if lengths is None or not self.lstm.bidirectional: return self.lstm(h)[0].float()
             packed = pack_padded_sequence(h, lengths.cpu(), batch_first=True, enforce_sorted=False)
