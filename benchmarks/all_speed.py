@@ -33,7 +33,7 @@ def prepared(found):
     rows = {r['name']: r for r in found['rows']}
     decoding = 'decoding and resampling alone'
     yield entry('preparing 44.1 kHz MP3, with noise suppression', rate(rows[names['wiener']]),
-                'librosa and noisereduce', rate(rows['librosa + noisereduce']), decoding,
+                'librosa and noisereduce', rate(rows.get('librosa + noisereduce')), decoding,
                 rows[names['wiener']]['share_of_bound'])
     yield entry('preparing 44.1 kHz MP3, with noise suppression', rate(rows[names['wiener']]),
                 'a plain filter of spectra, soxr and scipy.signal', rate(rows['soxr + STFT, gains, inverse']))

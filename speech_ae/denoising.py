@@ -266,8 +266,8 @@ def normalize_level(samples, # Samples, shape (n,), float32, full scale = 1
     "Scale a recording to an RMS level; silence (RMS below -160 dBFS) does not change"
     samples = check_samples(samples, copy=not overwrite)
     if not -150 <= level <= 60: raise ValueError(f'level={level} must lie between -150 and 60 dBFS')
-    # an hour is never copied whole
-    pieces = (samples[i:i + 2**20].astype(float) for i in range(0, len(samples), 2**20))
-    rms = np.sqrt(sum(np.sum(piece**2) for piece in pieces)/max(1, len(samples)))
+    # pieces are short enough to be added up in float32
+    pieces = (samples[i:i + 2**12] for i in range(0, len(samples), 2**12))
+    rms = np.sqrt(sum(float(np.dot(piece, piece)) for piece in pieces)/max(1, len(samples)))
     if rms >= 1e-8: samples *= np.float32(10**(level/20)/rms)
     return samples

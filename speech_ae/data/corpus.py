@@ -145,11 +145,10 @@ class _Checks:
     def look(self, samples):
         x = samples.astype(np.float64)
         n, mean = len(x), float(x.mean())
-        x -= mean
         self.size = self.size or min(1024, n)
-        self.squares += float(np.square(x, out=x).sum()) + (mean - self.mean)**2*self.n*n/(self.n + n)
+        self.squares += max(0., float(np.dot(x, x)) - n*mean**2) + (mean - self.mean)**2*self.n*n/(self.n + n)
         self.mean += (mean - self.mean)*n/(self.n + n)
-        self.clipped += np.count_nonzero(samples >= 0.999) + np.count_nonzero(samples <= -0.999)
+        if max(samples.max(), -samples.min()) >= 0.999: self.clipped += np.count_nonzero(np.abs(samples) >= 0.999)
         self.power = self.power + _power(samples, self.size)
         self.n += n
 
