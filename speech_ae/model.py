@@ -133,18 +133,21 @@ class _BothWays(torch.autograd.Function):
             with torch.set_grad_enabled(any(needed)), torch.autocast('cpu', torch.bfloat16, enabled=autocast):
                 return torch.lstm(x, (start, start), weights, True, 1, 0., any(needed), False, False)[0]
         leaves = [x.detach().requires_grad_(need) for x, need in zip(tensors, needed)]
-        ctx.inputs = leaves[:half], leaves[half:]
-        ctx.outputs = _two_at_once([partial(run, *inputs) for inputs in ctx.inputs])
-        return tuple(y.detach() for y in ctx.outputs)
+        outputs = _two_at_once([partial(run, *leaves[:half]), partial(run, *leaves[half:])])
+        ctx.save_for_backward(*outputs, *leaves)  # with the graphs behind the outputs
+        return tuple(y.detach() for y in outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):
         def run(y, inputs, gradient):
             wanted = [x for x in inputs if x.requires_grad]
-            found = iter(torch.autograd.grad(y, wanted, gradient, retain_graph=True))  # it goes with `ctx`
+            found = iter(torch.autograd.grad(y, wanted, gradient, retain_graph=True))  # it goes when autograd lets go
             return [next(found) if x.requires_grad else None for x in inputs]
-        return tuple(chain(*_two_at_once([partial(run, *of) for of in zip(ctx.outputs, ctx.inputs, gradients)])))
+        ahead, back, *leaves = ctx.saved_tensors
+        half = len(leaves)//2
+        parts = zip((ahead, back), (leaves[:half], leaves[half:]), gradients)
+        return tuple(chain(*_two_at_once([partial(run, *part) for part in parts])))
 
 def _turn(x, lengths):
     "Reverse each sequence within its own length; padding stays in its place"
