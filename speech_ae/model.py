@@ -124,10 +124,12 @@ def _two_at_once(tasks):
         torch.set_num_threads(threads)
 
 class _BothWays(torch.autograd.Function):
-    "Two LSTM layers of one direction at once, forward and backward; of each the input (T, B, n) and four weights"
+    """Two LSTM layers of one direction at once, forward and backward: whether gradients are enabled, and of each layer
+    the input (T, B, n) and four weights"""
     @staticmethod
-    def forward(ctx, *tensors):
-        half, autocast, needed = len(tensors)//2, torch.is_autocast_enabled('cpu'), ctx.needs_input_grad
+    def forward(ctx, enabled, *tensors):
+        needed = [enabled and need for need in ctx.needs_input_grad[1:]]
+        half, autocast = len(tensors)//2, torch.is_autocast_enabled('cpu')
         def run(x, *weights):  # the modes of PyTorch belong to a thread
             start = x.new_zeros(1, x.shape[1], weights[1].shape[1])
             with torch.set_grad_enabled(any(needed)), torch.autocast('cpu', torch.bfloat16, enabled=autocast):
@@ -147,7 +149,7 @@ class _BothWays(torch.autograd.Function):
         ahead, back, *leaves = ctx.saved_tensors
         half = len(leaves)//2
         parts = zip((ahead, back), (leaves[:half], leaves[half:]), gradients)
-        return tuple(chain(*_two_at_once([partial(run, *part) for part in parts])))
+        return None, *chain(*_two_at_once([partial(run, *part) for part in parts]))
 
 def _turn(x, lengths):
     "Reverse each sequence within its own length; padding stays in its place"
@@ -162,7 +164,7 @@ def _recur_both_ways(lstm, h, lengths=None):
     for layer in range(lstm.num_layers):
         ahead, back = ([getattr(lstm, f'{name}_l{layer}{way}')
                         for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')] for way in ('', '_reverse'))
-        ahead, back = _BothWays.apply(h, *ahead, turn(h), *back)
+        ahead, back = _BothWays.apply(torch.is_grad_enabled(), h, *ahead, turn(h), *back)
         h = torch.cat([ahead, turn(back)], -1)
         if layer < lstm.num_layers - 1: h = nn.functional.dropout(h, lstm.dropout, lstm.training)
     return h.transpose(0, 1)
