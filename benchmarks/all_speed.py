@@ -5,7 +5,7 @@ Runs preparation.py, loading.py, step.py, rates.py, threads.py, epoch.py, infere
 streaming.py, each in a process of its own, with the options given here; on a GPU without those that only a CPU answers.
 They write to benchmarks/results/<processor>/, which then gets a table.json of what the others found: for every piece of
 work the rate, how many times as fast as the obvious alternative it is, and the share of its bound. --table only makes
-that table, from the results in a folder. Three quarters of an hour on two free cores. See timing.py for what the
+that table, from the results in a folder. Up to three quarters of an hour on two free cores. See timing.py for what the
 numbers mean."""
 import json, subprocess, sys
 from pathlib import Path
