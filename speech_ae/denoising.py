@@ -70,11 +70,12 @@ def _noise_probability(power, noise, speech_db, sharpness):
     "1 - P(speech), the formula above, at each point"
     # each step writes into the same array, which saves memory and time
     ratio = 10**(speech_db/10)
-    odds = power*(sharpness*ratio/(1 + ratio)/noise)
-    odds -= sharpness*float(np.log1p(ratio))
-    with np.errstate(over='ignore'): np.exp(odds, out=odds) # speech against noise; infinite odds are certainty
-    odds += 1
-    return np.reciprocal(odds, out=odds)
+    half = power*(.5*sharpness*ratio/(1 + ratio)/noise)
+    half -= .5*sharpness*float(np.log1p(ratio)) # half the logarithm of the odds of speech against noise
+    np.tanh(half, out=half) # 1/(1 + exp(2*x)) = (1 - tanh(x))/2, faster than exp and never too large
+    half -= 1
+    half *= -.5
+    return half
 
 # %% ../nbs/02_denoising.ipynb #9a355536
 def _local_mean(sums, size):
