@@ -60,7 +60,7 @@ def _syllable(rng, f0, tract, sample_rate):
 # %% ../nbs/00_audio.ipynb #49c06377
 def synth_speech(seed=0, # Random seed of speaker and text
                  seconds=2., # Length in seconds
-                 sample_rate=22_050, # In Hz, 11,025 or more
+                 sample_rate=22_050, # Sample rate in Hz, 11,025 or more
                 ) -> np.ndarray: # Samples, shape (round(seconds*sample_rate),), float32, RMS 0.1 (-20 dBFS)
     "Speech-like sound with voiced, unvoiced and silent parts, from a source-filter model; deterministic"
     rng = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def synth_speech(seed=0, # Random seed of speaker and text
 
 # %% ../nbs/00_audio.ipynb #59e0a51f
 def plot_spectrogram(samples, # Samples, shape (n,)
-                     sample_rate=22_050, # In Hz
+                     sample_rate=22_050, # Sample rate in Hz
                      ax=None, # Matplotlib axes; the current ones if None
                      title='', # Title of the plot
                      reference=1., # Magnitude that is shown as 0 dB
@@ -372,7 +372,7 @@ _CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': (
 
 def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
                samples, # Samples, shape (n,), float, full scale = 1
-               sample_rate=22_050, # In Hz
+               sample_rate=22_050, # Sample rate in Hz
               ):
     "Write mono samples to a file, in blocks, atomically; `AudioError` if the format cannot represent them"
     path, samples = Path(path), np.asarray(samples, dtype=np.float32)
@@ -381,6 +381,8 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
     if samples.ndim != 1 or not np.isfinite(samples).all():
         raise AudioError(f'{show_path(path)}: needs finite samples of shape (n,), got shape {samples.shape}')
     container, subtype = _CONTAINERS[path.suffix.lower()]
+    if not len(samples) and container in ('MP3', 'FLAC'):
+        raise AudioError(f'{show_path(path)}: {container} cannot hold a recording without samples; write .wav or .ogg')
     peak = float(np.abs(samples).max(initial=0))
     if peak > 1 and container == 'FLAC':
         raise AudioError(f'{show_path(path)}: peak of {peak:.2f} does not fit into FLAC; scale it down or write .wav')
@@ -389,5 +391,9 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
         # libsndfile would round down
         return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x
     with atomic_path(path) as temporary:
-        with sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container) as f:
+        try: f = sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container)
+        except sf.LibsndfileError:
+            raise AudioError(f'{show_path(path)}: {container} cannot be written at a sample rate of '
+                             f'{sample_rate:,} Hz; resample it or write .wav') from None
+        with f:
             for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))

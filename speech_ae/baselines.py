@@ -414,6 +414,7 @@ def noise_filled_baseline(train, # Samples, each shape (n,), float32, or their `
                        gain=0.125, # Amplitude of the noise relative to the signal that it replaces
                        seed=0, # Random seed of the noise
                        hop_length=220, # Samples from one frame to the next, and number of coefficients per frame
+                       sample_rate=22_050, # Sample rate in Hz
                       ) -> NoiseFilledBaseline:
     "The lowest `k - bands` MDCT coefficients, and noise with `bands` energies above them"
     _check_size(k, hop_length)
@@ -421,7 +422,7 @@ def noise_filled_baseline(train, # Samples, each shape (n,), float32, or their `
     if not 1 <= bands <= k: raise ValueError(f'bands={bands}: must lie between 1 and k={k}')
     spectrum = np.diag(train if isinstance(train, np.ndarray) and train.ndim == 2
                        else coefficient_moments(train, hop_length))
-    edges = _mel_edges(k - bands, hop_length, bands)
+    edges = _mel_edges(k - bands, hop_length, bands, sample_rate)
     means = np.repeat(np.add.reduceat(spectrum, edges[:-1])/np.diff(edges), np.diff(edges))
     shape = np.sqrt(spectrum[edges[0]:]/np.maximum(means, 1e-30))
     return NoiseFilledBaseline(edges, shape.astype(np.float32), gain, seed)

@@ -15,7 +15,7 @@ from .framing import Framing
 # %% ../nbs/02_denoising.ipynb #764edbb5
 def plot_denoising(before, # Samples, shape (n,)
                    after, # Samples, shape (n,)
-                   sample_rate=22_050, # In Hz
+                   sample_rate=22_050, # Sample rate in Hz
                   ):
     "Spectrograms of a recording before and after denoising on one scale of decibels; returns the two axes"
     import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ def plot_denoising(before, # Samples, shape (n,)
     return axes
 
 # %% ../nbs/02_denoising.ipynb #d29df0bd
-def denoising_framing(sample_rate=22_050, # In Hz
+def denoising_framing(sample_rate=22_050, # Sample rate in Hz
                      ) -> Framing: # Frames of 40 ms every 10 ms
     "The framing that denoising works on"
     hop = round(.01*sample_rate)
@@ -104,7 +104,7 @@ def track_noise(power, # Power spectra, shape (T, F), positive
                 *, rounds=3, # Number of refinements; 0 is the steady estimate
                 window=.5, # Length of the averages, in seconds; they move by a fifth of that
                 speech_db=15., # Level of speech over noise that is assumed, in dB
-                sharpness=2., # k in the formula above
+                sharpness=2., # Exponent k of the odds of speech; 1 is Bayes' rule, larger values decide more sharply
                 peak_db=5., # Largest level of the noise of one band over its neighbours', in dB
                ) -> np.ndarray: # Mean power of the noise at each point, shape (T, F)
     """Noise that changes: local mean of the power, weighted by how probably it is noise (after Gerkmann and Hendriks,
@@ -131,7 +131,7 @@ def track_noise(power, # Power spectra, shape (T, F), positive
 
 # %% ../nbs/02_denoising.ipynb #7a61d11b
 def spectral_subtraction(samples, # Samples, shape (n,), float32
-                         sample_rate=22_050, # In Hz
+                         sample_rate=22_050, # Sample rate in Hz
                          *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
                          overwrite=False, # Whether the result may be written over `samples`, which saves memory
                         ) -> np.ndarray: # Samples, shape (n,), float32
@@ -146,7 +146,7 @@ _MIN_GAIN = np.float32(10**(-12/20)) # the smallest gain of every method: -12 dB
 
 # %% ../nbs/02_denoising.ipynb #1801c125
 def spectral_gate(samples, # Samples, shape (n,), float32
-                  sample_rate=22_050, # In Hz
+                  sample_rate=22_050, # Sample rate in Hz
                   *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
                   overwrite=False, # Whether the result may be written over `samples`, which saves memory
                  ) -> np.ndarray: # Samples, shape (n,), float32
@@ -185,7 +185,7 @@ def prior_snr(snr, # Power over noise power, shape (T, F)
 
 # %% ../nbs/02_denoising.ipynb #7818e782
 def wiener(samples, # Samples, shape (n,), float32
-           sample_rate=22_050, # In Hz
+           sample_rate=22_050, # Sample rate in Hz
            *, strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
            overwrite=False, # Whether the result may be written over `samples`, which saves memory
           ) -> np.ndarray: # Samples, shape (n,), float32
@@ -203,7 +203,7 @@ def wiener(samples, # Samples, shape (n,), float32
 
 # %% ../nbs/02_denoising.ipynb #6d682003
 def check_samples(samples, # Samples, shape (n,)
-                  sample_rate=22_050, # In Hz, 1000 or more
+                  sample_rate=22_050, # Sample rate in Hz, 1000 or more
                   strength=0., # Factor on the attenuation in dB, 0 or more
                   copy=False, # Whether the result is always a new array
                  ) -> np.ndarray: # Samples, shape (n,), float32
@@ -247,7 +247,7 @@ def _denoise(samples, sample_rate, strength, find_gain, overwrite=False):
 DENOISE_METHODS = 'none', 'wiener', 'spectral_gate', 'spectral_subtraction'
 
 def denoise(samples, # Samples, shape (n,), float32, full scale = 1; peaks above 1 are fine
-            sample_rate=22_050, # In Hz
+            sample_rate=22_050, # Sample rate in Hz
             *, method='wiener', # One of `DENOISE_METHODS`
             strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
             overwrite=False, # Whether the result may be written over `samples`, which saves memory

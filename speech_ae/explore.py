@@ -77,7 +77,7 @@ def picture_bytes(figure, # From `new_figure`
     return out.getvalue()
 
 def plot_waveform(samples, # Samples, shape (n,)
-                  sample_rate=22_050, # In Hz
+                  sample_rate=22_050, # Sample rate in Hz
                   ax=None, # Matplotlib axes
                   peak=None, # Sample value at the top; the largest if None
                  ):
@@ -99,7 +99,7 @@ def _load(recording, sample_rate):
     return samples
 
 def excerpt(samples, # Samples, shape (n,)
-            sample_rate=22_050, # In Hz
+            sample_rate=22_050, # Sample rate in Hz
             seconds=2., # Length
             start=None, # Where it begins, in seconds; the loudest stretch if None
            ) -> slice: # Not empty unless the recording is
@@ -203,7 +203,7 @@ def choice(value, # At the start, one of `options`
 
 # %% ../nbs/explore.ipynb #c65c6a06
 def quiet_and_loud(samples, # Samples, shape (n,)
-                   sample_rate=22_050, # In Hz
+                   sample_rate=22_050, # Sample rate in Hz
                   ) -> tuple: # Both in dBFS; -200 is the least
     "Level of the tenth of the frames that is quietest, and of the tenth that is loudest; frames of 20 ms"
     framing = Framing(sample_rate, round(.02*sample_rate), round(.01*sample_rate), 'boxcar')
@@ -213,7 +213,7 @@ def quiet_and_loud(samples, # Samples, shape (n,)
 
 def add_rumble(clean, # Samples, shape (n,)
                snr_db=5., # Power of the speech over that of the noise, in dB
-               sample_rate=22_050, # In Hz
+               sample_rate=22_050, # Sample rate in Hz
                seed=0, # Random seed of the noise
               ) -> np.ndarray: # Samples, shape (n,), float32
     "Speech with the noise of a room: strong at low frequencies, with some hiss"
@@ -228,7 +228,7 @@ def denoising_view(recording, # Samples, shape (n,)
                    method='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`
                    strength=1., # Factor on the attenuation in dB, 0 or more
                    clean=None, # What it should be, shape (n,); None if unknown
-                   sample_rate=22_050, # In Hz
+                   sample_rate=22_050, # Sample rate in Hz
                   ) -> View: # `numbers`: levels in dBFS, and with `clean` the SI-SDR before and after in dB
     "A recording before and after denoising: seen, measured, heard"
     after = denoise(recording, sample_rate, method=method, strength=strength)
@@ -296,7 +296,7 @@ def framing_view(samples, # Samples, shape (n,)
                  hop_length=220, # In samples
                  window='hann', # Any window of `scipy.signal.get_window`
                  start=0., # Second at which the picture begins
-                 sample_rate=22_050, # In Hz
+                 sample_rate=22_050, # Sample rate in Hz
                 # `numbers`: frame_rate, values_per_sample, round_trip_db, averaged_db (by how much noise in the frames
                 # gets weaker)
                 ) -> View:

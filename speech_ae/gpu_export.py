@@ -202,7 +202,7 @@ def check_system_cli(
     data_dir:str=None, # Folder of recordings, of which eight are used (default: synthetic recordings)
     device:Param('Device; auto uses a GPU if there is one', str, choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
     output:str='check.json', # JSON file for the result
-    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+    layout:Param('Layout of the folder, which determines the speakers; auto detects it', str,
                  choices=['auto', *LAYOUTS])='auto',
     language:str=None, # Language of all recordings (default: that of the layout)
 ):
@@ -289,10 +289,11 @@ def bundle_parser() -> argparse.ArgumentParser:
     "Command line of `speech_ae_bundle`: the machine, and the settings of the training there"
     parser = argparse.ArgumentParser('speech_ae_bundle', description='Pack a training job for a machine with a GPU',
                                      argument_default=argparse.SUPPRESS)
-    parser.add_argument('--to', choices=['slurm', 'colab'], required=True, help='Kind of machine')
+    parser.add_argument('--to', choices=['slurm', 'colab'], required=True,
+                        help='Type of job: a Slurm batch script or a Colab notebook')
     parser.add_argument('--output', help='Output folder (default: job_slurm or job_colab)')
-    parser.add_argument('--gpus', type=int, help='GPUs of each machine, with --to slurm (default: 1)')
-    parser.add_argument('--nodes', type=int, help='Machines, with --to slurm (default: 1)')
+    parser.add_argument('--gpus', type=int, help='Number of GPUs per node, with --to slurm (default: 1)')
+    parser.add_argument('--nodes', type=int, help='Number of nodes, with --to slurm (default: 1)')
     add_settings(parser, data_dir='data/raw', device='cuda', epochs=50, batch_size=16)
     return parser
 

@@ -62,10 +62,10 @@ def train(data_dir:str='sample', # Folder of recordings or hf://OWNER/NAME[/CONF
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
     folder"""
     check_main_guard()
-    settings = {name: os.fspath(value) if isinstance(value, os.PathLike) else value
-                for name, value in (dict(data_dir=data_dir) | kwargs).items()}
-    given = {f.name: settings.pop(f.name) for f in fields(TrainConfig) if settings.get(f.name, f.default) != f.default}
-    TrainConfig(**settings)  # raises TypeError for a name that is none of its fields
+    TrainConfig(**kwargs)  # raises TypeError for a name that is none of its fields
+    if data_dir != TrainConfig.data_dir: kwargs['data_dir'] = data_dir
+    given = {f.name: os.fspath(value) if isinstance(value := kwargs[f.name], os.PathLike) else value
+             for f in fields(TrainConfig) if f.name in kwargs and (kwargs[f.name], f.default) != (None, None)}
     result = _run(given, resume, gpus, callbacks, optimizer)
     if isinstance(result, Trainer): return result
     with redirect_stdout(io.StringIO()): trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))  # at its end
@@ -84,7 +84,7 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument('--resume', nargs='?', const='auto', help=texts['resume'])
     parser.add_argument('--gpus', type=int, help=texts['gpus'])
     parser.add_argument('--find_learning_rate', action='store_true',
-                        help='Try learning rates for a moment instead of training, and say which one to take')
+                        help='Run a learning rate range test instead of training, and print a suggested learning rate')
     return parser
 
 def train_cli():

@@ -20,6 +20,8 @@ class Interrupted(SpeechAEError):
         super().__init__(message)
         self.status = status
 
+    def _render_traceback_(self): return [str(self)]  # what a notebook shows instead of a traceback
+
 # %% ../../nbs/common/commands.ipynb #11225bcf
 def _discard_output(streams):
     "Let file descriptors write to nowhere"

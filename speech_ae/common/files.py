@@ -77,7 +77,8 @@ def _has_ended(pid, start):
     try: os.kill(pid, 0)
     except ProcessLookupError: return True
     except OSError: return False
-    return 0 != _start_time(pid) != start != 0  # another process has got its number
+    now = _start_time(pid)
+    return bool(now and start and now != start)  # another process has got its number
 
 # %% ../../nbs/common/files.ipynb #65c60f7e
 _DAY, _swept = 86_400, set()
@@ -138,14 +139,10 @@ def atomic_path(path, # Final file name; missing parent folders are created
     """Yield a temporary path beside `path`; if the block succeeds it is synced and renamed to `path`, otherwise
     removed"""
     with temporary_path(path) as temporary:
-        try:
-            yield temporary
-            _sync(temporary)
-            os.replace(temporary, path)
-            _sync(Path(path).parent)
-        except OSError as e:
-            if e.filename is None: e.filename = str(path)
-            raise
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(Path(path).parent)
 
 def _sync(path):
     "Flush a file or, where the system allows it, a folder to the disk"

@@ -398,7 +398,7 @@ def spectrogram_jpeg(samples, # Samples, shape (n,)
 
 # %% ../../nbs/common/page.ipynb #60db8ad6
 def flac_bytes(samples, # Samples, shape (n,); clipped at full scale
-               sample_rate=22_050, # In Hz
+               sample_rate=22_050, # Sample rate in Hz
               ) -> bytes: # FLAC, 16 bit
     "Samples as a FLAC file"
     import soundfile as sf
@@ -409,7 +409,7 @@ def flac_bytes(samples, # Samples, shape (n,); clipped at full scale
 # %% ../../nbs/common/page.ipynb #08d7a4b0
 def player(name, # Caption, plain text
            samples, # Samples, shape (n,)
-           sample_rate=22_050, # In Hz
+           sample_rate=22_050, # Sample rate in Hz
            source='', # Origin, such as a file name; only for the text for screen readers
            reference=1., # Magnitude that the spectrogram shows as 0 dB
            gain=1., # Factor of the samples that are played

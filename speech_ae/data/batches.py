@@ -30,10 +30,10 @@ class AudioDataset:
     def __init__(self, corpus:Corpus, # Prepared corpus
                  # With `split` set, in the order of the corpus; as the corpus has them if None
                  recordings:list[Recording]=None,
-                 split='', # 'train' or 'valid'; everything if ''
+                 split='', # Split to use, 'train' or 'valid'; all recordings if ''
                  crop_frames=0, # Frames in a crop; 0 takes whole recordings
-                 framing=Framing(), # Says how many samples a frame is
-                 seed=42): # Decides crops and order
+                 framing=Framing(), # Frame length and hop length
+                 seed=42): # Random seed of crops and order
         recordings = corpus.recordings if recordings is None else recordings
         self.corpus, self.crop_frames, self.framing, self.seed = corpus, crop_frames, framing, seed
         self.members = [i for i, r in enumerate(recordings) if r.split == split or not split]
@@ -47,7 +47,7 @@ class AudioDataset:
 # %% ../../nbs/data/batches.ipynb #68bf93df
 @patch
 def set_epoch(self:AudioDataset,
-              epoch:int, # 0 or more
+              epoch:int, # Number of the epoch, from 0
              ):
     "Cut the recordings as this epoch cuts them"
     self.epoch, self.crops, size = epoch, [], self.crop_frames
@@ -128,7 +128,7 @@ class Samples:
     "The values of a corpus where `device` can take batches from them"
     def __init__(self, corpus:Corpus,
                  device='cpu', # A torch.device or its name
-                 share=.5): # Largest share of a GPU's free memory that the corpus may take
+                 share=.5): # Maximum fraction of free GPU memory for the corpus, 0 to 1
         import torch
         self.corpus, self.device, self.values = corpus, torch.device(device), None
         recordings = corpus.recordings
@@ -191,9 +191,9 @@ def _send(self:Samples, gathered): # From `gather`
 # %% ../../nbs/data/batches.ipynb #59907e62
 @patch
 def load(self:Samples,
-         dataset:AudioDataset, # What the indices point into
+         dataset:AudioDataset, # Dataset that the indices refer to
          batches, # Indices of each batch
-         workers=0, # Processes that read ahead
+         workers=0, # Number of data loading processes; 0 loads without any
         ): # Iterator over (samples (B, longest) on the device, n_samples (B,) on the CPU)
     "The batches as tensors; recordings are verified when they are first read"
     self.corpus.verified.clear()

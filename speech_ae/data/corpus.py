@@ -116,7 +116,7 @@ class Finding:
 
 # %% ../../nbs/data/corpus.ipynb #5f0b6c45
 def bandwidth(samples, # Samples, shape (n,)
-              sample_rate, # In Hz
+              sample_rate, # Sample rate in Hz
              ) -> float: # In Hz, at most sample_rate/2
     "Highest frequency at which the average power spectrum is within 65 dB of its maximum"
     size = min(1024, len(samples))
@@ -166,7 +166,7 @@ class _Checks:
         return [('warning', problem, detail) for found, problem, detail in rules if found]
 
 def check_samples(samples, # Samples, shape (n,), at the recording's own rate
-                  sample_rate, # In Hz
+                  sample_rate, # Sample rate in Hz
                  ) -> list[tuple[str, str, str]]: # (severity, problem, detail), empty if nothing was found
     "Findings about the samples of one recording"
     checks = _Checks()
@@ -282,8 +282,8 @@ def stop_if_bad(findings:list[Finding], # Findings of the whole corpus
     rows = [f'  {show_path(f.file)}: {f.problem}, {f.detail}' for f in errors[:20]]
     if len(errors) > 20:
         rows.append(f'  ... and {len(errors) - 20} more' + (f', all of them in {show_path(listed)}' if listed else ''))
-    raise CorpusError('\n'.join([f'{len(errors)} of {n_files} recordings cannot be used, {allowed} are allowed; '
-                                 'mend or remove them, or raise --max_bad:'] + rows))
+    raise CorpusError('\n'.join([f'{len(errors)} of {n_files} recordings cannot be used, at most {allowed} allowed; '
+                                 'fix or remove them, or raise --max_bad:'] + rows))
 
 # %% ../../nbs/data/corpus.ipynb #9708937e
 @dataclass(frozen=True)

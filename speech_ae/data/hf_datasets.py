@@ -442,7 +442,7 @@ def corpus_folder(data_dir, # Folder of recordings, or of parquet, Arrow or tar 
     for path in cache/'datasets', folder.parent: make_own_folder(path, '--cache_dir')
     with FileLock(folder.with_name('lock')):
         if not (folder/'.source.json').is_file():
-            print(f'{source}: writing the recordings of the dataset, which happens once', flush=True)
+            print(f'{source}: writing the recordings of the dataset; this is done only once', flush=True)
             write_recordings(source, folder, version, max_files)
     return folder
 

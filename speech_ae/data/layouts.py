@@ -423,13 +423,25 @@ class Layout:
         n, n_speakers = len(sources), len({s.speaker for s in sources})
         def count(n, what): return f'{n:,} {what}{"s"*(n != 1)}'
         if known: return f'{LAYOUTS[name]} layout: {count(n_speakers, "speaker")}, {count(n, "recording")}'
-        where = f'{LAYOUTS[name]} layout' if name else 'unlisted' if any(self.names.values()) else 'no known layout'
+        where = f'{LAYOUTS[name]} layout' if name else 'no recognized layout'
         unit = 'file' if n_speakers == n else 'group' if name == 'ljspeech' else 'folder'
         advice = ('add the column speaker to metadata.csv' if name == 'audiofolder' else
                   'write metadata.csv with the columns file,speaker')
-        return f'{where}: {count(n, "recording")}, speakers unknown; the split is by {unit}. To name them, {advice}'
+        return (f'{where}: {count(n, "recording")}, speakers unknown; the split is by {unit}. To give their speakers, '
+                f'{advice}')
 
 # %% ../../nbs/data/layouts.ipynb #3cd6758a
+def _shared_names(sources):
+    "A warning if speakers of the same name, by file or folder names, speak several languages"
+    languages = {}
+    for s in sources:
+        if is_known(s.speaker): languages.setdefault(s.speaker, set()).add(s.language)
+    shared = [name for name, spoken in languages.items() if len(spoken) > 1]
+    if not shared: return []
+    return [f'{len(shared)} speaker name{"s"*(len(shared) != 1)} in several languages, such as '
+            f'{show_path(min(shared))}, taken for the same person; if this is wrong, write metadata.csv with the '
+            'columns file,speaker']
+
 def recognize_layout(root, # Corpus folder
                      files, # POSIX paths of its recordings relative to it
                      layout='auto', # A key of `LAYOUTS`; 'auto' recognizes it
@@ -455,4 +467,5 @@ def recognize_layout(root, # Corpus folder
     if others:
         raise LayoutError(f'--layout {layout}: {len(others)} of {len(files)} recordings do not have it, such as '
                           f'{show_path(others[0])}')
-    return Layout(sources, names, tables.warnings)
+    unlisted = [source for source in sources if source.file not in tables.speakers]
+    return Layout(sources, names, tables.warnings + _shared_names(unlisted))

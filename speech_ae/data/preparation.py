@@ -199,7 +199,7 @@ def _results(root, files, settings, workers):
 def _stop_on_signal():
     "SIGTERM, SIGHUP and SIGUSR1 end the block with `Interrupted`, as Ctrl-C does with KeyboardInterrupt"
     def stop(number, frame):
-        raise Interrupted(f'stopped by {signal.Signals(number).name}; what is prepared is kept, run the same command '
+        raise Interrupted(f'stopped by {signal.Signals(number).name}; finished files are kept, run the same command '
                           'again to continue', 128 + number)
     previous = handle_signals(('SIGTERM', 'SIGHUP', 'SIGUSR1'), stop)
     try: yield
@@ -255,14 +255,14 @@ def _add_missing(folder, root, files, settings, workers):
         seconds = _expected_seconds(root, missing) if missing else 0
         _check_disk(folder, seconds, settings['sample_rate'])
         if missing:
-            print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)}, {show_duration(seconds)} of '
-                  'sound, which happens once', flush=True)
+            print(f'preparing {len(missing)} recording{"s"*(len(missing) != 1)} ({show_duration(seconds)} of audio); '
+                  'this is done only once', flush=True)
         with _advising(folder): store = _Store(folder)
         try:
             for entry in shared.values(): store.add(entry)
             while missing:
-                cut, workers = [], _processes(len(missing), workers)
-                for entry, values in progress(_results(root, missing, settings, workers), 'preparing', len(missing)):
+                cut, results = [], _results(root, missing, settings, _processes(len(missing), workers))
+                for entry, values in progress(results, 'preparing', len(missing)):
                     if entry['sha256'] and entry['stamp']:
                         with naming_errors(folder): store.add(entry, values)
                     else: unopened.append(entry)
@@ -387,7 +387,7 @@ def _assemble(folder, root, sources, entries, settings):
 def prepare_corpus(data_dir, # Corpus folder, or a dataset, see `corpus_folder`
                    denoise='wiener', # One of `speech_ae.denoising.DENOISE_METHODS`, 'none' among them
                    level=-20., # RMS level of the prepared recordings in dBFS; None leaves levels as they are
-                   sample_rate=22_050, # In Hz
+                   sample_rate=22_050, # Sample rate in Hz
                    max_files:int=None, # Maximum number of recordings, see `take_files`
                    max_bad:int=None, # Errors allowed, see `stop_if_bad`
                    layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
@@ -431,13 +431,14 @@ def prepare_cli(
     data_dir:str=None, # Folder of recordings or parquet files, or hf://OWNER/NAME[/CONFIG][:SPLIT]
     denoise:Param('Noise suppression', str, choices=list(DENOISE_METHODS))='wiener',
     level:float=-20., # RMS level of the prepared recordings in dBFS
-    max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
+    max_files:int=None, # Maximum number of recordings, balanced across languages and speakers
     max_bad:int=None, # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     cache_dir:str=None, # Folder for prepared corpora (default: ~/.cache/speech_ae)
-    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+    layout:Param('Layout of the folder, which determines the speakers; auto detects it', str,
                  choices=['auto', *LAYOUTS])='auto',
-    channel:Param('Channel of recordings with several; auto averages them, or takes the loudest where that would lose '
-                  'more than 3 dB; split makes each a recording', str, choices=list(CHANNELS))='auto',
+    channel:Param('Channel of multi-channel recordings: mix averages them, left or right takes one, auto averages '
+                  'them or takes the loudest if averaging would lose more than 3 dB; split makes each a recording', str,
+                  choices=list(CHANNELS))='auto',
     language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=None, # Number of worker processes (default: one per core)
 ):

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 import soundfile as sf
-from ..audio import AUDIO_EXTENSIONS
 from ..common.files import SpeechAEError, atomic_path, show_path
 
 # %% ../../nbs/data/sample_corpus.ipynb #36cabb49
@@ -99,16 +98,13 @@ def _sample_clips():
 # %% ../../nbs/data/sample_corpus.ipynb #1d7579fd
 def can_hold_sample_corpus(
     folder, # Path, str or Path
-# True if it is missing, has the marker, or has neither subfolders nor audio; False if it may contain other
-# recordings
+# True if it is missing, has the marker, or holds nothing but text files; False if it may contain other recordings
 ) -> bool:
     "Whether the sample corpus may be written to a folder"
     folder = Path(folder)
     if not folder.exists() or any(folder.glob('.speech_ae_sample*')): return True
-    # unreadable folders are protected, too
-    audio = (*AUDIO_EXTENSIONS, '.m4a', '.aac', '.aif', '.aiff', '.au', '.wma', '.webm', '.mp4')
-    return folder.is_dir() and not any(p.suffix.lower() in audio or p.is_dir() for p in folder.iterdir()
-                                       if p.name[0] != '.')
+    return folder.is_dir() and all(p.is_file() and p.suffix.lower() in ('', '.txt', '.md') for p in folder.iterdir()
+                                   if p.name[0] != '.')
 
 # %% ../../nbs/data/sample_corpus.ipynb #6fbbe9db
 def make_sample_corpus(

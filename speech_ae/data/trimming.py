@@ -12,7 +12,7 @@ from ..framing import Framing
 
 # %% ../../nbs/data/trimming.ipynb #144fef75
 def speech_bounds(samples, # Samples, shape (n,), float32
-                  sample_rate=22_050, # In Hz
+                  sample_rate=22_050, # Sample rate in Hz
                   *, threshold_db=-40., # Threshold in dB relative to the loud level of the recording, below 0
                   margin=.1, # Silence kept before the first and after the last sound, in seconds
                  ) -> tuple[int, int]: # First sample and one past the last; (0, n) for a silent recording
@@ -30,7 +30,7 @@ def speech_bounds(samples, # Samples, shape (n,), float32
 
 # %% ../../nbs/data/trimming.ipynb #8d17d1c8
 def trim_silence(samples, # Samples, shape (n,), float32
-                 sample_rate=22_050, # In Hz
+                 sample_rate=22_050, # Sample rate in Hz
                  *, threshold_db=-40., # Threshold in dB relative to the loud level of the recording, below 0
                  margin=.1, # Silence kept before the first and after the last sound, in seconds
                 ) -> np.ndarray: # Samples, shape (m,), m <= n, float32

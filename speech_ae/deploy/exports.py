@@ -63,11 +63,11 @@ def _trusted(exported, model, part, name, precision='float32', recordings=None, 
     if precision == 'float32' and not error <= TOLERANCE and not _only_switched(exported, model, part, error,
             recordings):
         raise ExportError(f'{name}: at {shape} the export differs from the original by {error:.1g} of the largest '
-                          f'value, allowed is {TOLERANCE:.1g}')
+                          f'value; at most {TOLERANCE:.1g} is allowed')
     snr, least_snr = export_snr(exported, model, part,
                                 recordings), LEAST_SNR[precision] if least_snr is None else least_snr
     if not snr >= least_snr:
-        raise ExportError(f'{name}: adds noise {snr:.1f} dB below the signal, allowed is {least_snr:g} dB; use '
+        raise ExportError(f'{name}: SNR of {snr:.1f} dB, at least {least_snr:g} dB is required; use '
                           f'--precision {"float16" if precision == "int8" else "float32"}')
     return dict(largest_error=error, snr_db=round(snr, 1), errors=rows)
 
@@ -113,7 +113,7 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
 def write_torch_export(model:SpeechAE, # On the CPU, in evaluation mode
                        path, # File to write, `.pt2`; it is replaced if it exists
                        part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
-                       precision='float32', # There is no other
+                       precision='float32', # Only 'float32' is supported
                       ) -> list[dict]: # Rows of `compare_export`
     "Write a model as one file of torch.export, which has been opened and compared; `ExportError` if it differs"
     check_options(model, part, 'torch_export', precision)
@@ -124,7 +124,7 @@ def write_torch_export(model:SpeechAE, # On the CPU, in evaluation mode
 def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
                       path, # File to write, `.pt`; it is replaced if it exists
                       part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
-                      precision='float32', # There is no other
+                      precision='float32', # Only 'float32' is supported
                      ) -> list[dict]: # Rows of `compare_export`
     """Write a model as one TorchScript file, which has been opened and compared; `ExportError` if it differs. A legacy
     format."""
@@ -142,8 +142,8 @@ def _open_folder(path):
 
 def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
                       path, # Folder to write
-                      part='autoencoder', # There is no other
-                      precision='float32', # There is no other
+                      part='autoencoder', # Only 'autoencoder' is supported
+                      precision='float32', # Only 'float32' is supported
                      ) -> list[dict]: # Rows of `compare_export`
     "Write a model folder, which has been opened and compared; `ExportError` if it differs"
     check_options(model, part, 'safetensors', precision)

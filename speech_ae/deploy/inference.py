@@ -22,7 +22,7 @@ from ..adaptive.allocation import unlapped
 from ..adaptive.model import AdaptiveAE
 from ..audio import AudioError, save_audio
 from ..common.commands import command, progress, show_duration
-from ..common.files import (SpeechAEError, atomic_path, naming_errors, open_to_append, show_path,
+from ..common.files import (SpeechAEError, atomic_path, naming_errors, open_log, show_path,
                                     temporary_path)
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields, csv_cell
@@ -44,16 +44,16 @@ class InferenceError(SpeechAEError):
 class Piece:
     "Frames `first` to `last` of a recording, of which `start` to `stop` are kept"
     recording: int # Index of the recording
-    first: int
-    start: int
-    stop: int
-    last: int
+    first: int # First frame of the context before it
+    start: int # First frame that is kept
+    stop: int # End of the frames that are kept
+    last: int # End of the context after it
 
     def __len__(self): return self.last - self.first
 
 def cut_pieces(counts, # Frames of each recording
-               most:int, # Frames that a piece keeps, at most, but for the rounding to `unit`
-               context:int, # Frames that it looks at besides, on each side where there are that many
+               most:int, # Maximum number of frames in a piece, without its context, before rounding to `unit`
+               context:int, # Context in frames on each side, less at the ends of a recording
                unit=1, # Pieces begin at multiples of this, with their context and without
               ) -> list[Piece]: # In the order of time, one recording after another
     "Cut recordings into pieces"
@@ -182,7 +182,7 @@ def _check_finite(values, name, what):
     return values
 
 # %% ../../nbs/deploy/inference.ipynb #b255d6a2
-def encode_recordings(model:SpeechAE, # On whatever device
+def encode_recordings(model:SpeechAE, # Model, on any device
                       # Samples of each at the model's sample rate, shape (n,), float32, prepared as for its training
                       recordings:list,
                       *, chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
@@ -199,12 +199,12 @@ def encode_recordings(model:SpeechAE, # On whatever device
                     batch_seconds=batch_seconds)
     return [_check_finite(z, names[i] if names else f'recording {i}', 'latents') for i, z in enumerate(found)]
 
-def encode_recording(model:SpeechAE, # On whatever device
+def encode_recording(model:SpeechAE, # Model, on any device
                      samples, # At the model's sample rate, shape (n,), float32, prepared as for its training
-                     chunk_seconds=CHUNK_SECONDS, # What a piece keeps
+                     chunk_seconds=CHUNK_SECONDS, # Length of a piece in seconds, without its context
                      context_seconds=CONTEXT_SECONDS, # Context on each side in seconds
-                     # What goes through the model at once, with padding; as much as is quick if None. Memory grows with
-                     # it, and not with the recording
+                     # Seconds of audio per batch, padding included; chosen for the device if None. It determines the
+                     # memory that is needed
                      batch_seconds:float=None,
                     # Latents, shape (n_frames(n), latent_size), float32; frame k is centred on sample k*hop_length
                     ) -> np.ndarray:
@@ -215,7 +215,7 @@ def encode_recording(model:SpeechAE, # On whatever device
                              batch_seconds=batch_seconds)[0]
 
 # %% ../../nbs/deploy/inference.ipynb #bf9b96e8
-def decode_recordings(model:SpeechAE, # On whatever device
+def decode_recordings(model:SpeechAE, # Model, on any device
                       latents:list, # Latents of each, shape (T, latent_size), float32
                       lengths=None, # Samples wanted of each, with n_frames(n) = T; the most that T frames hold if None
                       *, chunk_seconds=CHUNK_SECONDS, # See `encode_recording`
@@ -237,7 +237,7 @@ def decode_recordings(model:SpeechAE, # On whatever device
                     batch_seconds=batch_seconds)
     return [_check_finite(x, names[i] if names else f'recording {i}', 'samples') for i, x in enumerate(found)]
 
-def decode_latents(model:SpeechAE, # On whatever device
+def decode_latents(model:SpeechAE, # Model, on any device
                    latents, # Shape (T, latent_size), float32
                    # Samples wanted, with n_frames(n_samples) = T; the most that T frames hold if None
                    n_samples:int=None,
@@ -453,7 +453,7 @@ class _Report:
         self.outcomes[outcome.file] = outcome
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (naming_errors(self.path),
-              io.TextIOWrapper(open_to_append(self.path), 'utf-8', 'surrogateescape', '') as f):
+              io.TextIOWrapper(open_log(self.path), 'utf-8', 'surrogateescape', '') as f):
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
             out.writerow(map(csv_cell, astuple(outcome)))
@@ -515,7 +515,10 @@ def _cut(jobs, channel):
                               speaker=job.speaker + voice)
 
 # %% ../../nbs/deploy/inference.ipynb #5bd89906
-def _listed(inputs): return [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+def _listed(inputs):
+    found = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    if not found: raise InferenceError('no input: give a folder or files')
+    return found
 
 def _find_jobs(inputs, find):
     "Jobs without targets, of what `find` finds in folders and says about files"
@@ -689,8 +692,8 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda don
     bad, new = [o for o in outcomes if not o.output], {job.file for job in todo}
     made = [o for o in outcomes if o.output and o.file in new]
     print(f'{len(made)} recording{"s"*(len(made) != 1)} {verb}d, '
-          f'{show_duration(sum(o.seconds for o in made))} of sound; {len(jobs) - len(todo)} were there '
-          f'already, {len(bad)} left out; see {show_path(report.path)}; '
+          f'{show_duration(sum(o.seconds for o in made))} of audio; {len(jobs) - len(todo)} already up to '
+          f'date, {len(bad)} skipped; see {show_path(report.path)}; '
           f'{show_duration(time.perf_counter() - start)}', flush=True)
     allowed = max(3, len(jobs)//20) if max_bad is None else max_bad
     if len(bad) > allowed or len(bad) == len(jobs):
@@ -782,9 +785,10 @@ def encode_cli(
     model:Param('Run folder or model folder', str, required=True)=None,
     output_dir:str=None, # Output folder (default: latents/<name of the folder>)
     as_is:bool=False, # Skip the denoising and level normalisation used in training
-    channel:Param('Channel of recordings with several; auto averages them, or takes the loudest where that would lose '
-                  'more than 3 dB; split makes each a recording', str, choices=list(CHANNELS))='auto',
-    layout:Param('Layout of the folder, which tells speakers; auto recognizes it', str,
+    channel:Param('Channel of multi-channel recordings: mix averages them, left or right takes one, auto averages '
+                  'them or takes the loudest if averaging would lose more than 3 dB; split makes each a recording', str,
+                  choices=list(CHANNELS))='auto',
+    layout:Param('Layout of the folder, which determines the speakers; auto detects it', str,
                  choices=['auto', *LAYOUTS])='auto',
     language:str=None, # Language of all recordings (default: that of the layout)
     workers:int=1, # Number of processes that read recordings ahead of the model

@@ -55,10 +55,10 @@ class Licenses:
     def __post_init__(self):
         for flag, what in ('license', 'the weights'), ('data_license', 'the recordings'):
             if not one_line(getattr(self, flag) or ''):
-                raise ShareError(f'--{flag}: needed, the licence of {what}, such as cc-by-4.0; "unknown" makes the '
-                                 'folder, but it cannot be uploaded')
+                raise ShareError(f'--{flag}: missing; give the license of {what}, such as cc-by-4.0 ("unknown" '
+                                 'creates a folder that cannot be uploaded)')
         if self.license not in LICENSES:
-            raise ShareError(f'--license {one_line(self.license, 40)}: not a licence of the Hub, such as apache-2.0, '
+            raise ShareError(f'--license {one_line(self.license, 40)}: not a license of the Hub, such as apache-2.0, '
                              'mit, cc-by-4.0, cc-by-nc-4.0; for another, give other with --license_name and '
                              '--license_link')
         if self.license == 'other' and not (one_line(self.license_name or '')
@@ -263,8 +263,8 @@ def _by_group(evaluation):
 # %% ../../nbs/deploy/sharing.ipynb #c318e507
 _MARGINS = ('Means over speakers, with 95 % intervals from resampled speakers; where there are fewer than '
             'eight speakers, their range stands instead, marked \\*. '
-            f'Ratios in dB end at {SI_SDR_CEILING:g} for each recording. A model below the rows of linear '
-            'codes is worse than a matrix.')
+            f'Ratios in dB end at {SI_SDR_CEILING:g} for each recording. A model that scores below the linear '
+            'baselines is worse than a linear transform.')
 
 def _results(facts, title):
     e = facts.evaluation
@@ -278,7 +278,7 @@ def _results(facts, title):
              *(f'**{card_text(w)}**' for w in e.about['data']['warnings'] if one_line(w)),
              _measured(e, main, e.headline_words()), _MARGINS, about,
              _measured(e, more, 'bands and more') if more else '', _by_group(e),
-             f'Not measured, for want of a package: {len(missing)} groups of metrics.' if missing else '']
+             f'Not measured because a package is missing: {len(missing)} groups of metrics.' if missing else '']
     return '\n\n'.join(filter(None, parts))
 
 def _number(value):
@@ -304,15 +304,15 @@ def _limits(facts):
                 if not any(row['split'] == 'valid' for row in facts.split if row['language'] == name)]
     lines = ['For the study of speech, and as a compact input to other models. Not for finding out who '
              'speaks, and not for imitating a voice without the consent of its owner.',
-             'Who has the latents has the voice: treat them as personal data, like the recordings.',
-             f'Nothing above {c.sample_rate/2000:g} kHz passes. Before anything else come: '
-             f'{_prepared(facts)}; what a noise suppression takes away is gone.',
-             f'Latents are {c.latent_size*c.framing.frame_rate*32/1000:.0f} kbit/s as they come, in 32-bit '
-             'numbers; they are not a compressed recording until they are rounded and packed.',
+             'The voice can be reconstructed from the latents: treat them as personal data, like the recordings.',
+             f'Frequencies above {c.sample_rate/2000:g} kHz are not represented. Recordings are first prepared by: '
+             f'{_prepared(facts)}; what noise suppression removes cannot be recovered.',
+             f'Latents are {c.latent_size*c.framing.frame_rate*32/1000:.0f} kbit/s as 32-bit floats; '
+             'they are a compressed recording only after quantization and packing.',
              'Other languages than those above, other microphones, children, singing, music and several '
              'voices at once were not measured.']
     return '\n'.join(f'- {line}' for line in lines
-                     + ([f'No voice of the validation speaks: {", ".join(map(card_text, untested))}.'] if untested
+                     + ([f'Languages without a validation speaker: {", ".join(map(card_text, untested))}.'] if untested
                         else []))
 
 def _licence(licences):
@@ -429,8 +429,8 @@ def _add_example(facts, folder):
 def _add_onnx(facts, folder):
     from speech_ae.deploy.exports import write_onnx
     if facts.model.config.kind != 'network':
-        raise ShareError(f'--extras onnx: a model of kind {facts.model.config.kind!r} has no export to ONNX; leave it '
-                         'out')
+        raise ShareError(f'--extras onnx: only for LSTM autoencoders; export a model of kind '
+                         f'{facts.model.config.kind!r} with speech_ae_export --to onnx')
     write_onnx(facts.model, folder/'onnx/autoencoder.onnx')
 
 _ADD = dict(curves=_add_curves, example=_add_example, onnx=_add_onnx)
@@ -568,7 +568,7 @@ def _reason(e, writing):
     "What went wrong with the Hub, as text"
     status, kind = getattr(getattr(e, 'response', None), 'status_code', None), type(e).__name__
     if kind == 'RevisionNotFoundError': return 'has no such revision'
-    if kind == 'GatedRepoError': return 'is open to those only who have asked its owner; log in with: hf auth login'
+    if kind == 'GatedRepoError': return 'access is restricted: request it on its page, then log in with: hf auth login'
     if status == 401 and writing:
         return 'the Hub does not accept this login, or it may not write there; log in again with: hf auth login'
     if status == 401 or kind == 'RepositoryNotFoundError':
@@ -578,7 +578,7 @@ def _reason(e, writing):
     words = one_line(getattr(e, 'server_message', None) or e)
     if status: return f'the Hub answers {status}, {words}'
     if kind in ('LocalEntryNotFoundError', 'IncompleteSnapshotError'):
-        return 'not in the cache, or not whole, and the Hub was not asked or cannot be reached'
+        return 'not in the cache or incomplete, and the Hub cannot be reached or was not asked (offline mode)'
     if isinstance(e, ValueError): return f'the Hub refuses: {words}'
     if isinstance(e, OSError) and e.errno and not isinstance(e, ConnectionError):
         return f'{e.strerror} ({show_path(e.filename)})' if e.filename else e.strerror
@@ -634,7 +634,7 @@ def check_upload(shared:SharedFolder, # From `model_folder`
                  to, # Name on the Hub
                 ):
     "Raise `ShareError` unless a folder may be uploaded"
-    if to is None: raise ShareError('--to: needed, the name on the Hub, user/name')
+    if to is None: raise ShareError('--to: missing; give the name on the Hub, user/name')
     check_names(to)
     if shared.licences.unknown:
         raise ShareError(f'--{shared.licences.unknown[0]} unknown: a model without a license must not be used and is '

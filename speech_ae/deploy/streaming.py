@@ -78,11 +78,12 @@ def _check_streams(model):
     "`StreamError` unless nothing in the model asks for the future"
     c = model.config
     if c.kind != 'network':
-        raise StreamError(f'preset {c.preset}: shares out its numbers over {c.group_frames} frames by the loudness of '
-                          'the whole recording; to stream, train a model with --preset streaming')
+        raise StreamError(f'preset {c.preset}: allocates its latent values over {c.group_frames} frames relative to '
+                          'the level of the whole recording, which a stream does not have; to stream, train a '
+                          'model with --preset streaming')
     if c.bidirectional:
-        raise StreamError(f'preset {c.preset}: its LSTMs also read backward, from an end that a stream does not have '
-                          'yet; to stream, train a model with --preset streaming')
+        raise StreamError(f'preset {c.preset}: its LSTMs are bidirectional and need the end of the recording; '
+                          'to stream, train a model with --preset streaming')
 
 def _chunk(values, like, width=None):
     "A chunk as a tensor; `StreamError` unless it holds finite floats, shape (n,), or (n, width)"

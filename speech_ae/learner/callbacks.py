@@ -296,7 +296,7 @@ class Live(Callback):
             self.attempt(self.draw, learner)
 
     def cleanup(self, learner):
-        self.attempt(self.end, learner, sys.exc_info()[1])
+        self.attempt(self.end, learner, learner.error)
         self.close_panel()
 
 # %% ../../nbs/learner/callbacks.ipynb #0ea88ed3
@@ -427,9 +427,6 @@ def end(self:Live, learner,
                           sounds=self.sounds(learner) if error is None else None)
 
 # %% ../../nbs/learner/callbacks.ipynb #ae8adb7d
-@patch
-def _render_traceback_(self:Interrupted): return [str(self)]  # IPython asks for it
-
 @patch
 def _repr_html_(self:Trainer):
     shown_in, name = getattr(self, 'shown_in', None), f'<code>{html_text(repr(self))}</code>'

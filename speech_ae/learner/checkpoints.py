@@ -108,7 +108,7 @@ def _check_seal(f, name):
     f.seek(max(0, size))
     seal, digest = f.read(_SEAL), hashlib.sha256()
     if size < 0 or not seal.startswith(b'sha256:'):
-        raise TrainingError(f'{name}: not a whole checkpoint of speech_ae (its checksum is missing)')
+        raise TrainingError(f'{name}: incomplete, or not a checkpoint of speech_ae (no checksum at its end)')
     f.seek(0)
     while size > 0 and (piece := f.read(min(size, 2**20))):
         digest.update(piece)
@@ -232,9 +232,10 @@ def model_digest(folder, # Model folder written by `save_pretrained`
 def show_difference(old:dict, # {name: value}
                     new:dict, # {name: value} to compare with
                     most=4, # Maximum number of names in the text
+                    words=('was', 'is'), # Words before the old value and before the new one
                    ) -> str: # '' if they are equal
     "Differences between two dicts, as text"
-    found = [f'{show_path(str(k))} was {old.get(k)!r}, is {new.get(k)!r}' for k in {**old, **new}
+    found = [f'{show_path(str(k))} {words[0]} {old.get(k)!r}, {words[1]} {new.get(k)!r}' for k in {**old, **new}
              if old.get(k) != new.get(k)]
     return ', '.join(found[:most]) + (f' and {len(found) - most} more' if len(found) > most else '')
 
@@ -246,7 +247,7 @@ def check_tensors(found:dict, # {name: value that was read}
     def kinds(tensors):
         return {name: f'{tuple(t.shape)} {str(t.dtype).removeprefix("torch.")}' if isinstance(t, torch.Tensor)
                 else type(t).__name__ for name, t in tensors.items()}
-    other = show_difference(kinds(found), kinds(expected))
+    other = show_difference(kinds(found), kinds(expected), words=('is', 'must be'))
     if other: raise TrainingError(f'{what} does not fit: {other}')
 
 # %% ../../nbs/learner/checkpoints.ipynb #0c6f1e38
@@ -274,13 +275,13 @@ def check_optimizer(state:dict, # State returned by `optimizer.state_dict()` of 
         raise TrainingError('the optimizer does not fit: it has other groups of weights')
     for group, expected in zip(state['param_groups'], own): _check_settings(group, expected)
     weights = [p for group in optimizer.param_groups for p in group['params']]
-    for i, moments in state['state'].items():
-        check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]),
-                      f'the optimizer, at weight {i},')
     found, expected = set(state['state']), set(range(len(weights)))
     for i in found - expected: raise TrainingError(f'the optimizer does not fit: it has moments of no weight, at {i!r}')
     if found < expected and (found or steps > 0):
         raise TrainingError(f'the optimizer does not fit: {len(found)} of {len(weights)} weights have moments')
+    for i, moments in state['state'].items():
+        check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]),
+                      f'the optimizer, at weight {i},')
 
 # %% ../../nbs/learner/checkpoints.ipynb #0df1fd19
 def seed_everything(seed): # Random seed, 0 to 2**63 - 1

@@ -42,13 +42,13 @@ _MANY = 10**9  # the largest number of anything
 class TrainConfig:
     "All settings of a run; the flags of `speech_ae_train`, their defaults, help and limits are these fields"
     data_dir: str = 'sample' # Folder of recordings or hf://OWNER/NAME[/CONFIG][:SPLIT]; 'sample': the sample corpus
-    output_dir: str = None # Run folder (default: runs/<name of the data folder>)
+    output_dir: str = None # Output folder of the run, or of the study (default: runs/<name of the data folder>)
     # Total number of epochs (default: 50; 15 on the sample corpus; 3 for transform-coding presets)
     epochs: int = setting(least=1, most=_MANY)
     batch_size: int = setting(least=1, most=_MANY) # Batch size in crops (default: 16 on a GPU, 8 on a CPU)
     learning_rate: float = setting(0.001, above=0) # Initial learning rate of Adam
     device: str = setting('auto', choices=('auto', 'cuda', 'cpu', 'mps')) # Device; auto uses a GPU if there is one
-    # Maximum number of recordings, taken in turn from languages and speakers
+    # Maximum number of recordings, balanced across languages and speakers (default: all)
     max_files: int = setting(least=1, most=_MANY)
     # Model: classic, the LSTM autoencoder; streaming, the same in one direction; or a transform-coding model
     preset: str = setting('classic', choices=tuple(PRESETS))
@@ -58,21 +58,21 @@ class TrainConfig:
     hidden_size: int = setting(least=1, most=4096)
     # LSTM layers in the encoder, and in the decoder (default: that of the preset, 2)
     n_layers: int = setting(least=1, most=16)
-    # Initialization (default: switched for classic, mdct for streaming and other sizes)
+    # Initialization of the weights (default: switched for two bidirectional LSTM layers, else mdct)
     init: str = setting(choices=tuple(INITS))
     # Domain of the reconstruction loss: overlap-added waveforms or single frames
     loss: str = setting('waveform', choices=('waveform', 'frames'))
     latent_weight: float = setting(1e-4, least=0) # Weight of the latent L2 penalty
-    # Weight of the mel loudness loss (default: 2; 30 with --init filled; 0 with random weights, with --loss frames and
-    # for transform-coding presets)
+    # Weight of the spectral loss, an error of mel levels (default: 2; 30 with --init filled; 0 with --init random, with
+    # --loss frames and for transform-coding presets)
     spectral_weight: float = setting(least=0)
-    dropout: float = setting(least=0, most=.99) # Dropout rate (default: 0.2 with random weights, else 0)
-    # Decay per step of the exponential moving average of the weights; 0 disables it (default: 0.98; 0 with random
-    # weights and for transform-coding presets)
+    dropout: float = setting(least=0, most=.99) # Dropout rate (default: 0.2 with --init random, else 0)
+    # Decay per step of the exponential moving average of the weights; 0 disables it (default: 0.98; 0 with --init
+    # random and for transform-coding presets)
     ema_decay: float = setting(least=0, most=.99999)
     # Length of a training crop in frames, 100.2 per second; 0 uses whole recordings
     crop_frames: int = setting(150, least=0, most=10**6)
-    # Precision of the LSTMs in training; auto uses bfloat16 with random weights if the hardware supports it
+    # Precision of the LSTMs in training; auto uses bfloat16 with --init random if the hardware supports it
     precision: str = setting('auto', choices=('auto', 'float32', 'bfloat16'))
     # Early stopping: epochs without a better validation loss; 0 disables it
     patience: int = setting(15, least=0, most=_MANY)
@@ -81,15 +81,15 @@ class TrainConfig:
     level: float = setting(-20., least=-60, most=0) # RMS level of the prepared recordings in dBFS
     workers: int = setting(0, least=0, most=1024) # Number of data loading processes
     save_minutes: float = setting(5., above=0) # Also save a checkpoint every N minutes within an epoch
-    # Number of checkpoints to keep, one every five epochs; 0 keeps all
+    # Number of periodic checkpoints to keep, of those written every five epochs; 0 keeps all
     keep_checkpoints: int = setting(5, least=0, most=_MANY)
     # Abort if more recordings than this are unusable (default: 3 or 5 %, whichever is more)
     max_bad: int = setting(least=0, most=_MANY)
-    # Layout of the folder, which tells speakers; auto recognizes it
+    # Layout of the folder, which determines the speaker of each recording; auto detects it
     layout: str = setting('auto', choices=('auto', *LAYOUTS))
     language: str = None # Language of all recordings (default: that of the layout)
-    # Channel of recordings with several: mix averages them, auto takes the loudest where averaging would lose more than
-    # 3 dB; split makes each channel a recording
+    # Channel of multi-channel recordings: mix averages them, left or right takes one, auto averages them or takes the
+    # loudest if averaging would lose more than 3 dB; split makes each channel a recording
     channel: str = setting('auto', choices=CHANNELS)
     # Also write curves, pictures and sound for TensorBoard to tensorboard/ in the run folder; needs the extra monitor
     log: str = setting(choices=('tensorboard',))
@@ -156,7 +156,9 @@ def check_config(config:TrainConfig, # Settings, None if not given
     "Raise `TrainingError` for the first setting that is outside its limits or incompatible with another"
     for f in fields(TrainConfig):
         value = getattr(config, f.name)
-        if value is None or (f.name, value) == ('init', 'fitted'): continue  # 'fitted' is that of transform coding
+        if value is None and f.default is None: continue
+        if value is None: raise TrainingError(f'--{f.name}: needs a value, such as {f.default}, its default')
+        if (f.name, value) == ('init', 'fitted'): continue  # that of transform coding
         _check_setting(f.name, value, **f.metadata)
     model_config = config.model_config
     if model_config.kind == 'adaptive': _check_transform_coding(config)
@@ -202,14 +204,15 @@ def with_native_folders(config:TrainConfig) -> TrainConfig: # From a file
 
 def read_config(values, # Object read from JSON or a checkpoint
                 name, # File name for messages
+                error=TrainingError, # Class of the error that is raised
                ) -> TrainConfig:
-    """The settings of a run from a file; `TrainingError` names the field that is unknown, of a wrong type or outside
-    its limits, what was found and what is allowed"""
-    config = check_fields(values, TrainConfig, {}, name, TrainingError)
-    if 'data_dir' not in values: raise TrainingError(f'{name}: not the settings of a run (data_dir is missing)')
+    """The settings of a run from a file; an error names the field that is unknown, of a wrong type or outside its
+    limits, what was found and what is allowed"""
+    config = check_fields(values, TrainConfig, {}, name, error)
+    if 'data_dir' not in values: raise error(f'{name}: not the settings of a run (data_dir is missing)')
     if 'precision' not in values: config = replace(config, precision='float32')  # as before the setting existed
     try: check_config(config)
-    except SpeechAEError as e: raise TrainingError(f'{name}: {e}') from None
+    except SpeechAEError as e: raise error(f'{name}: {e}') from None
     return with_native_folders(config)
 
 # %% ../../nbs/learner/config.ipynb #5b0e7211

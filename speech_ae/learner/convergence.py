@@ -23,7 +23,7 @@ class Trend:
         clear = abs(self.slope) > 2*self.error and abs(self.slope)*self.epochs > .01
         return int(math.copysign(clear, self.slope))
 
-    def __str__(self): return f'{self.slope:+.3f} ± {2*self.error:.3f} dB an epoch over the last {self.epochs}'
+    def __str__(self): return f'{self.slope:+.3f} ± {2*self.error:.3f} dB per epoch over the last {self.epochs} epochs'
 
 def trend(values, # SNR in dB, one for each epoch
           window:int=None, # Number of the last epochs; a third of all, 4 to 10, if None
@@ -57,8 +57,8 @@ def convergence(history, # Rows of a history, see `HISTORY_COLUMNS`; epoch 0 is 
     everything = [row['valid_snr_db'] for row in history]
     along, best = trend(valid), max(everything)
     learned = trend(training) if all(map(math.isfinite, training)) else None
-    gap = f', {training[-1] - valid[-1]:+.2f} dB on training recordings' if learned else ''
-    baseline = '' if linear is None else f', {valid[-1] - linear:+.2f} dB against the best linear transform'
+    gap = f', training SNR {training[-1] - valid[-1]:+.2f} dB relative to validation' if learned else ''
+    baseline = '' if linear is None else f', {valid[-1] - linear:+.2f} dB relative to the best linear transform'
     evidence = f'validation {valid[-1]:.2f} dB, {along}{gap}{baseline}'
     state = _state(along, learned, training, everything)
     return Convergence(state, evidence, _advice(state, along, rows, best, linear))

@@ -110,8 +110,8 @@ def suggest(rates, # Learning rates, increasing
         rises = np.flatnonzero(mean > max(noise, 1e-3))
         top = float(rates[rises[0]] if len(rises) else rates[-1])
         found = top/10
-        reason = (f'no rate makes the loss fall in {len(rates)} steps; it is a tenth of {top:.2g}, '
-                  + ('from which the loss rises' if len(rises) else 'the largest that was tried'))
+        reason = (f'the loss did not fall at any learning rate in {len(rates)} steps; this is a tenth of {top:.2g}, '
+                  + ('where the loss starts to rise' if len(rises) else 'the largest that was tried'))
     return LearningRates(rates, changes, float(f'{found:.1g}'), reason)
 
 # %% ../../nbs/learner/learning_rate.ipynb #d0384f9c

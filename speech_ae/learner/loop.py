@@ -63,7 +63,7 @@ class Learner:
         self.n_pieces = dict(train=1, valid=1)  # number of pieces of a batch, processed one after the other
         self.gradient_scale, self.accumulate = 1, nullcontext
         self.epoch = self.epochs = self.step = self.batches_done = self.n_batches = 0
-        self.history, self.numbers, self.stop, self.callbacks = [], {}, '', []
+        self.history, self.numbers, self.stop, self.error, self.callbacks = [], {}, '', None, []
         self.add(*callbacks)
 
     def add(self, *callbacks): # `Callback` objects, called after the existing ones
@@ -82,7 +82,12 @@ class Learner:
         "Train until `epochs` epochs are done or a callback sets `stop` to a reason"
         self.epochs = epochs
         try: self.run()
-        finally: self.call('cleanup')
+        except BaseException as e:
+            self.error = e
+            raise
+        finally:
+            self.call('cleanup')
+            self.error = None
         return self
 
     def run(self):

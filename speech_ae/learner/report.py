@@ -85,7 +85,7 @@ def gains(rows, # Rows of `quality_table`
                  if name not in ('silence', 'model before training', 'model')}
     if not baselines or not {'model before training', 'model'} <= set(found): return ''
     best, start, end = max(baselines, key=baselines.get), found['model before training'], found['model']
-    return (f'SI-SDR: best baseline {best} {baselines[best]:.2f} dB; the initialization adds '
+    return (f'SI-SDR: best baseline ({best}) {baselines[best]:.2f} dB; the initialization adds '
             f'{start - baselines[best]:+.2f} dB, training {end - start:+.2f} dB.')
 
 # %% ../../nbs/learner/report.ipynb #50f18b78
@@ -167,8 +167,8 @@ def report_text(report:dict, # Content of report.json: best_epoch, verdict, qual
     epochs, findings, left_out = report['history'][-1]['epoch'], report['findings'], report.get('left_out')
     trained = (f'{report["parameters"]:,} parameters, {epochs} epoch{"s"*(epochs != 1)}, '
                f'{show_duration(report["seconds"])} of training; it ended because: {_plain(report["stopped"])}.')
-    example = (f'`example.wav` is {_plain(report["example"])} through the best model, '
-               '`example_original.wav` what went in.')
+    example = (f'`example.wav` is {_plain(report["example"])}, reconstructed by the best model; '
+               '`example_original.wav` is the original.')
     parts = ['# Training report', f'The best model, of epoch {report["best_epoch"]}, is {_plain(report["verdict"])}. '
              f'{gains(report["quality"])}'.rstrip(), markdown_table(report['quality']),
              'Explained variance here is of overlap-added samples, in the history below of single frames. '

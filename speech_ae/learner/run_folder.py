@@ -7,7 +7,7 @@ __all__ = ['MAY_DIFFER', 'RunLock', 'Checkpoints', 'StopOnSignal', 'Report', 'ru
            'choose_threads', 'progress_of', 'resume_run']
 
 # %% ../../nbs/learner/run_folder.ipynb #42e43444
-import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, sys, time
+import copy, csv, errno, inspect, itertools, math, os, re, shlex, signal, time
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -61,15 +61,15 @@ class RunLock(Callback):
         self.start_log()
 
     def cleanup(self, learner):
-        self.end_log(*sys.exc_info())
+        self.end_log(learner.error)
         self.release()
 
     def start_log(self):
         self.logging = log_output(self.path.with_name('log.txt'))
         self.logging.__enter__()
 
-    def end_log(self, *error):
-        if self.logging: self.logging.__exit__(*error)
+    def end_log(self, error=None): # Exception that ended the run
+        if self.logging: self.logging.__exit__(error and type(error), error, error and error.__traceback__)
         self.logging = None
 
     @property
@@ -136,7 +136,7 @@ def check(self:RunLock, learner): # Whose run began in the folder
     self.acquire()
     folder, found = RunFolder(self.path.parent), self.identity()
     if found is None:
-        self.end_log(None, None, None)
+        self.end_log()
         self.start_log()
         folder.write_again(learner)
     elif not folder.is_of(learner):
@@ -220,6 +220,7 @@ class StopOnSignal(Callback):
         self.checkpoints, self.received, self.since, self.old = checkpoints, None, -math.inf, {}
 
     def before_fit(self, learner):
+        self.received, self.since = None, -math.inf
         self.old |= handle_signals(('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1'), self.receive)
 
     def receive(self, number, frame):
@@ -365,7 +366,7 @@ def is_of(self:RunFolder, trainer) -> bool:
 @patch
 def write_again(self:RunFolder, trainer):
     "Write the files of a run whose folder was removed"
-    print(f'warning: {self}: was removed while the run went on; it is written again', flush=True)
+    print(f'warning: {self}: was removed during the run; writing it again', flush=True)
     self.save_config(trainer.config, trainer.data.corpus.settings['data_dir'], new=True)
     self.save_tables(trainer)
     if not trainer.history: return
@@ -375,8 +376,7 @@ def write_again(self:RunFolder, trainer):
 # %% ../../nbs/learner/run_folder.ipynb #1f6d47da
 def _sample_folder():
     "Where the sample corpus belongs: data/raw, unless that holds something else"
-    return next(folder for folder in (Path('data/raw'), Path('data/sample')) if can_hold_sample_corpus(folder)
-                or folder.name == 'sample')
+    return Path('data/raw') if can_hold_sample_corpus('data/raw') else Path('data/sample')
 
 def _find_data(config, folder):
     "The corpus folder of a new run in `folder`; the sample corpus, or that of a dataset, is made first"
@@ -462,17 +462,19 @@ def progress_of(state:dict) -> tuple[int, int]: # From `load_checkpoint`; (rows 
 @patch
 def newest_checkpoint(self:RunFolder) -> tuple[Path, dict]: # File and state; (None, None) if there is no checkpoint yet
     "The intact checkpoint that has come furthest; `TrainingError` if all are damaged"
-    found, paths = [], sorted((p for p in self.path.glob('*.pt') if not p.name.startswith('.')),
-                              key=lambda p: (p.name != 'last.pt', p.name != 'best.pt'))
+    newest, state = None, None
+    paths = sorted((p for p in self.path.glob('*.pt') if not p.name.startswith('.')),
+                   key=lambda p: (p.name != 'last.pt', p.name != 'best.pt'))
     for path in paths:
-        if found and path.name != 'best.pt' and found[0][0].name == 'last.pt':
+        if newest and newest.name == 'last.pt' and path.name != 'best.pt':
             break  # of the others, only best.pt can be ahead of it
-        try: found.append((path, load_checkpoint(path)))
+        try: found = load_checkpoint(path)
         except TrainingError as e: print(f'warning: ignored {e}', flush=True)
-        found = sorted(found, key=lambda pair: progress_of(pair[1]), reverse=True)[:1]
-    if paths and not found:
+        else:
+            if newest is None or progress_of(found) > progress_of(state): newest, state = path, found
+    if paths and newest is None:
         raise TrainingError(f'{self}: no intact checkpoint to resume from; start anew with another --output_dir')
-    return found[0] if found else (None, None)
+    return newest, state
 
 # %% ../../nbs/learner/run_folder.ipynb #f8d663b9
 MAY_DIFFER = ('epochs', 'workers', 'patience', 'device', 'save_minutes', 'keep_checkpoints', 'log', 'data_dir',

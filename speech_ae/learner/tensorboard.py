@@ -57,7 +57,7 @@ def held_out(dataset, # Dataset of whole validation recordings
     return {dataset.file(i): dataset[i][:int(seconds*dataset.framing.sample_rate)] for i in dict.fromkeys(chosen)}
 
 def plot_spectrograms(signals, # {name: samples (n,)}
-                      sample_rate=22_050, # In Hz
+                      sample_rate=22_050, # Sample rate in Hz
                      ): # Matplotlib figure
     "Spectrograms on one scale, that of the first"
     from matplotlib.figure import Figure

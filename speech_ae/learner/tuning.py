@@ -43,7 +43,8 @@ def read_space(path, # JSON file
     "Read a space; `TrainingError` names what is not valid"
     space, name = read_json(path, error=TrainingError), show_path(path)
     for setting, values in space.items():
-        if setting not in _KINDS: raise TrainingError(f'{name}: {show_value(setting)} is no setting of speech_ae_train')
+        if setting not in _KINDS: raise TrainingError(f'{name}: unknown setting {show_value(setting)}; give '
+                                                      'flags of speech_ae_train without --')
         _check_values(name, setting, values)
     return space
 
@@ -165,6 +166,24 @@ def revive(self:Tuning):
         self.study.enqueue_trial(trial.params, user_attrs=again)
         self.study.tell(trial.number, state=_optuna().trial.TrialState.FAIL)
 
+def _distribution(name, values):
+    "Optuna's form of the choices or the range of a setting"
+    kinds = _optuna().distributions
+    if isinstance(values, list): return kinds.CategoricalDistribution(values)
+    kind = kinds.IntDistribution if _KINDS[name] is int else kinds.FloatDistribution
+    return kind(values['low'], values['high'], log=values.get('log', False))
+
+@patch
+def check_space(self:Tuning):
+    "Raise `TrainingError` if a setting has other choices than in earlier trials, which Optuna does not allow"
+    space = {name: _distribution(name, values) for name, values in self.space.items()}
+    for trial in self.study.get_trials(deepcopy=False):
+        for name in trial.distributions.keys() & space.keys():
+            try: _optuna().distributions.check_distribution_compatibility(trial.distributions[name], space[name])
+            except ValueError:
+                raise TrainingError(f'{show_path(self.folder)}: {name} had other choices in earlier trials of this '
+                                    'study; restore them, or choose another --output_dir') from None
+
 def _lock(folder):
     "The lock of a trial, which is held until its result is known; None where the file system has no locks"
     try: return _file_lock(folder/'trial.lock')
@@ -221,7 +240,7 @@ def go(self:Tuning, most, # Number of trials in all
         print(f'\n{trial.user_attrs["folder"]}: {show_settings(params)}', flush=True)
         try: became = self.run(trial, params, lock, end)
         except _OutOfTime:
-            print('the time is over; the same command continues this trial', flush=True)
+            print('time limit reached; run the same command again to continue this trial', flush=True)
             return
         print(f'{trial.user_attrs["folder"]}: {became}', flush=True)
         done = [t for t in self.trials if t.state.is_finished()]
@@ -347,9 +366,9 @@ def parse_duration(text, # Such as '90s', '30min', '2h', '1.5h'; None for no lim
     if not found or not float(found[1]): raise TrainingError(f'--budget {text}: give a duration, such as 30min or 2h')
     return float(found[1])*dict(s=1, min=60, h=3600, d=86_400)[found[2]]
 
-def tune(trials=20, # Number of trials in all, those of earlier calls included
-         budget:str=None, # Time after which no epoch is begun, such as '2h'; none if None
-         space=None, # Space, or JSON file with one; `space.json` in the folder if None, which is made if it is missing
+def tune(trials=20, # Total number of trials, including those of earlier calls
+         budget:str=None, # Time limit, such as '2h'; no epoch starts after it; none if None
+         space=None, # Search space, or JSON file with one; `space.json` in the folder if None, created if missing
          pruner='median', # 'median', 'halving' (successive halving), or 'none'
          output_dir=None, # Folder of the study (default: runs/<name of the data folder>_tuning)
          **settings, # Fields of `TrainConfig` that all trials share
@@ -369,6 +388,7 @@ def tune(trials=20, # Number of trials in all, those of earlier calls included
         print(f'fixed, not searched: {", ".join(sorted(twice))}', flush=True)
     check_config(TrainConfig(**settings))
     tuning = Tuning(folder, space, settings, pruner)
+    tuning.check_space()
     tuning.enqueue_defaults()
     try: tuning.go(trials, end)
     finally: tuning.report()
@@ -379,11 +399,13 @@ def tune_parser() -> argparse.ArgumentParser:
     "Command line of `speech_ae_tune`"
     parser = argparse.ArgumentParser('speech_ae_tune', argument_default=argparse.SUPPRESS, description='Search for '
                                      'better settings of speech_ae_train; the same command continues a search')
-    parser.add_argument('--trials', type=int, help='Number of trials in all (default: 20)')
-    parser.add_argument('--budget', help='Time after which no epoch is begun, such as 30min or 2h (default: none)')
-    parser.add_argument('--space', help='JSON file with what may vary (default: space.json in the output folder, which '
-                        'is made if it is missing)')
-    parser.add_argument('--pruner', choices=PRUNERS, help='How trials that fall behind are stopped (default: median)')
+    parser.add_argument('--trials', type=int, help='Total number of trials, including those of earlier calls '
+                        '(default: 20)')
+    parser.add_argument('--budget', help='Time limit, such as 30min or 2h; no epoch starts after it (default: none)')
+    parser.add_argument('--space', help='JSON file with the search space (default: space.json in the output folder, '
+                        'created if missing)')
+    parser.add_argument('--pruner', choices=PRUNERS,
+                        help='Pruner that stops unpromising trials early (default: median)')
     add_settings(parser, output_dir='runs/<name of the data folder>_tuning')
     return parser
 

@@ -52,7 +52,7 @@ class Comparison(Evaluation):
         first, *others = self.runs
         def against(name):
             gap = self.interval(name, 'si_sdr', other=first)
-            doubt = ', which may be chance' if gap.kind == 'interval' and not gap.sign else ''
+            doubt = ', which is not significant' if gap.kind == 'interval' and not gap.sign else ''
             return (f'{name} is {abs(gap.mean):.2f} dB {"better" if gap.mean > 0 else "worse"} than '
                     f'{first}{margin_text(gap, 2, unsigned=True)}{doubt}')
         return f'SI-SDR on {self.headline_words()}: ' + '; '.join(map(against, others)) + '.'
@@ -71,7 +71,7 @@ def _differences(names, evaluations):
     return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys
             if len({repr(s.get(k)) for s in settings}) > 1}
 
-def _comparison_warnings(names, evaluations, shared):
+def _comparison_warnings(evaluations, shared):
     "Warnings: different preparation, recordings that not all have measured, and the warnings of the evaluations"
     prepared = {(e.about['data']['denoise'], e.about['data'].get('level')) for e in evaluations}
     most, found = max(len(e.recordings) for e in evaluations), []
@@ -98,11 +98,13 @@ def _are_equal(column, other):
 def _compared_rows(names, evaluations, shared):
     "Descriptions and values, {name: list of dicts}, of each model, then of the best baseline of each if it differs"
     values, models, baselines = {}, [], []
+    order = [key for r in evaluations[0].recordings if (key := (r['file'], r['sha256'])) in shared]
     def add(rows, name, kind, column):
         values[name] = column
         rows.append(dict(name=name, kind=kind, what='', reference='prepared', numbers=None))
     for name, e in zip(names, evaluations):
-        kept = [i for i, r in enumerate(e.recordings) if (r['file'], r['sha256']) in shared]
+        position = {(r['file'], r['sha256']): i for i, r in enumerate(e.recordings)}
+        kept = [position[key] for key in order]
         add(models, name, 'model', [e.values['model'][i] for i in kept])
         baseline = e.best_baseline()
         column = baseline and [e.values[baseline][i] for i in kept]
@@ -125,7 +127,7 @@ def compare(runs, # Run folders or evaluation folders, two or more
     rows, values = _compared_rows(names, evaluations, shared)
     about = dict(rows=rows, differ=_differences(names, evaluations),
                  histories={name: e.about.get('history') or [] for name, e in zip(names, evaluations)},
-                 warnings=_comparison_warnings(names, evaluations, len(shared)),
+                 warnings=_comparison_warnings(evaluations, len(shared)),
                  **{part: first.about[part] for part in ('settings', 'environment', 'data')})
     recordings = [r for r in first.recordings if (r['file'], r['sha256']) in shared]
     comparison = Comparison(recordings, values, about, output_dir and Path(output_dir))

@@ -101,7 +101,7 @@ def _about_data(data, rows, settings):
     chosen = (f'Measured: {count_text(len(data.recordings), "recording")}, at most '
               f'{settings["max_minutes_per_speaker"]:g} minutes per speaker, chosen at random with seed '
               f'{settings["seed"]}'
-              + (f', and at most {most} in all, taken in turn from languages and speakers' if most else '') + '.')
+              + (f', and at most {most} in all, balanced across languages and speakers' if most else '') + '.')
     level = 'unchanged' if corpus['level'] is None else f'set to {corpus["level"]:g} dBFS'
     prepared = (f'Preparation as in training: noise suppression {corpus["denoise"]}, level {level}. The prepared '
                 'recording is the reference of every row'
@@ -178,17 +178,19 @@ _compare = compare  # the command has a flag of that name
 def evaluate_cli(
     model:str=None, # Run folder or model folder
     data_dir:str=None, # Folder of recordings (default: that of the run)
-    split:str=None, # CSV with columns file,split, whose validation recordings are measured (default: the run's split)
+    # CSV with columns file,split, whose validation recordings are measured (default: the split of the run; all
+    # recordings if the folder has others)
+    split:str=None,
     output_dir:str=None, # Folder for the report (default: <run>/evaluation/<name of the data folder>)
     rows:Param(f'Rows of the comparison: {", ".join(ROWS)} (default: all)', str, nargs='+', choices=list(ROWS))=None,
     metrics:Param(f'Groups of metrics: {", ".join(available_metrics())} (default: all that can be computed here)', str,
                   nargs='+', choices=list(available_metrics()))=None,
     max_minutes_per_speaker:float=2., # Maximum minutes measured per speaker
-    max_files:int=None, # Maximum number of recordings, taken in turn from languages and speakers
+    max_files:int=None, # Maximum number of recordings, balanced across languages and speakers (default: all)
     layout:Param('Layout of the folder (default: that of the run, or auto)', str,
                  choices=['auto', *LAYOUTS])=None,
     language:str=None, # Language of all recordings (default: that of the run or of the layout)
-    channel:Param('Channel of recordings with several (default: that of the run, or auto)', str,
+    channel:Param('Channel of multi-channel recordings (default: that of the run, or auto)', str,
                   choices=list(CHANNELS))=None,
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap

@@ -160,7 +160,7 @@ def features(codes, # Latents, shape (T, k), float, or a dict returned by `read_
 
 # %% ../../nbs/measure/latents.ipynb #25f0e550
 def log_mel(samples, # Shape (n,), float32
-            sample_rate=22_050, # In Hz
+            sample_rate=22_050, # Sample rate in Hz
             rate=50, # Features per second; the step is rounded to whole samples
             *, n_mels=80, # Number of mel bands, up to half the sample rate
             floor=-60., # Lowest value, in dB relative to the mean energy of all bands
@@ -175,7 +175,7 @@ def log_mel(samples, # Shape (n,), float32
     return 10*np.log10(energy + max(10**(floor/10)*energy.mean(), 1e-12)).astype(np.float32)
 
 def mfcc(samples, # Shape (n,), float32
-         sample_rate=22_050, # In Hz
+         sample_rate=22_050, # Sample rate in Hz
          rate=50, # Features per second
          *, n_mfcc=20, # Number of coefficients
         ) -> np.ndarray: # Shape (T', n_mfcc), float32, T' as for `log_mel`
@@ -238,7 +238,7 @@ def shift_consistency(codec, # Has `encode(samples)`
                       recordings, # Iterable of samples, each shape (n,), float32, longer than the shift
                       shift=.001, # In seconds
                       *, rates=(50, 25), # Features per second
-                      sample_rate=22_050, # In Hz
+                      sample_rate=22_050, # Sample rate in Hz
                       frame_rate=Framing().frame_rate, # Codes per second
                      # One per representation: 'representation', 'shift' and 'polarity' (mean cosines, -1 to 1),
                      # 'recordings'

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 from ..adaptive.model import load_pretrained
-from ..common.files import SpeechAEError, show_path
+from ..common.files import show_path
 from ..common.untrusted import check_fields, read_json
 from ..denoising import DENOISE_METHODS
 from .checked_files import EvaluationError
-from ..model import weights_sha256
-from ..learner.config import TrainConfig, check_config, pick_device, with_native_folders
+from ..model import model_folder, weights_sha256
+from ..learner.config import TrainConfig, pick_device, read_config
 
 # %% ../../nbs/measure/loaded_model.ipynb #504dc9ce
 @dataclass
@@ -46,13 +46,6 @@ class Preparation:
     denoise: str = '' # Key of `DENOISE_METHODS`
     level: float = None # RMS level in dBFS; None leaves the level unchanged
 
-def _run_config(path):
-    "The settings of a run; `EvaluationError` if they are not valid"
-    config = check_fields(read_json(path, error=EvaluationError), TrainConfig, {}, show_path(path), EvaluationError)
-    try: check_config(config)
-    except SpeechAEError as e: raise EvaluationError(f'{show_path(path)}: {e}') from None
-    return with_native_folders(config)
-
 def _check_card(card, path):
     "Raise `EvaluationError` unless the preparation in a model's card is valid"
     check_fields({k: card[k] for k in ('denoise', 'level') if k in card}, Preparation,
@@ -68,11 +61,11 @@ def open_model(model, # Run folder, model folder, or an object with `reconstruct
     folder = Path(model)
     if not folder.is_dir():
         raise EvaluationError(f'--model {show_path(folder)}: no such folder; give a run folder or a model folder')
-    network, is_run = load_pretrained(folder).to(pick_device(device)), os.path.lexists(folder/'model/config.json')
-    source = folder/'model' if is_run else folder
+    network, source, path = load_pretrained(folder).to(pick_device(device)), model_folder(folder), folder/'config.json'
     _check_card(network.card, source/'config.json')
     digest, config = weights_sha256(network), None
-    if is_run and os.path.lexists(folder/'config.json'): config = _run_config(folder/'config.json')
+    if source != folder and os.path.lexists(path):
+        config = read_config(read_json(path, error=EvaluationError), show_path(path), EvaluationError)
     return LoadedModel(network, folder.resolve().name, digest, folder if config else None, config)
 
 # %% ../../nbs/measure/loaded_model.ipynb #8be391b2

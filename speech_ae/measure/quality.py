@@ -76,7 +76,7 @@ def _band_energies(samples, sample_rate, bands):
 # %% ../../nbs/measure/quality.ipynb #f343eec6
 def band_snr(reference, # Samples, shape (n,), float
              estimate, # Samples, shape (n,), float
-             sample_rate=22_050, # In Hz
+             sample_rate=22_050, # Sample rate in Hz
              bands=BANDS, # Pairs of lower and upper edge in Hz
              bandwidth=None, # Bandwidth of the original in Hz; measured if None
             # In dB, shape (len(bands),), float64; NaN where `bandwidth` ends below the middle of the band; inf where
@@ -97,7 +97,7 @@ def _level_difference(reference, estimate, floor):
 
 def log_spectral_distance(reference, # Samples, shape (n,), float
                           estimate, # Samples, shape (n,), float
-                          sample_rate=22_050, # In Hz
+                          sample_rate=22_050, # Sample rate in Hz
                           active_db=40., # Frames of the original further below its loudest frame, in dB, are left out
                           floor_db=60., # Lower limit of powers, in dB below the mean power of the original
                          ) -> float: # In dB, 0 or more; 0 if equal
@@ -125,7 +125,7 @@ def _mel_power(samples, sample_rate, window, n_mels):
 
 def mel_distance(reference, # Samples, shape (n,), float
                  estimate, # Samples, shape (n,), float
-                 sample_rate=22_050, # In Hz
+                 sample_rate=22_050, # Sample rate in Hz
                  floor_db=60., # Lower limit of mel powers, in dB below the mean mel power of the original
                 ) -> float: # In dB, 0 or more; 0 if equal
     """Mean absolute difference of log mel spectra over six window lengths, after Kumar et al. (2023),
@@ -173,7 +173,7 @@ def _pieces(samples, sample_rate):
 # %% ../../nbs/measure/quality.ipynb #a1c5c521
 def stoi(reference, # Samples, shape (n,), float
          estimate, # Samples, shape (n,), float
-         sample_rate=22_050, # In Hz; computed at 16 kHz
+         sample_rate=22_050, # Sample rate in Hz; computed at 16 kHz
          extended=False, # Whether to compute ESTOI instead
         ) -> float: # At most 1, higher is better
     """Short-time objective intelligibility of Taal et al. (2011), by the package pystoi, the mean over pieces of at
@@ -191,12 +191,12 @@ def stoi(reference, # Samples, shape (n,), float
             except RuntimeWarning as e:
                 if 'Not enough STFT frames' not in str(e): raise MetricError(f'{name}: {e}') from None
     if not scores: raise MetricError(f'{name}: too little speech, less than 0.4 s without the pauses')
-    if not np.isfinite(scores).all(): raise MetricError(f'{name}: no number came out')
+    if not np.isfinite(scores).all(): raise MetricError(f'{name}: the result is not finite')
     return float(np.mean(scores))
 
 def estoi(reference, # Samples, shape (n,), float
           estimate, # Samples, shape (n,), float
-          sample_rate=22_050, # In Hz; computed at 16 kHz
+          sample_rate=22_050, # Sample rate in Hz; computed at 16 kHz
          ) -> float: # At most 1, higher is better
     """Extended short-time objective intelligibility of Jensen and Taal (2016), by the package pystoi; `MetricError`
     below 384 ms of speech"""
@@ -207,7 +207,7 @@ _PESQ_SECONDS = 15
 
 def pesq_wb(reference, # Samples, shape (n,), float
             estimate, # Samples, shape (n,), float
-            sample_rate=22_050, # In Hz; computed at 16 kHz
+            sample_rate=22_050, # Sample rate in Hz; computed at 16 kHz
            ) -> float: # Between 1 and 4.64, higher is better
     """Wide-band PESQ (ITU-T P.862.2), by the package pesq, the mean over pieces of at most 15 s; `MetricError` where no
     speech is found"""
@@ -237,7 +237,7 @@ def _visqol_api():
 
 def visqol(reference, # Samples, shape (n,), float
            estimate, # Samples, shape (n,), float
-           sample_rate=22_050, # In Hz; computed at 16 kHz
+           sample_rate=22_050, # Sample rate in Hz; computed at 16 kHz
           ) -> float: # Between 1 and 5, higher is better
     "ViSQOL v3 in speech mode (Chinen et al., 2020), by the package visqol-python"
     _require('visqol')
@@ -246,7 +246,7 @@ def visqol(reference, # Samples, shape (n,), float
         score = float(_visqol_api().measure_from_arrays(reference.astype(np.float64), estimate.astype(np.float64),
                                                         sample_rate=16_000).moslqo)
     except Exception as e: raise MetricError(f'ViSQOL: {e}') from None
-    if not np.isfinite(score): raise MetricError('ViSQOL: no number came out')
+    if not np.isfinite(score): raise MetricError('ViSQOL: the result is not finite')
     return score
 
 # %% ../../nbs/measure/quality.ipynb #49954b23
@@ -264,7 +264,7 @@ def _dnsmos_model():
     return model
 
 def dnsmos(estimate, # Samples, shape (n,), float; of a reconstruction, or of the original to compare with
-           sample_rate=22_050, # In Hz; computed at 16 kHz
+           sample_rate=22_050, # Sample rate in Hz; computed at 16 kHz
           ) -> float: # About 1 to 5, higher is better
     """Overall quality by DNSMOS P.835 (Reddy et al., 2022), by the package speechmos; recordings under 9 s are
     repeated, longer ones averaged"""
@@ -284,7 +284,7 @@ def _compile_pyin(dtype):
         librosa.yin(**settings)
 
 def pitch(samples, # Samples, shape (n,), float
-          sample_rate=22_050, # In Hz
+          sample_rate=22_050, # Sample rate in Hz
           fmin=60., # Minimum pitch in Hz
           fmax=500., # Maximum pitch in Hz
          # Pitch in Hz, meaningful where voiced, and whether a frame is voiced (bool); shape (T,), one frame every 20 ms
@@ -305,7 +305,7 @@ def _tracks(samples, sample_rate):
 
 def pitch_error(reference, # Samples, shape (n,), float
                 estimate, # Samples, shape (n,), float
-                sample_rate=22_050, # In Hz
+                sample_rate=22_050, # Sample rate in Hz
                # Median absolute difference in cents over frames voiced in both, NaN if there are none; fraction of all
                # frames, 0 to 1, whose voicing differs
                ) -> tuple[float, float]:
@@ -352,7 +352,7 @@ _GROUPS = {'waveform': (('si_sdr', 'explained_db', *_BAND_KEYS), _waveform),
 # %% ../../nbs/measure/quality.ipynb #e3b05f6d
 def measure_recording(reference, # Samples of the original, shape (n,), float, full scale = 1
                       estimate, # Samples of the reconstruction, same shape
-                      sample_rate=22_050, # In Hz
+                      sample_rate=22_050, # Sample rate in Hz
                       metrics=None, # Groups of metrics, keys of `available_metrics`; None takes all available ones
                       name='', # File name for the message of an error
                      # One float for each key of the groups, in the order of `METRICS`; NaN only for bands above the

@@ -8,7 +8,7 @@ __all__ = ['ResultCache']
 # %% ../../nbs/measure/result_cache.ipynb #53b5b093
 import json, os
 from pathlib import Path
-from ..common.files import naming_errors, open_to_append, show_path
+from ..common.files import naming_errors, open_log, show_path
 from ..common.untrusted import open_regular
 from ..learner.checkpoints import plain_json
 from .checked_files import EvaluationError
@@ -28,12 +28,6 @@ def _parse_line(line):
     return (key, found) if isinstance(key, str) and isinstance(found, dict) and _is_result(found) else None
 
 # %% ../../nbs/measure/result_cache.ipynb #c634b45e
-def _ends_mid_line(f):
-    "Whether the last line of an open file has no line end"
-    if not f.seek(0, os.SEEK_END): return False
-    f.seek(-1, os.SEEK_END)
-    return f.read(1) != b'\n'
-
 class ResultCache:
     "Results by key, one JSON line each in a file that only grows; lines that hold something else are skipped"
     def __init__(self, path): # File, created when the first result is added
@@ -54,6 +48,5 @@ class ResultCache:
         "Merge results into those under a key, and append them to the file"
         self.results[key] = self.get(key) | found
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with naming_errors(self.path), open_to_append(self.path) as f:
-            if _ends_mid_line(f): f.write(b'\n')
+        with naming_errors(self.path), open_log(self.path) as f:
             f.write((json.dumps([key, plain_json(found)]) + '\n').encode())

@@ -169,10 +169,10 @@ def verdict(self:Evaluation) -> str: # One to three sentences
     if baseline is None: return text
     gap, there = self.interval('model', 'si_sdr', other=baseline), self.interval(baseline, 'si_sdr')
     size = f'{abs(gap.mean):.{1 if abs(gap.mean) >= 1 else 2}f} dB'
-    doubt = ', but that may be chance' if gap.kind == 'interval' and not gap.sign else ''
+    doubt = '; the difference is not significant' if gap.kind == 'interval' and not gap.sign else ''
     side = 'above' if gap.mean > 0 else 'below'
-    return (f'{text} The best linear baseline of the same latent size, {baseline}, reaches {number_text(there.mean)} '
-            f'dB: the model is {size} {side} it{margin_text(gap, 1, unsigned=True)}{doubt}.')
+    return (f'{text} The best linear baseline measured, {baseline}, reaches {number_text(there.mean)} dB: '
+            f'the model is {size} {side} it{margin_text(gap, 1, unsigned=True)}{doubt}.')
 
 # %% ../../nbs/measure/results.ipynb #08615ea1
 MAIN_METRICS = ('si_sdr', 'mel', 'pesq_wb', 'stoi', 'estoi', 'visqol', 'dnsmos', 'payload_kbps', 'file_kbps')

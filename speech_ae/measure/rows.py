@@ -93,12 +93,14 @@ def few_minutes(train, # Sequence of samples, (n,) each
 _BASELINES = {
     'pca': ('PCA-{}', lambda data, model, k: pca_baseline(data.train, k, model.framing)),
     'mdct': ('MDCT-{}', lambda data, model, k: mdct_baseline(data.train, k, model.config.hop_length)),
-    'best_linear': ('best linear-{}', lambda data, model, k: best_linear_baseline(data.train, k, data.train_speakers)),
+    'best_linear': ('best linear-{}', lambda data, model, k: best_linear_baseline(
+        data.train, k, data.train_speakers, hop_length=model.config.hop_length)),
     'switched': ('64 KLTs + index, {}',
                  lambda data, model, k: switched_klt_baseline(data.train, k, hop_length=model.config.hop_length)),
     'low_pass': ('low-pass-{}', lambda data, model, k: low_pass_baseline(k, model.config.hop_length)),
     'noise_filled': ('noise-filled-{}',
-                     lambda data, model, k: noise_filled_baseline(data.train, k, hop_length=model.config.hop_length))}
+                     lambda data, model, k: noise_filled_baseline(
+                         data.train, k, hop_length=model.config.hop_length, sample_rate=model.config.sample_rate))}
 
 # %% ../../nbs/measure/rows.ipynb #d7715e02
 _NO_TRAINING = ('has to be fitted on the training recordings, and they are not known here; give a run folder, or a '
@@ -108,12 +110,11 @@ def _why_left_out(kind, k, loaded, data):
     "Why a baseline of `k` values per frame is left out; '' if it is not"
     if k is None: return 'the model does not say its latent size'
     framing = loaded.model.framing
-    most, hop = framing.frame_length if kind == 'pca' else framing.hop_length, framing.hop_length
+    most = framing.frame_length if kind == 'pca' else framing.hop_length
     if k > most: return f'has at most {most} values per frame; this model has a latent size of {k}'
     if kind != 'low_pass' and not len(data.train): return f'it {_NO_TRAINING}'
     if kind in ('low_pass', 'noise_filled') and k > 50:
         return f'shown for models with a latent size of at most 50; this one has {k}'
-    if kind == 'best_linear' and hop != 220: return f'made for a hop of 220 samples; this model has {hop}'
     if kind == 'switched' and k < 2: return 'needs a latent size of at least 2; one value is the index'
     return ''
 
@@ -125,7 +126,9 @@ def _with_rounded(row, loaded, data, bits, missing):
     if not len(data.train) and not (row.kind == 'model' and hasattr(loaded.model, 'quantize_latents')):
         missing.append(dict(name=name, reason=f'its quantizer {_NO_TRAINING}'))
         return [row]
-    def make(): return rounded_codes(row.reconstruct, few_minutes(data.train), bits, loaded.sample_rate)
+    def make():
+        train = few_minutes(data.train, sample_rate=loaded.sample_rate)
+        return rounded_codes(row.reconstruct, train, bits, loaded.sample_rate)
     return [row, replace(row, name=name, make=make, what=f'The same with every value rounded to {bits} bits.',
                          key=row.key and row_key(row.key, bits, data.train_digest))]
 
