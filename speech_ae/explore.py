@@ -282,9 +282,9 @@ def _framing_picture(samples, framing, start):
     top.plot(1000*at/rate, samples[first:last]/peak, c='.6', lw=.8)
     for k in range((first - length//2)//hop, (last + length//2)//hop + 1):
         position = k*hop - length//2 + np.arange(length)
-        top.plot(1000*position/rate, framing._taper, c=f'C{k % 6}', lw=1.2)
+        top.plot(1000*position/rate, framing.taper, c=f'C{k % 6}', lw=1.2)
         top.plot(1000*k*hop/rate, -1.1, marker='|', c=f'C{k % 6}')
-    weight = framing._weight(int(framing.n_frames(len(samples))), len(samples))
+    weight = framing.overlap_weight(int(framing.n_frames(len(samples))), len(samples))
     below.plot(1000*at/rate, weight[first:last], c='C1')
     top.set(xlim=(1000*first/rate, 1000*max(last, first + 1)/rate), ylim=(-1.2, 1.2), ylabel='windows, samples')
     below.set(ylim=(0, 1.1*max(weight.max(initial=0), 1)), ylabel='squared, added', xlabel='ms')

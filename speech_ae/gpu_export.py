@@ -22,7 +22,7 @@ from .data.corpus import corpus_layout, split_by_speaker
 from .data.hf_datasets import corpus_folder
 from .data.layouts import LAYOUTS
 from .data.preparation import prepare_corpus
-from .deploy.exports import (PARTS, PRECISIONS, ExportError, _trusted, open_export, write_onnx,
+from .deploy.exports import (PARTS, PRECISIONS, ExportError, check_export, open_export, write_onnx,
                                       write_safetensors, write_torch_export, write_torchscript)
 from .deploy.jobs import make_job_bundle
 from .learner.checkpoints import TrainingError, load_checkpoint, save_checkpoint, write_json
@@ -244,7 +244,7 @@ def verify_export(path, # Exported file or folder
     part, precision = exported.facts.get('part', 'autoencoder'), exported.facts.get('precision', 'float32')
     if part not in PARTS or precision not in PRECISIONS:
         raise ExportError(f'{name}: its metadata name an unknown part or precision')
-    return _trusted(exported, _original(model), part, name, precision)['errors']
+    return check_export(exported, _original(model), part, name, precision)['errors']
 
 # %% ../nbs/05_gpu_export.ipynb #c88e25c5
 _USE = dict(safetensors="SpeechAE.from_pretrained('{0}'), or --model {0} in any command",

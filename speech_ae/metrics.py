@@ -9,7 +9,7 @@ __all__ = ['explained_variance', 'si_sdr', 'frame_moments', 'PCABaseline', 'pca_
 # %% ../nbs/metrics.ipynb #127db032
 from dataclasses import dataclass
 import numpy as np
-from .framing import Framing, _add_at_hops
+from .framing import Framing, add_at_hops
 
 # %% ../nbs/metrics.ipynb #e0003347
 def explained_variance(reference, # Samples or frames, any shape, float
@@ -112,7 +112,7 @@ class MDCTBaseline:
 
     def decode(self, codes, length):
         "Codes (T, k) to samples (length,)"
-        return _add_at_hops(codes@self.basis.T, self.hop)[self.hop:][:length]
+        return add_at_hops(codes@self.basis.T, self.hop)[self.hop:][:length]
 
     def __call__(self, samples): return self.decode(self.encode(samples), len(samples))
 

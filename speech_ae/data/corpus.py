@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SPLIT_COLUMNS', 'CorpusError', 'corpus_layout', 'list_sources', 'take_files', 'Finding', 'bandwidth', 'check_samples',
-           'check_corpus', 'write_rows', 'read_rows', 'stop_if_bad', 'Excluded', 'read_excluded', 'exclude_recording',
-           'Recording', 'split_by_speaker', 'describe_split', 'five_fold']
+           'file_sha256', 'examine', 'recording_parts', 'leave_out_copies', 'check_corpus', 'write_rows', 'read_rows',
+           'stop_if_bad', 'Excluded', 'read_excluded', 'exclude_recording', 'Recording', 'split_by_speaker',
+           'describe_split', 'five_fold']
 
 # %% ../../nbs/data/corpus.ipynb #55533745
 import csv, hashlib, html, io, math, os, stat
@@ -15,7 +16,8 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 import numpy as np
 from fastcore.basics import groupby
-from ..audio import AudioError, _extent, _read_recording, _seconds, audio_extensions, find_audio
+from ..audio import (AudioError, audio_extensions, find_audio, read_recording, recording_extent,
+                             recording_seconds)
 from ..common.commands import progress
 from ..common.files import SpeechAEError, atomic_path, native_text, show_path
 from ..common.media import ADVICE, MEDIA_EXTENSIONS, PART_SECONDS, part_name, split_part
@@ -174,7 +176,8 @@ def check_samples(samples, # Samples, shape (n,), at the recording's own rate
     return checks.found(sample_rate)
 
 # %% ../../nbs/data/corpus.ipynb #fca87342
-def _sha256(path):
+def file_sha256(path, # File, or part of a recording
+               ) -> str: # 64 hexadecimal digits
     "SHA-256 of a regular file, or of that of its file and its name for a part; None if it cannot be read"
     file, *part = split_part(path)
     digest = hashlib.sha256()
@@ -186,39 +189,46 @@ def _sha256(path):
     if part != [None, None]: digest = hashlib.sha256(f'{digest.hexdigest()} {part}'.encode())
     return digest.hexdigest()
 
-def _examine(path, sample_rate=None, channel='auto'):
-    """Read one recording: its samples, at `sample_rate` or its own, or None if it is left out; its sha256, or None if
-    it cannot be read; (severity, problem, detail) of what was found"""
+def examine(path, # Recording, or part of one
+            sample_rate=None, # Sample rate of the result in Hz; the recording's own if None
+            channel='auto', # See `read_audio`
+           ) -> tuple: # Samples, None if it is left out; its SHA-256, None if it cannot be read; what was found
+    "Read and check one recording; what was found are tuples (severity, problem, detail)"
     checks = _Checks()
-    try: samples, rate, notes = _read_recording(path, PART_SECONDS + 1, sample_rate, checks.look, channel)
+    try: samples, rate, notes = read_recording(path, PART_SECONDS + 1, sample_rate, checks.look, channel)
     except AudioError as e:
-        return None, _sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
-    digest, found = _sha256(path), checks.found(rate) + [('warning', *note) for note in notes]
+        return None, file_sha256(path), [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))]
+    digest, found = file_sha256(path), checks.found(rate) + [('warning', *note) for note in notes]
     if digest is None: found = [('error', 'unreadable', 'vanished while it was read')]
     return None if any(severity == 'error' for severity, *_ in found) else samples, digest, found
 
-def _parts(path, file, channel='auto'):
+def recording_parts(path, # Recording
+                    file, # Its name in the corpus
+                    channel='auto', # See `read_audio`; 'split' makes each channel a part
+                   ) -> list[str]:
     "Names of the parts into which the recording `path`, which the corpus calls `file`, is cut; empty if it stays whole"
-    seconds, channels = _extent(path)
+    seconds, channels = recording_extent(path)
     which = range(channels) if channel == 'split' and channels > 1 else [None]
     starts = [None] if seconds <= PART_SECONDS + 1 else range(0, math.ceil(seconds - 1), PART_SECONDS)
     names = [part_name(file, i, start) for i in which for start in starts]
     return [] if names == [file] else names
 
 def _needed_parts(path, file, channel='auto'):
-    "As `_parts`, without reading a recording of which the header says that it stays whole"
-    return [] if channel != 'split' and 0 < _seconds(path) <= PART_SECONDS else _parts(path, file, channel)
+    "As `recording_parts`, without reading a recording of which the header says that it stays whole"
+    if channel != 'split' and 0 < recording_seconds(path) <= PART_SECONDS: return []
+    return recording_parts(path, file, channel)
 
 def _check_file(path, channel):
     "[(name, sha256, findings)] of one recording or of its parts; names as paths"
-    parts = _parts(path, path, channel) if channel == 'split' else []
-    found = [(name, *_examine(name, channel=channel)[1:]) for name in parts or [path]]
+    parts = recording_parts(path, path, channel) if channel == 'split' else []
+    found = [(name, *examine(name, channel=channel)[1:]) for name in parts or [path]]
     if any(problem == 'too long' for *_, rows in found for _, problem, _ in rows):
-        return [(name, *_examine(name, channel=channel)[1:]) for name in _parts(path, path, channel)]
+        return [(name, *examine(name, channel=channel)[1:]) for name in recording_parts(path, path, channel)]
     return found
 
 # %% ../../nbs/data/corpus.ipynb #8d5b03e3
-def _leave_out_copies(rows):
+def leave_out_copies(rows, # Tuples (file, SHA-256, found), see `examine`
+                    ) -> tuple[list, list]:
     "From (file, sha256, found) in the order of the files: the files to keep, and all findings"
     def is_usable(found): return not any(severity == 'error' for severity, *_ in found)
     def by_name(row): return (path := PurePosixPath(row[0])).parent.parts, path.stem
@@ -247,7 +257,7 @@ def check_corpus(data_dir, # Corpus folder
             except AudioError as e:
                 return [(source.file, None, [('error', e.problem, str(e).removeprefix(f'{show_path(path)}: '))])]
             return [(source.file + name.removeprefix(os.fspath(path)), *row) for name, *row in found]
-        return _leave_out_copies([row for source in progress(sources, 'checking') for row in rows(source)])[1]
+        return leave_out_copies([row for source in progress(sources, 'checking') for row in rows(source)])[1]
 
 # %% ../../nbs/data/corpus.ipynb #8666aca2
 def write_rows(path, # CSV file to write, atomically

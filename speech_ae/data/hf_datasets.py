@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from ..audio import AUDIO_EXTENSIONS, find_audio
-from ..common.files import _sync, append_lines, check_own_folder, make_own_folder, open_log, show_path
+from ..common.files import sync, append_lines, check_own_folder, make_own_folder, open_log, show_path
 from ..common.media import media_format
 from ..common.untrusted import open_regular, read_json
 from .corpus import CorpusError, write_rows
-from .layouts import UNREAD_EXTENSIONS, Source, _heads, is_language, recognize_layout
+from .layouts import UNREAD_EXTENSIONS, Source, column_heads, is_language, recognize_layout
 
 # %% ../../nbs/data/hf_datasets.ipynb #90ab0583
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def find_columns(features, # Type of each column, `datasets.Features`
         raise CorpusError(f'{name}: no column has recordings; found {show_path(", ".join(kinds)) or "no columns"}; '
                           'one of type Audio is needed, with the bytes of a file in each row')
     others = [column for column in kinds if column not in sounds]
-    heads = dict(zip(_heads(others), others))
+    heads = dict(zip(column_heads(others), others))
     labels = {column: kind.names for column, kind in kinds.items() if type(kind).__name__ == 'ClassLabel'}
     return Columns(sounds[0], heads.get('speaker', ''), heads.get('language', ''), labels, list(kinds))
 
@@ -160,7 +160,7 @@ class _Partial:
     def flush(self, position):
         "Save the rows and the position of the stream after them, files first"
         for row in self.new:
-            if row[0]: _sync(self.folder/row[0])
+            if row[0]: sync(self.folder/row[0])
         lines = [*self.new, dict(version=self.version, position=position)]
         append_lines(self.journal, [json.dumps(line).encode() + b'\n' for line in lines])
         self.new, self.flushed = [], time.monotonic()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LANGUAGE_CODES', 'UNREAD_EXTENSIONS', 'LAYOUTS', 'LayoutError', 'Source', 'is_known', 'language_code', 'is_language',
-           'NameFinder', 'Table', 'read_index', 'Tables', 'read_tables', 'guess_layout', 'name_source', 'Layout',
-           'recognize_layout']
+           'normal_spelling', 'NameFinder', 'column_heads', 'Table', 'read_index', 'Tables', 'read_tables',
+           'guess_layout', 'name_source', 'Layout', 'recognize_layout']
 
 # %% ../../nbs/data/layouts.ipynb #d6e5e3c0
 import csv, io, os, re, unicodedata
@@ -83,8 +83,8 @@ def _with_slashes(name):
     "A path with forward slashes, without './'"
     return PurePosixPath(name.strip().replace('\\', '/')).as_posix()
 
-def _spelled(name):
-    "The same with composed letters"
+def normal_spelling(name:str) -> str:
+    "A file name with composed letters and forward slashes"
     return unicodedata.normalize('NFC', _with_slashes(name))
 
 def _without_ending(name):
@@ -97,8 +97,8 @@ class NameFinder:
                  root, # Corpus folder
                  files): # POSIX paths of the recordings relative to it
         self.root = f'{Path(root).resolve().as_posix()}/'
-        self.files = {_spelled(file): file for file in files} | {file: file for file in files}
-        stems = [(_without_ending(_spelled(file)), file) for file in files]
+        self.files = {normal_spelling(file): file for file in files} | {file: file for file in files}
+        stems = [(_without_ending(normal_spelling(file)), file) for file in files]
         self.by_path = groupby(stems, 0, 1)
         self.by_name = groupby(stems, lambda pair: PurePosixPath(pair[0]).name, 1)
 
@@ -107,7 +107,7 @@ class NameFinder:
              folder='', # Folder of the table, relative to the corpus folder
             ) -> list[str]: # Matching recordings: none, one or several
         "Match the exact path, else the path without extension, else the file name alone"
-        for spell in _with_slashes, _spelled:  # two names may differ only in how their letters are composed
+        for spell in _with_slashes, normal_spelling:  # two names may differ only in how their letters are composed
             name = spell(name).removeprefix(self.root)
             paths = [spell(f'{folder}/{name}'), spell(f'{folder}/clips/{name}'), name]
             for path in paths:
@@ -121,7 +121,8 @@ _COLUMNS = dict(file='file path file_name filename audio_filepath audio_path aud
                 speaker='speaker speaker_id client_id spk_id spk speakerid user_id',
                 language='language lang locale')
 
-def _heads(names):
+def column_heads(names, # Names of the columns of a table
+                ) -> list[str]: # As many
     "The key of `_COLUMNS` for each column name, '' for others; of two names for one key, the first in `_COLUMNS`"
     words = [re.sub(r'[\s-]+', '_', name.strip().casefold()) for name in names]
     best = {next((word for word in known.split() if word in words), None): head for head, known in _COLUMNS.items()}
@@ -159,10 +160,10 @@ def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
     `LayoutError` if it has no column for the file or the speaker, except for the `metadata.csv` of an audiofolder"""
     text = _text(path)
     first = text.lstrip().partition('\n')[0]
-    separator = max(',;\t|', key=lambda c: (sum(map(bool, _heads(first.split(c)))), first.count(c)))
+    separator = max(',;\t|', key=lambda c: (sum(map(bool, column_heads(first.split(c)))), first.count(c)))
     lines = _lines(path, text, separator)
     names = lines[0][1] if lines else []
-    heads, words = _heads(names), {name.casefold() for name in names}
+    heads, words = column_heads(names), {name.casefold() for name in names}
     unnamed = 'speaker' not in heads and 'file_name' in words and Path(path).name == 'metadata.csv'
     if not {'file', 'speaker'} <= {*heads, *['speaker']*unnamed}:
         raise LayoutError(f'{show_path(path)}: needs the columns file,speaker; found '
@@ -178,7 +179,7 @@ def read_index(path, # CSV, TSV or the like with a header, in UTF-8 or UTF-16
 def _read_ljspeech(path):
     "A table of LJSpeech without a header: name|text|normalized text; None for other files"
     lines = _lines(path, _text(path), '|')
-    if not lines or not all(len(cells) in (2, 3) for _, cells in lines) or any(_heads(lines[0][1])): return None
+    if not lines or not all(len(cells) in (2, 3) for _, cells in lines) or any(column_heads(lines[0][1])): return None
     return Table(path, 'ljspeech', [(cells[0], '?' + re.split('[-_]', cells[0])[0], '') for _, cells in lines])
 
 def _read_kaldi(folder):
@@ -196,7 +197,7 @@ def _read_kaldi(folder):
 # %% ../../nbs/data/layouts.ipynb #b791823c
 def _row_of(values):
     "(file, speaker, language) of a JSON object, '' if missing"
-    row = {head: str(value) for head, value in zip(_heads(values), values.values())
+    row = {head: str(value) for head, value in zip(column_heads(values), values.values())
            if head and isinstance(value, (str, int))}
     return tuple(row.get(head, '') for head in _COLUMNS)
 

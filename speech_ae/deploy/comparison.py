@@ -14,7 +14,7 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import nn
-from ..adaptive.allocation import _FLOOR, Allocation, _distances
+from ..adaptive.allocation import ENERGY_FLOOR, Allocation, keep_distances
 from ..adaptive.model import build_model
 from ..audio import synth_speech
 from ..common.files import SpeechAEError
@@ -124,11 +124,11 @@ def _farther(model, coefficients, n_blocks, chosen):
     """Additional distance of the chosen spectrum, relative to the smallest distance, for each block and band, shape
     (B, N, bands)"""
     a, energy = model.allocation, coefficients.double().square()
-    energy = energy/(energy.mean(-1).sum(-1)/n_blocks).clamp(min=1e-12)[:, None, None] + _FLOOR
+    energy = energy/(energy.mean(-1).sum(-1)/n_blocks).clamp(min=1e-12)[:, None, None] + ENERGY_FLOOR
     def share(distances, chosen):
         return (distances.gather(-1, chosen[..., None])[..., 0]
                 - (least := distances.amin(-1)))/least.abs().clamp(min=1)
-    return torch.stack([share(_distances(energy[..., start:end], a.codebook[:, start:end].double()), chosen[..., i])
+    return torch.stack([share(keep_distances(energy[..., start:end], a.codebook[:, start:end].double()), chosen[..., i])
                         for i, (start, end) in enumerate(zip(a.edges, a.edges[1:]))], -1)
 
 def _expected_outputs(model, part, x, lengths, found):

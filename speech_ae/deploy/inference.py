@@ -26,11 +26,11 @@ from ..common.files import (SpeechAEError, atomic_path, naming_errors, open_log,
                                     temporary_path)
 from ..common.media import CHANNELS, channel_name, split_part
 from ..common.untrusted import check_fields, csv_cell
-from ..data.corpus import _sha256, corpus_layout, read_rows, write_rows
+from ..data.corpus import file_sha256, corpus_layout, read_rows, write_rows
 from ..data.hf_datasets import corpus_folder
-from ..data.layouts import LAYOUTS, _spelled, guess_layout, is_known, name_source
+from ..data.layouts import LAYOUTS, normal_spelling, guess_layout, is_known, name_source
 from ..data.isolation import WorkerProcess, at_most_cores
-from ..data.preparation import _prepare_in_worker, _stop_on_signal
+from ..data.preparation import prepare_in_worker, stop_on_signal
 from ..denoising import DENOISE_METHODS
 from ..measure.loaded_model import LoadedModel, Preparation, open_model
 from ..measure.latents import LatentsError, read_latents
@@ -97,7 +97,7 @@ def _frames_of(self:SpeechAE, pieces, recordings):
     starts = [p.first*hop - length//2 for p in pieces]
     samples = _stack(self, [_stretch(recordings[p.recording], a, a + (longest - 1)*hop + length)
                             for a, p in zip(starts, pieces)])
-    return samples.unfold(-1, length, hop)*self.framing._factor(samples)
+    return samples.unfold(-1, length, hop)*self.framing.taper_like(samples)
 
 # %% ../../nbs/deploy/inference.ipynb #826e4025
 @patch(as_prop=True)
@@ -332,7 +332,7 @@ class _Prepared:
 
 def _prepare(path, settings, prepare):
     "A recording, read by `prepare`, a `WorkerProcess`"
-    entry, values = _prepare_in_worker(prepare, Path(), os.fsdecode(path), settings)
+    entry, values = prepare_in_worker(prepare, Path(), os.fsdecode(path), settings)
     if entry.get('parts'):
         entry['found'] = [('error', 'too long', f'has {len(entry["parts"])} parts; give one of them, such as '
                                                 f'{show_path(entry["parts"][0])}')]
@@ -467,7 +467,7 @@ class _Report:
         "Whether a job has been done and its output is still there"
         known = self.outcomes.get(job.file)
         if not known or (known.output, known.made_with) != (job.target, made_with): return False
-        return known.sha256 == _sha256(job.path) and known.output_sha256 == _sha256(folder/job.target)
+        return known.sha256 == file_sha256(job.path) and known.output_sha256 == file_sha256(folder/job.target)
 
 # %% ../../nbs/deploy/inference.ipynb #ccd64652
 @dataclass(frozen=True)
@@ -539,13 +539,13 @@ def _keeps_spelling(folder):
 
 def _key_of_names(names, folder):
     "Function that is equal for names that the folder, or a folder that ignores case, takes for one"
-    def key(name): return _spelled(name).casefold()
+    def key(name): return normal_spelling(name).casefold()
     has_twins = len({name.casefold() for name in names}) > len(set(map(key, names)))
     return str.casefold if has_twins and _keeps_spelling(folder) else key
 
 def _show_apart(*paths):
     "Paths for a message, in ASCII if they would look the same"
-    alike = len(set(map(os.fspath, paths))) > len({_spelled(os.fspath(path)) for path in paths})
+    alike = len(set(map(os.fspath, paths))) > len({normal_spelling(os.fspath(path)) for path in paths})
     return [ascii(os.fspath(path))[1:-1] if alike else show_path(path) for path in paths]
 
 def _place(jobs, folder, suffix):
@@ -614,7 +614,7 @@ def _encode_group(model, digest, made_with, group, folder, how):
             continue
         save_latents(folder/job.target, _pack(model, latents, len(samples), job.language, job.speaker, digest))
         yield FileResult(job.file, job.target, round(len(samples)/model.config.sample_rate, 3), p.problem, p.detail,
-                         p.sha256, made_with, _sha256(folder/job.target))
+                         p.sha256, made_with, file_sha256(folder/job.target))
 
 def _encode_jobs(model, digest, made_with, jobs, folder, settings, workers, how):
     "Outcomes of recordings, as they are written"
@@ -638,14 +638,14 @@ def _relabel(jobs, folder, report):
             continue
         if all(found[name] == value for name, value in labels.items()): continue
         save_latents(path, found | labels)
-        report.add(replace(report.outcomes[job.file], output_sha256=_sha256(path)))
+        report.add(replace(report.outcomes[job.file], output_sha256=file_sha256(path)))
         changed += 1
     if changed: print(f'language or speaker changed in {changed} of the files that were there already', flush=True)
 
 # %% ../../nbs/deploy/inference.ipynb #b6651153
 def _left_out(job, problem, error, made_with, path=None):
     return FileResult(job.file, problem=problem, detail=str(error).removeprefix(f'{show_path(path or job.path)}: '),
-                      sha256=_sha256(job.path) or '', made_with=made_with)
+                      sha256=file_sha256(job.path) or '', made_with=made_with)
 
 def _read_job(model, digest, made_with, job, any_model):
     "Seconds of a file of latents, and it with its job, or an outcome"
@@ -669,8 +669,8 @@ def _decode_group(model, made_with, group, folder, how):
         except InferenceError as e: yield _left_out(job, 'not finite', e, made_with)
         except AudioError as e: yield _left_out(job, 'not written', e, made_with, folder/job.target)
         else:
-            yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=_sha256(job.path),
-                             made_with=made_with, output_sha256=_sha256(folder/job.target))
+            yield FileResult(job.file, job.target, round(n/model.config.sample_rate, 3), sha256=file_sha256(job.path),
+                             made_with=made_with, output_sha256=file_sha256(folder/job.target))
 
 def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
     "Outcomes of latents, as they are decoded"
@@ -684,7 +684,7 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda don
     start, todo = time.perf_counter(), [job for job in jobs if not report.has(job, made_with, folder)]
     left = set(todo)
     try:
-        with _stop_on_signal():
+        with stop_on_signal():
             check([job for job in jobs if job not in left])
             for outcome in progress(work(todo), f'{verb[:-1]}ing', len(todo), 'recording'): report.add(outcome)
     finally: report.tidy()

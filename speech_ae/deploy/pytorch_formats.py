@@ -18,7 +18,7 @@ from ..common.files import show_path
 from ..common.untrusted import parse_json
 from .comparison import Exported, ExportError, first_line
 from ..framing import Framing
-from ..model import SpeechAE, _turn, frame_mask
+from ..model import SpeechAE, reverse_sequences, frame_mask
 
 # %% ../../nbs/deploy/pytorch_formats.ipynb #57639b3d
 def weight_endings(lstm): # `nn.LSTM`
@@ -40,8 +40,8 @@ def _run_half(half, x, lengths, seen):
         weights = [[getattr(lstm, f'{name}_l{layer}{way}') for name in ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')]
                    for way in weight_endings(lstm)]
         ahead, *back = (torch.lstm(y, (start, start), w, True, 1, 0., False, False, True)[0]
-                        for y, w in zip((x, _turn(x, lengths)), weights))
-        x = torch.cat([ahead, *(_turn(y, lengths) for y in back)], -1)
+                        for y, w in zip((x, reverse_sequences(x, lengths)), weights))
+        x = torch.cat([ahead, *(reverse_sequences(y, lengths) for y in back)], -1)
     return half.head(x).masked_fill(padding, 0)
 
 # %% ../../nbs/deploy/pytorch_formats.ipynb #b1e4c07a
@@ -65,11 +65,11 @@ class NetworkPart(nn.Module):
 # %% ../../nbs/deploy/pytorch_formats.ipynb #eb128f63
 class _OpenFraming(Framing):
     "A `Framing` for any number of frames, torch tensors only"
-    def _factor(self, x): return torch.from_numpy(self._taper).to(x)
+    def taper_like(self, x): return torch.from_numpy(self.taper).to(x)
 
     def overlap_add(self, frames): # Frames, shape (..., T, frame_length)
         "Like `Framing.overlap_add`, for all samples"
-        taper, count = self._factor(frames), frames.shape[-2]
+        taper, count = self.taper_like(frames), frames.shape[-2]
         total = self._added(frames*taper)/self._added((taper*taper).expand(count, self.frame_length))
         return total[..., self.frame_length//2:][..., :(count - 1)*self.hop_length + 1]
 

@@ -12,13 +12,13 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 from ..common.files import SpeechAEError
-from ..framing import Framing, _add_at_hops
+from ..framing import Framing, add_at_hops
 from ..model import SpeechAE
 
 # %% ../../nbs/deploy/streaming.ipynb #9d6ae67f
 def _silent_start(framing):
     "Number of leading zeros of the window"
-    taper = np.abs(framing._taper)
+    taper = np.abs(framing.taper)
     return int(np.argmax(taper > 1e-9*taper.max()))
 
 def frames_ready(framing:Framing, # Framing of the model
@@ -156,7 +156,8 @@ class StreamEncoder:
         "Latents of the next `count` frames"
         length, hop = self.model.framing.frame_length, self.model.framing.hop_length
         if not count: return np.zeros((0, self.model.config.latent_size), np.float32)
-        frames = self.waiting[:(count - 1)*hop + length].unfold(0, length, hop)*self.model.framing._factor(self.waiting)
+        taper = self.model.framing.taper_like(self.waiting)
+        frames = self.waiting[:(count - 1)*hop + length].unfold(0, length, hop)*taper
         self.waiting = self.waiting[count*hop:].clone()
         return _finite(self.half(frames/self.model.input_scale).cpu().numpy(), 'latents')
 
@@ -191,9 +192,9 @@ def _add(self:StreamDecoder, latents):
     framing, start, ready = (self.model.framing, _silent_start(self.model.framing),
                              len(latents)*self.model.framing.hop_length)
     if not ready: return np.zeros(0, np.float32)
-    taper = framing._factor(self.tail)[start:]
+    taper = framing.taper_like(self.tail)[start:]
     frames = (self.half(latents)*self.model.input_scale)[:, start:]
-    total = _add_at_hops(torch.stack([frames*taper, (taper*taper).expand(frames.shape)]), framing.hop_length)
+    total = add_at_hops(torch.stack([frames*taper, (taper*taper).expand(frames.shape)]), framing.hop_length)
     total[:, :self.tail.shape[1]] += self.tail
     samples = _finite(self._divided(total[:, :ready]), 'samples')
     self.read, self.said, self.tail = self.read + len(latents), self.said + len(samples), total[:, ready:].clone()

@@ -88,14 +88,14 @@ def lapped_matrices(framing, # `Framing` whose frames are at least two hops long
                    ) -> tuple[np.ndarray, np.ndarray]:
     """The MDCT of a recording as matrices for its windowed frames: frames @ analysis = coefficients,
     overlap_add(coefficients @ synthesis) = samples"""
-    hop, length, window = framing.hop_length, framing.frame_length, framing._taper
+    hop, length, window = framing.hop_length, framing.frame_length, framing.taper
     before = (length - 2*hop + 1)//2
     basis = np.zeros((length, hop))
     basis[before:before + 2*hop] = mdct_matrix(hop, ends=hop//16)
     # the ends of the window are not used
     inverse = np.divide(1, window, where=window > 1e-3, out=np.zeros(length))
     # summed squared window, far from the ends
-    overlap = framing._weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]
+    overlap = framing.overlap_weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]
     return basis*inverse[:, None], (basis*(overlap*inverse)[:, None]).T
 
 # %% ../../nbs/learner/initialization.ipynb #9fceafea

@@ -18,7 +18,7 @@ from .config import TrainConfig, complete_config
 from .loop import Callback
 from .panel import png_bytes
 from .run_folder import RunLock, start_run
-from .steps import _STEP, NonFiniteStep
+from .steps import STEP_SHARE, NonFiniteStep
 from .trainer import Trainer
 
 # %% ../../nbs/learner/learning_rate.ipynb #ce5f1db6
@@ -39,7 +39,7 @@ class Sweep(Callback):
         self.change = float(learner.numbers['loss']) - before
         if not self.change < 3*max(1., abs(before)): raise _Done  # the training has diverged
         for group in learner.optimizer.param_groups: group['lr'] = self.rates[len(self.changes)]
-        if hasattr(learner.optimizer, 'factor'): learner.optimizer.factor = _STEP  # no warm-up, no fading
+        if hasattr(learner.optimizer, 'factor'): learner.optimizer.factor = STEP_SHARE  # no warm-up, no fading
 
     def after_batch(self, learner):
         self.changes.append(self.change)

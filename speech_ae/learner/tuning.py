@@ -20,7 +20,7 @@ from .checkpoints import DiskFull, TrainingError, write_file, write_json, write_
 from .config import TrainConfig, add_settings, check_config, complete_config
 from .loop import Callback
 from .panel import png_bytes
-from .run_folder import _NO_LOCKS, RunLock, _file_lock, resume_run, start_run
+from .run_folder import NO_LOCKS, RunLock, file_lock, resume_run, start_run
 from .trainer import explain_errors
 
 # %% ../../nbs/learner/tuning.ipynb #b32600db
@@ -186,9 +186,9 @@ def check_space(self:Tuning):
 
 def _lock(folder):
     "The lock of a trial, which is held until its result is known; None where the file system has no locks"
-    try: return _file_lock(folder/'trial.lock')
+    try: return file_lock(folder/'trial.lock')
     except (OSError, NotImplementedError) as e:
-        if getattr(e, 'errno', errno.ENOSYS) not in _NO_LOCKS: raise
+        if getattr(e, 'errno', errno.ENOSYS) not in NO_LOCKS: raise
 
 def _is_locked(folder):
     "Whether a process works on a trial; True where the file system has no locks"

@@ -16,7 +16,7 @@ from fastcore.basics import patch
 from ..audio import read_audio
 from ..common.commands import progress
 from ..common.files import SpeechAEError, show_path
-from ..data.corpus import Recording, _sha256
+from ..data.corpus import Recording, file_sha256
 from ..data.isolation import WorkerProcess
 from .checked_files import EvaluationError
 from .evaluation_data import EvaluationData, read_recorded
@@ -120,7 +120,7 @@ def jobs(self:Benchmark,
         ) -> list[tuple]: # (key, groups of metrics, reference, estimate, more columns)
     "The signals of every row for a recording, as `_measure` takes them"
     recorded, facts = self.recorded(r, read)
-    if _sha256(self.data.root/r.file) != r.sha256:
+    if file_sha256(self.data.root/r.file) != r.sha256:
         raise EvaluationError(f'{show_path(r.file)}: has changed since it was prepared; run the same command again')
     self.cache.add('facts ' + r.sha256, facts)
     prepared = self.prepared(r)
