@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['PRESETS', 'ModelConfig', 'RecurrentStack', 'reverse_sequences', 'recur_both_ways', 'frame_mask', 'Encoder', 'Decoder',
            'frames_rms', 'SpeechAE', 'count_parameters', 'AutoencoderLoss', 'overlapped', 'snr_db', 'mel_bands',
-           'weights_sha256', 'model_folder', 'read_model_config']
+           'evaluating', 'weights_sha256', 'model_folder', 'read_model_config']
 
 # %% ../nbs/03_model.ipynb #2c893046
 import hashlib, json, math, os
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, asdict, fields
 from functools import cache, partial
 from itertools import chain
@@ -343,18 +344,24 @@ def spectral(self:AutoencoderLoss,
     return ((target - found).abs().mean(-1)*mask).sum(1)/(target.mean(-1)*mask).sum(1)
 
 # %% ../nbs/03_model.ipynb #66e8312c
+@contextmanager
+def evaluating(model:nn.Module):
+    "Evaluation mode and no gradients in a block; afterwards the model is in the mode in which it was"
+    was_training = model.training
+    if was_training: model.eval()
+    try:
+        with torch.no_grad(): yield model
+    finally:
+        if was_training: model.train()
+
 @patch
-@torch.no_grad()
 def reconstruct(self:SpeechAE,
                 samples, # Shape (..., n), float, full scale = 1: NumPy array or torch tensor
                ): # Same shape and type
     "Samples through the model and back, without dropout"
-    tensor, was_training = torch.as_tensor(samples, dtype=torch.float32, device=self.input_scale.device), self.training
+    tensor = torch.as_tensor(samples, dtype=torch.float32, device=self.input_scale.device)
     if tensor.numel() == 0: return samples
-    flat = tensor.reshape(-1, tensor.shape[-1])
-    self.eval()
-    try: frames, _ = self(self.framing.frame(flat))
-    finally: self.train(was_training)
+    with evaluating(self): frames, _ = self(self.framing.frame(tensor.reshape(-1, tensor.shape[-1])))
     result = self.framing.overlap_add(frames, tensor.shape[-1]).reshape(tensor.shape)
     return result.cpu().numpy().astype(samples.dtype) if isinstance(samples, np.ndarray) else result.to(samples)
 

@@ -261,15 +261,15 @@ def check_corpus(data_dir, # Corpus folder
 
 # %% ../../nbs/data/corpus.ipynb #8666aca2
 def write_rows(path, # CSV file to write, atomically
-               rows, # Dataclass instances, all of one class
-               columns, # Names of the columns, attributes of the rows
+               rows, # Dicts, or instances of a dataclass
+               columns, # Names of the columns, keys or attributes of the rows
               ):
     "Write rows as CSV in UTF-8, see `csv_cell`; bytes of file names that are not valid UTF-8 are kept"
     with atomic_path(path) as temporary, open(temporary, 'w', encoding='utf-8', errors='surrogateescape',
                                               newline='') as f:
         out = csv.writer(f)
         out.writerow(columns)
-        out.writerows([csv_cell(getattr(row, c)) for c in columns] for row in rows)
+        for row in rows: out.writerow([csv_cell(row[c] if isinstance(row, dict) else getattr(row, c)) for c in columns])
 
 def read_rows(path, # CSV file written by `write_rows`
              ) -> list[dict]: # One dict of strings for each row

@@ -34,7 +34,7 @@ from ..data.preparation import prepare_in_worker, stop_on_signal
 from ..denoising import DENOISE_METHODS
 from ..measure.loaded_model import LoadedModel, Preparation, open_model
 from ..measure.latents import LatentsError, read_latents
-from ..model import SpeechAE, weights_sha256
+from ..model import SpeechAE, evaluating, weights_sha256
 
 # %% ../../nbs/deploy/inference.ipynb #fc222296
 class InferenceError(SpeechAEError):
@@ -145,10 +145,7 @@ def _batches(model, counts, chunk_seconds, context_seconds, batch_seconds):
 def _evaluating(function):
     "`function(model, ...)` without dropout and gradients"
     def run(model, *args, **kwargs):
-        was_training = model.training
-        try:
-            with torch.inference_mode(): return function(model.eval(), *args, **kwargs)
-        finally: model.train(was_training)
+        with evaluating(model): return function(model, *args, **kwargs)
     run.__doc__ = function.__doc__
     return run
 

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from torch import nn
 from ..common.files import SpeechAEError
 from ..framing import Framing, add_at_hops
-from ..model import SpeechAE
+from ..model import SpeechAE, evaluating
 
 # %% ../../nbs/deploy/streaming.ipynb #9d6ae67f
 def _silent_start(framing):
@@ -110,12 +110,7 @@ def _live(method):
     "Decorator of a method that computes without gradients and without dropout"
     @wraps(method)
     def run(self, *args, **kwargs):
-        was_training = self.model.training
-        if was_training: self.model.eval()
-        try:
-            with torch.inference_mode(): return method(self, *args, **kwargs)
-        finally:
-            if was_training: self.model.train()
+        with evaluating(self.model): return method(self, *args, **kwargs)
     return run
 
 # %% ../../nbs/deploy/streaming.ipynb #5a7a240d

@@ -15,7 +15,7 @@ from ..common.files import show_path
 from ..common.untrusted import check_fields, read_json
 from ..denoising import DENOISE_METHODS
 from .checked_files import EvaluationError
-from ..model import model_folder, weights_sha256
+from ..model import evaluating, model_folder, weights_sha256
 from ..learner.config import TrainConfig, pick_device, read_config
 
 # %% ../../nbs/measure/loaded_model.ipynb #504dc9ce
@@ -82,11 +82,8 @@ class ModelCoder:
     def _run(self, function, values):
         "Apply `function(model, batch)` to an array as a batch of one, in evaluation mode and without gradients"
         import torch
-        was_training = self.model.training
         batch = torch.as_tensor(values, dtype=torch.float32, device=self.model.input_scale.device)[None]
-        with torch.no_grad():
-            try: return function(self.model.eval(), batch)[0].cpu().numpy()
-            finally: self.model.train(was_training)
+        with evaluating(self.model): return function(self.model, batch)[0].cpu().numpy()
 
     def encode(self, samples):
         "Samples (n,) to latents (T, k), float32"

@@ -10,7 +10,6 @@ __all__ = ['MAIN_METRICS', 'RATE_LABELS', 'Evaluation', 'example_evaluation', 'm
 import math, os
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 import numpy as np
 from fastcore.basics import patch
 from ..common.files import show_path
@@ -225,8 +224,8 @@ _FACTS = dict(file=str, language=str, speaker=str, seconds=float, sha256=str, ba
 @patch
 def save_tables(self:Evaluation):
     "Write files.csv and report.json into the evaluation's folder"
-    lines = [SimpleNamespace(**{name: r[name] for name in _FACTS}, row=row,
-                             **{m: '' if math.isnan(v := values.get(m, math.nan)) else v for m in self.metrics})
+    lines = [{name: r[name] for name in _FACTS} | dict(row=row)
+             | {m: '' if math.isnan(v := values.get(m, math.nan)) else v for m in self.metrics}
              for row, columns in self.values.items() for r, values in zip(self.recordings, columns)]
     write_rows(self.folder/'files.csv', lines, [*_FACTS, 'row', *self.metrics])
     write_json(self.folder/'report.json', self.summary())
