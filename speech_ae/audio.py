@@ -7,7 +7,7 @@ __all__ = ['AUDIO_EXTENSIONS', 'synth_speech', 'plot_spectrogram', 'AudioError',
            'read_recording', 'recording_seconds', 'recording_extent', 'read_audio', 'load_audio', 'save_audio']
 
 # %% ../nbs/00_audio.ipynb #b392f1cd
-import os, stat
+import errno, os, stat
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -372,6 +372,7 @@ def load_audio(path, # See `read_audio`; any rate, any number of channels
     return read_recording(path, max_seconds, sample_rate, channel=channel)[0]
 
 # %% ../nbs/00_audio.ipynb #aab82378
+_SYSTEM_ERROR = 2  # of libsndfile
 _CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': ('OGG', 'VORBIS'),
                '.mp3': ('MP3', 'MPEG_LAYER_III')}
 
@@ -396,9 +397,12 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
         # libsndfile would round down
         return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x
     with atomic_path(path) as temporary:
-        try: f = sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container)
-        except sf.LibsndfileError:
+        f = None
+        try:
+            with sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container) as f:
+                for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))
+        except sf.LibsndfileError as e:
+            if f or e.code == _SYSTEM_ERROR:  # libsndfile does not say which
+                raise OSError(errno.EIO, 'cannot be written; check the free space of the disk', str(path)) from None
             raise AudioError(f'{show_path(path)}: {container} cannot be written at a sample rate of '
                              f'{sample_rate:,} Hz; resample it or write .wav') from None
-        with f:
-            for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))

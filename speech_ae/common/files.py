@@ -237,9 +237,13 @@ def new_path(path, # File or folder to create, which must not exist; missing par
             ):
     """Yield a temporary path beside `path`; if the block succeeds it is renamed to `path`, otherwise it is removed"""
     path = Path(path)
-    if os.path.lexists(path): raise error(f'{show_path(path)}: exists already; remove it or choose another --output')
+    def check():
+        if not os.path.lexists(path): return
+        raise error(f'{show_path(path)}: exists already; remove it or choose another --output')
+    check()
     with temporary_path(path) as temporary:
-        with naming_errors(path): yield temporary
+        yield temporary
+        check()  # again, since another process may have made it
         os.rename(temporary, path)
 
 # %% ../../nbs/common/files.ipynb #c0f11e06

@@ -446,14 +446,14 @@ class _Report:
         except csv.Error: return {}
         return {outcome.file: outcome for outcome in found if outcome}
 
-    def add(self, outcome):
-        self.outcomes[outcome.file] = outcome
+    def add(self, *outcomes):
+        self.outcomes |= {outcome.file: outcome for outcome in outcomes}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with (naming_errors(self.path),
               io.TextIOWrapper(open_log(self.path), 'utf-8', 'surrogateescape', '') as f):
             out, at = csv.writer(f), f.seek(0, os.SEEK_END)
             if at == 0: out.writerow(_COLUMNS)
-            out.writerow(map(csv_cell, astuple(outcome)))
+            out.writerows(map(csv_cell, astuple(outcome)) for outcome in outcomes)
 
     def tidy(self):
         "One row for each file, sorted; those that another process has added are kept"
@@ -676,10 +676,21 @@ def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
         yield from _decode_group(model, made_with, group, folder, how)
 
 # %% ../../nbs/deploy/inference.ipynb #03871f4f
+def _check_targets(jobs, report, folder):
+    "`InferenceError` if an output would replace a file that the report does not list"
+    for job in jobs:
+        if job.file not in report.outcomes and os.path.lexists(folder/job.target):
+            raise InferenceError(f'{show_path(folder/job.target)}: exists already, and {report.path.name} does not '
+                                 'list it; move it, or choose another --output_dir')
+
 def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda done: None):
     "All outcomes, of now and before; `InferenceError` if too many files had to be left out"
     start, todo = time.perf_counter(), [job for job in jobs if not report.has(job, made_with, folder)]
     left = set(todo)
+    _check_targets(todo, report, folder)
+    # listed before they are written: after a kill, they can be told from files of others
+    report.add(*(FileResult(job.file, job.target, problem='unfinished') for job in todo
+                 if job.file not in report.outcomes))
     try:
         with stop_on_signal():
             check([job for job in jobs if job not in left])
@@ -700,9 +711,10 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda don
 
 # %% ../../nbs/deploy/inference.ipynb #13b69fcf
 def _open(model, device):
-    "A model to work with and the digest of its weights"
-    model = model if isinstance(model, SpeechAE) else open_model(model, device).model
-    return model, weights_sha256(model)
+    "A model to work with, the digest of its weights, and the channel of its run, 'auto' if it is not known"
+    if isinstance(model, SpeechAE): return model, weights_sha256(model), 'auto'
+    loaded = open_model(model, device)
+    return loaded.model, loaded.sha256, loaded.config.channel if loaded.config else 'auto'
 
 def _output_folder(inputs, output_dir, default):
     if output_dir is not None: return Path(output_dir)
@@ -714,7 +726,8 @@ def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus
                  # Folder for .npz files and `encode_report.csv`; latents/<name of the first folder> if None
                  output_dir=None,
                  *, as_is=False, # Skip the denoising and level normalisation used in training
-                 channel='auto', # 'auto', 'mix', 'left', 'right' or 'split', see `prepare_corpus`
+                 # 'auto', 'mix', 'left', 'right' or 'split', see `prepare_corpus`; that of the run, or 'auto', if None
+                 channel=None,
                  layout='auto', # Layout of the folder: a key of `LAYOUTS`; 'auto' recognizes it
                  language=None, # Language of all recordings; that of the layout if None
                  workers=1, # Number of processes that read recordings ahead of the model
@@ -730,8 +743,9 @@ def encode_files(inputs, # Folder of recordings, recording, dataset (see `corpus
     folder, how = (_output_folder(inputs, output_dir, 'latents'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _find_jobs(inputs, partial(_find_recordings, layout=layout, language=language))
+    (model, digest, own_channel), workers = _open(model, device), at_most_cores(workers)
+    channel = channel or own_channel
     jobs = _place(list(_cut(jobs, channel)), folder, '.npz')
-    (model, digest), workers = _open(model, device), at_most_cores(workers)
     settings = _settings(model, as_is, channel)
     made_with = (f'{digest} denoise={settings["denoise"]} level={settings["level"]} chunk={chunk_seconds:g} '
                  f'context={context_seconds:g}' + f' channel={channel}'*(channel != 'auto'))
@@ -764,7 +778,7 @@ def decode_files(inputs, # Folder of latents, .npz file, or list of these
     folder, how = (_output_folder(inputs, output_dir, 'decoded'),
                    dict(chunk_seconds=chunk_seconds, context_seconds=context_seconds, batch_seconds=batch_seconds))
     jobs = _place(_find_jobs(inputs, _find_latents), folder, f'.{format}')
-    model, digest = _open(model, device)
+    model, digest, _ = _open(model, device)
     made_with = f'{digest} chunk={chunk_seconds:g} context={context_seconds:g}'
     def work(todo): return _decode_jobs(model, digest, made_with, todo, folder, any_model, how)
     return _work(jobs, work, _Report(folder/'decode_report.csv'), made_with, folder, 'decode', max_bad)
@@ -783,8 +797,8 @@ def encode_cli(
     output_dir:str=None, # Output folder (default: latents/<name of the folder>)
     as_is:bool=False, # Skip the denoising and level normalisation used in training
     channel:Param('Channel of multi-channel recordings: mix averages them, left or right takes one, auto averages '
-                  'them or takes the loudest if averaging would lose more than 3 dB; split makes each a recording', str,
-                  choices=list(CHANNELS))='auto',
+                  'them or takes the loudest if averaging would lose more than 3 dB; split makes each a recording '
+                  '(default: that of the run, or auto)', str, choices=list(CHANNELS))=None,
     layout:Param('Layout of the folder, which determines the speakers; auto detects it', str,
                  choices=['auto', *LAYOUTS])='auto',
     language:str=None, # Language of all recordings (default: that of the layout)

@@ -265,7 +265,8 @@ def pinned_requirements(wheel, # Wheel whose dependencies are pinned
     try:
         with zipfile.ZipFile(wheel) as z:
             metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
-    except zipfile.BadZipFile as e: raise ExportError(f'{show_path(wheel)}: cannot be read as a wheel ({e})') from None
+    except zipfile.BadZipFile as e: 
+        raise ExportError(f'the wheel of speech_ae cannot be read ({e}); check the free space of the disk') from None
     required = [line.partition(';')[0].strip()
                 for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
                 if 'extra ==' not in line or extra and re.search(rf'extra == .{extra}\W', line)]

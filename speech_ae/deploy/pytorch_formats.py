@@ -159,7 +159,9 @@ def save_torch_export(program, # Program returned by `export_program`
                       path, # File to write, `.pt2`
                       facts): # Metadata returned by `export_facts`, or an empty dict
     "Write a program with its metadata"
-    with quiet(): torch.export.save(program, path, extra_files={'facts.json': json.dumps(facts)} if facts else None)
+    buffer = io.BytesIO()  # PyTorch aborts the process when it cannot write a file, as on a full disk
+    with quiet(): torch.export.save(program, buffer, extra_files={'facts.json': json.dumps(facts)} if facts else None)
+    Path(path).write_bytes(buffer.getvalue())
 
 # %% ../../nbs/deploy/pytorch_formats.ipynb #8bcc26bf
 @contextmanager

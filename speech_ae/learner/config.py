@@ -62,10 +62,10 @@ class TrainConfig:
     init: str = setting(choices=tuple(INITS))
     # Domain of the reconstruction loss: overlap-added waveforms or single frames
     loss: str = setting('waveform', choices=('waveform', 'frames'))
-    latent_weight: float = setting(1e-4, least=0) # Weight of the latent L2 penalty
+    latent_weight: float = setting(1e-4, least=0, most=1e6) # Weight of the latent L2 penalty
     # Weight of the spectral loss, an error of mel levels (default: 2; 30 with --init filled; 0 with --init random, with
     # --loss frames and for transform-coding presets)
-    spectral_weight: float = setting(least=0)
+    spectral_weight: float = setting(least=0, most=1e6)
     dropout: float = setting(least=0, most=.99) # Dropout rate (default: 0.2 with --init random, else 0)
     # Decay per step of the exponential moving average of the weights; 0 disables it (default: 0.98; 0 with --init
     # random and for transform-coding presets)

@@ -25,7 +25,7 @@ from ..common.weights import weights_digest
 from ..data.batches import AudioDataset
 from ..data.corpus import (SPLIT_COLUMNS, CorpusError, describe_split, read_rows, split_by_speaker,
                                    write_rows)
-from ..data.hf_datasets import corpus_folder
+from ..data.hf_datasets import corpus_folder, find_source
 from ..data.preparation import prepare_corpus
 from ..data.sample_corpus import can_hold_sample_corpus, make_sample_corpus
 from .callbacks import (Baselines, CollapseAlarm, Curves, EarlyStopping, Estimate, History, Live,
@@ -178,6 +178,12 @@ class Checkpoints(Callback):
     def save_best(self, learner):
         "In this order: what last.pt says has happened, has happened, and from best.pt the model can be made again"
         self.check_folder(learner)
+        try: self.write_best(learner)
+        except FileNotFoundError:  # the folder has just been removed
+            self.check_folder(learner)
+            self.write_best(learner)
+
+    def write_best(self, learner):
         folder, self.best_model = learner.config.run_dir, weights_digest(learner.evaluated.state_dict())
         save_checkpoint(folder/'best.pt', learner.state_dict())
         _save_model(learner.evaluated, folder/'model')
@@ -387,6 +393,9 @@ def _find_data(config, folder):
 
 def _find_data_again(config, folder, ranks):
     "The settings of a resumed run with the corpus folder in place of a dataset, that of the run if it is the same one"
+    if not find_source(config.data_dir) and not Path(config.data_dir).is_dir():
+        raise TrainingError(f'--data_dir: needed, since the run was trained on {show_path(config.data_dir)}, which is '
+                            'not here; give the folder where its recordings are now')
     data_dir = (corpus_folder(config.data_dir, config.cache_dir, config.max_files, known=folder.config().data_dir)
                 if ranks.first else None)
     return replace(config, data_dir=ranks.from_first(data_dir and os.fspath(data_dir)))
@@ -459,6 +468,13 @@ def choose_threads() -> int: # Number of threads PyTorch now uses
 def progress_of(state:dict) -> tuple[int, int]: # From `load_checkpoint`; (rows of the history, steps)
     "How far a run had come; of two states, the later has the larger value"
     return len(state['history']), state['step']
+
+@patch
+def check_untrained(self:RunFolder):
+    "`TrainingError` if there is a model, which is written after the first checkpoint"
+    if os.path.lexists(self/'model'):
+        raise TrainingError(f'{self}: holds a trained model, but no checkpoint (*.pt) to continue from; restore one, '
+                            'or start anew with another --output_dir')
 
 @patch
 def newest_checkpoint(self:RunFolder) -> tuple[Path, dict]: # File and state; (None, None) if there is no checkpoint yet
@@ -626,6 +642,8 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
     "Continue a run from a checkpoint"
     check_config(config)
     if given is None: given = [f.name for f in fields(TrainConfig) if getattr(config, f.name) != f.default]
+    if Path(checkpoint).is_dir():
+        raise TrainingError(f'--resume {show_path(checkpoint)}: a folder; give it as --output_dir, and --resume alone')
     in_folder = checkpoint == 'auto' or config.output_dir
     folder = RunFolder(complete_config(config).run_dir if in_folder else Path(checkpoint).parent)
     config = complete_config(folder.resumed_config(config, given))
@@ -636,6 +654,7 @@ def resume_run(config:TrainConfig, # What the user gave; the rest is read from t
                        else (Path(checkpoint), load_checkpoint(checkpoint)))
         corpus = _open_corpus(config, config.data_dir, ranks)
         if state: return _continue(folder, config, corpus, model_config, ranks, callbacks, optimizer, path, state)
+        folder.check_untrained()
         print(f'{folder}: no checkpoint yet, the run begins with its first epoch', flush=True)
         if ranks.first: folder.save_config(config, config.data_dir)
         recordings = split_by_speaker(corpus.recordings, config.seed)

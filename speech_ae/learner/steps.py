@@ -68,8 +68,9 @@ def after_validate(self:Recorder, learner):
     "Make the numbers of a row from `validation_sums`"
     (count, loss, mse, energy, weights, error), moments = learner.valid_sums[:6].tolist(), learner.valid_sums[6:]
     if not math.isfinite(loss):
-        raise TrainingError(f'validation loss {loss/weights} after step {learner.step}: the training has diverged; '
-                            'continue from an earlier checkpoint, or start a new run with a smaller --learning_rate')
+        advice = ('the training has diverged; continue from an earlier checkpoint, or start a new run with a smaller '
+                  '--learning_rate' if learner.step else 'check the recordings and the weights of the loss')
+        raise TrainingError(f'validation loss {loss/weights} after step {learner.step}: {advice}')
     mean, square = (moments/count).chunk(2)
     learner.valid = dict(valid_loss=loss/weights, valid_mse=mse/count, explained_variance=1 - mse/energy,
                          latent_std=(square - mean**2).clamp(min=0).mean().sqrt().item(),

@@ -15,6 +15,7 @@ from fastcore.basics import patch
 from ..adaptive.model import build_model
 from ..common.files import SpeechAEError, portable_text, show_path
 from ..data.batches import explain_death
+from ..data.isolation import at_most_cores
 from ..data.preparation import Corpus
 from .checkpoints import (CHECKPOINT_FORMAT, DiskFull, TrainingError, check_optimizer,
                                            check_plain, check_tensors, is_count, is_number, is_random_state,
@@ -81,8 +82,8 @@ class Trainer(Learner):
         device, model_config = pick_device(config.device), model_config or config.model_config
         seed_everything(config.seed)
         data = TrainingData(corpus, recordings, framing=model_config.framing, batch_size=config.batch_size,
-                            crop_frames=config.crop_frames, device=device, workers=config.workers, seed=config.seed,
-                            ranks=ranks)
+                            crop_frames=config.crop_frames, device=device, workers=at_most_cores(config.workers),
+                            seed=config.seed, ranks=ranks)
         model = build_model(model_config, data.rms() if input_scale is None else input_scale).to(device)
         model.set_precision(config.precision)
         model.card = dict(denoise=config.denoise, level=config.level)

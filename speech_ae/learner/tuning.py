@@ -378,6 +378,8 @@ def tune(trials=20, # Total number of trials, including those of earlier calls
     if trials < 1: raise TrainingError(f'--trials {trials}: must be at least 1')
     if pruner not in PRUNERS: raise TrainingError(f'--pruner {pruner}: choose from {", ".join(PRUNERS)}')
     folder = Path(output_dir or f'runs/{corpus_name(settings.get("data_dir", TrainConfig.data_dir))}_tuning')
+    if (folder/'config.json').exists():
+        raise TrainingError(f'--output_dir {show_path(folder)}: holds a run; choose another folder for the study')
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder/'lock'):
         if space is None and not (folder/'space.json').exists():

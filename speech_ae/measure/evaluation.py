@@ -57,12 +57,13 @@ def evaluate(model, # Run folder, model folder, or an object with `reconstruct`
              channel=None, # Channel of recordings with several, see `prepare_corpus`; None takes that of the run
              cache_dir=None, # Folder for prepared corpora; None takes that of the run, or ~/.cache/speech_ae
              seed=0, # Random seed of the choice of recordings and of the bootstrap
-             bits=8, # Bits per value in the rows with rounded codes; 0 omits these rows
+             bits=8, # Bits per value in the rows with rounded codes, 2 to 16; 0 omits these rows
              workers=1, # Number of processes that compute metrics
              device='auto', # Device of the model
              more_rows=(), # `Row` objects of your own
             ) -> Evaluation: # Results, also in files: files.csv, report.json, report.html
     "Measure a model beside its baselines and other codecs, and write the report; results found before are used again"
+    if bits and not 2 <= bits <= 16: raise EvaluationError(f'--bits {bits}: must be 0, or lie between 2 and 16')
     settings = dict(date=time.strftime('%Y-%m-%d'), seed=seed, metrics=metric_groups(metrics),
                     max_minutes_per_speaker=max_minutes_per_speaker, max_files=max_files, bits=bits)
     loaded = open_model(model, device)
@@ -194,7 +195,7 @@ def evaluate_cli(
                   choices=list(CHANNELS))=None,
     cache_dir:str=None, # Folder for prepared corpora (default: that of the run, or ~/.cache/speech_ae)
     seed:int=0, # Random seed of the choice of recordings and of the bootstrap
-    bits:int=8, # Bits per value in the rows with rounded codes; 0 omits these rows
+    bits:int=8, # Bits per value in the rows with rounded codes, 2 to 16; 0 omits these rows
     workers:int=1, # Number of processes that compute metrics
     device:Param('Device of the model; auto uses a GPU if there is one', str,
                  choices=['auto', 'cuda', 'cpu', 'mps'])='auto',
@@ -206,6 +207,7 @@ def evaluate_cli(
     with command(evaluate_cli):
         if not (model or compare):
             raise EvaluationError('give --model, a run folder or a model folder, or --compare with evaluated runs')
+        if compare and (model or data_dir): raise EvaluationError('--compare: not together with --model or --data_dir')
         if not 1 <= workers <= 1024: raise EvaluationError('--workers: must lie between 1 and 1024')
         if compare:
             result = _compare(compare, output_dir or 'comparison')

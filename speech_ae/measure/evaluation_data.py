@@ -57,16 +57,18 @@ class EvaluationData:
     warnings: list = () # Warnings for the report
 
 # %% ../../nbs/measure/evaluation_data.ipynb #ebbf92d3
-def _read_split(path, corpus):
-    "Recordings of a corpus that a split names, with their `split`; `EvaluationError` if one is missing or has changed"
+def _read_split(path, corpus, own=False):
+    """Recordings of a corpus that a split names, with their `split`; `EvaluationError` if one is missing or has
+    changed; `own`: whether it is the split of the run"""
     path, known = Path(path), {r.file: r for r in corpus.recordings}
     if not os.path.lexists(path): raise EvaluationError(f'--split {show_path(path)}: no such file')
     found = []
     for row in read_table(path, ('file', 'split')):
         r = known.get(row['file'])
         if r is None:
-            raise EvaluationError(f'--split {show_path(path)}: {show_path(row["file"])} is not a usable recording of '
-                                  'the data folder')
+            advice = '; restore it, or give a --split without it' if own else ''
+            raise EvaluationError(f'{"" if own else "--split "}{show_path(path)}: {show_path(row["file"])} is not a '
+                                  f'usable recording of {show_path(corpus.settings["data_dir"])}{advice}')
         if row.get('sha256', r.sha256) != r.sha256:
             raise EvaluationError(f'--split {show_path(path)}: {show_path(r.file)} has changed since the split was '
                                   'made')
@@ -183,7 +185,7 @@ def prepare_evaluation_data(loaded:LoadedModel, # Model to evaluate
     own = corpus is not None
     if not own: corpus = _prepare(loaded, root, cache_dir, None if split else max_files, layout, language, channel)
     given = Path(split) if split else loaded.folder/'split.csv' if own else None
-    listed = _read_split(given, corpus) if given else corpus.recordings
+    listed = _read_split(given, corpus, own=not split) if given else corpus.recordings
     candidates = [r for r in listed if r.split == 'valid'] if given else listed
     if not candidates: raise EvaluationError(f'--split {show_path(given)}: no recording has split valid')
     description = (describe_split(listed) if given
