@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AUDIO_EXTENSIONS', 'synth_speech', 'plot_spectrogram', 'AudioError', 'audio_extensions', 'find_audio',
-           'read_recording', 'recording_seconds', 'recording_extent', 'read_audio', 'load_audio', 'save_audio']
+           'read_recording', 'read_audio', 'recording_seconds', 'recording_extent', 'load_audio', 'save_audio']
 
 # %% ../nbs/00_audio.ipynb #b392f1cd
 import errno, os, stat
@@ -304,6 +304,11 @@ def _read_open(file, max_seconds, sample_rate, look, channel, start):
                                                    if where else ''), 'empty')
         return samples, f.samplerate, notes + (_missing(file, f, checked.n) if start is None else [])
 
+# %% ../nbs/00_audio.ipynb #448d9720
+def _said(e):
+    "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"
+    return 'Format not recognised' if 'does not exist' in e.error_string else e.error_string.strip().rstrip('.')
+
 @contextmanager
 def _open_file(path):
     "The open file of a recording, or of a part of one; errors name it"
@@ -318,6 +323,7 @@ def _open_file(path):
     except sf.LibsndfileError as e: raise AudioError(f'{show_path(path)}: not readable as audio ({_said(e)})') from None
     except OSError as e: raise AudioError(f'{show_path(path)}: {e.strerror}') from None
 
+# %% ../nbs/00_audio.ipynb #f13ff94f
 def read_recording(path, # Recording, or part of one
                    max_seconds, # Maximum length of a recording in seconds
                    sample_rate=None, # Sample rate of the result in Hz; the recording's own if None
@@ -330,13 +336,25 @@ def read_recording(path, # Recording, or part of one
     with _open_file(path) as file:
         return _read_open(file, max_seconds, sample_rate, look, channel if part is None else part, start)
 
-def recording_seconds(path) -> float:
+def read_audio(path, # Recording, or part of one: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what the extra `formats` adds
+               max_seconds=3600, # Maximum length of a recording in seconds
+               # 'mix' averages channels, 'auto' takes the loudest where averaging loses more than 3 dB; 'left', 'right'
+               channel='auto',
+              # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
+              ) -> tuple[np.ndarray, int]:
+    "Read a recording at its own sample rate, as one channel; `AudioError` if it is not valid"
+    return read_recording(path, max_seconds, channel=channel)[:2]
+
+# %% ../nbs/00_audio.ipynb #45e8896e
+def recording_seconds(path, # Recording, or part of one
+                     ) -> float:
     "Length in seconds of a recording as its header has it, 0 if it does not say"
     with _open_file(path) as file, _opened(file)[0] as f:
         _check_header(f, None)
         return f.frames/f.samplerate if f.frames < _UNKNOWN_LENGTH else 0.
 
-def recording_extent(path) -> tuple[float, int]: # Seconds; number of channels that differ
+def recording_extent(path, # Recording
+                    ) -> tuple[float, int]: # Seconds; number of channels that differ
     "Length and channels of a recording of any length, by reading all of it"
     n = 0
     def counted(blocks):
@@ -348,19 +366,6 @@ def recording_extent(path) -> tuple[float, int]: # Seconds; number of channels t
         _check_header(f, None)
         alike = are_alike(counted(_blocks(f, None)))
         return n/f.samplerate, 1 if alike else f.channels
-
-def _said(e):
-    "Message of libsndfile, corrected for a file that is not Ogg, which it calls missing"
-    return 'Format not recognised' if 'does not exist' in e.error_string else e.error_string.strip().rstrip('.')
-
-def read_audio(path, # Recording, or part of one: WAV, FLAC, Ogg Vorbis, Ogg Opus, MP3, or what the extra `formats` adds
-               max_seconds=3600, # Maximum length of a recording in seconds
-               # 'mix' averages channels, 'auto' takes the loudest where averaging loses more than 3 dB; 'left', 'right'
-               channel='auto',
-              # Samples, shape (n,), n >= 1, float32, full scale = 1, and their sample rate in Hz
-              ) -> tuple[np.ndarray, int]:
-    "Read a recording at its own sample rate, as one channel; `AudioError` if it is not valid"
-    return read_recording(path, max_seconds, channel=channel)[:2]
 
 # %% ../nbs/00_audio.ipynb #b447da16
 def load_audio(path, # See `read_audio`; any rate, any number of channels
@@ -376,12 +381,8 @@ _SYSTEM_ERROR = 2  # of libsndfile
 _CONTAINERS = {'.wav': ('WAV', 'PCM_16'), '.flac': ('FLAC', 'PCM_16'), '.ogg': ('OGG', 'VORBIS'),
                '.mp3': ('MP3', 'MPEG_LAYER_III')}
 
-def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
-               samples, # Samples, shape (n,), float, full scale = 1
-               sample_rate=22_050, # Sample rate in Hz
-              ):
-    "Write mono samples to a file, in blocks, atomically; `AudioError` if the format cannot represent them"
-    path, samples = Path(path), np.asarray(samples, dtype=np.float32)
+def _choose_format(path, samples):
+    "(container, subtype) of libsndfile for the extension; `AudioError` if it cannot represent the samples"
     if path.suffix.lower() not in _CONTAINERS:
         raise AudioError(f'{show_path(path)}: cannot write this format; use one of {", ".join(_CONTAINERS)}')
     if samples.ndim != 1 or not np.isfinite(samples).all():
@@ -392,17 +393,25 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
     peak = float(np.abs(samples).max(initial=0))
     if peak > 1 and container == 'FLAC':
         raise AudioError(f'{show_path(path)}: peak of {peak:.2f} does not fit into FLAC; scale it down or write .wav')
-    if peak > 1 and container == 'WAV': subtype = 'FLOAT'
+    return container, 'FLOAT' if peak > 1 and container == 'WAV' else subtype
+
+# %% ../nbs/00_audio.ipynb #bf553b27
+def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
+               samples, # Samples, shape (n,), float, full scale = 1
+               sample_rate=22_050, # Sample rate in Hz
+              ):
+    "Write mono samples to a file, in blocks, atomically; `AudioError` if the format cannot represent them"
+    path, samples, file = Path(path), np.asarray(samples, dtype=np.float32), None
+    container, subtype = _choose_format(path, samples)
     def block(x):
         # libsndfile would round down
         return np.round(32_768*x).clip(-32_768, 32_767).astype(np.int16) if subtype == 'PCM_16' else x
     with atomic_path(path) as temporary:
-        f = None
         try:
-            with sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container) as f:
-                for i in range(0, len(samples), 65_536): f.write(block(samples[i:i + 65_536]))
+            with sf.SoundFile(os.fsencode(temporary), 'w', sample_rate, 1, subtype=subtype, format=container) as file:
+                for i in range(0, len(samples), 65_536): file.write(block(samples[i:i + 65_536]))
         except sf.LibsndfileError as e:
-            if f or e.code == _SYSTEM_ERROR:  # libsndfile does not say which
+            if file or e.code == _SYSTEM_ERROR:  # libsndfile does not say which
                 raise OSError(errno.EIO, 'cannot be written; check the free space of the disk', str(path)) from None
             raise AudioError(f'{show_path(path)}: {container} cannot be written at a sample rate of '
                              f'{sample_rate:,} Hz; resample it or write .wav') from None

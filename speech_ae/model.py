@@ -124,6 +124,7 @@ def _two_at_once(tasks):
         wait([second])
         torch.set_num_threads(threads)
 
+# %% ../nbs/03_model.ipynb #a5aac75c
 class _BothWays(torch.autograd.Function):
     """Two LSTM layers of one direction at once, forward and backward: whether gradients are enabled, and of each layer
     the input (T, B, n) and four weights"""
@@ -152,6 +153,7 @@ class _BothWays(torch.autograd.Function):
         parts = zip((ahead, back), (leaves[:half], leaves[half:]), gradients)
         return None, *chain(*_two_at_once([partial(run, *part) for part in parts]))
 
+# %% ../nbs/03_model.ipynb #fc2a3d97
 def reverse_sequences(x, # Shape (B, T, n)
                       lengths, # Real frames of each, shape (B,)
                      ): # Shape (B, T, n)
