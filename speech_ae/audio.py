@@ -412,6 +412,6 @@ def save_audio(path, # File to write: .wav, .flac, .ogg (Vorbis) or .mp3
                 for i in range(0, len(samples), 65_536): file.write(block(samples[i:i + 65_536]))
         except sf.LibsndfileError as e:
             if file or e.code == _SYSTEM_ERROR:  # libsndfile does not say which
-                raise OSError(errno.EIO, 'cannot be written; check the free space of the disk', str(path)) from None
+                raise OSError(errno.ENOSPC, 'cannot be written, the disk may be full', str(path)) from None
             raise AudioError(f'{show_path(path)}: {container} cannot be written at a sample rate of '
                              f'{sample_rate:,} Hz; resample it or write .wav') from None

@@ -9,6 +9,7 @@ __all__ = ['LEAST_ERROR', 'full_mdct', 'Baseline', 'LowPassBaseline', 'low_pass_
            'NoiseFilledBaseline', 'noise_filled_baseline', 'LatentQuantizer', 'Quantized', 'quantized']
 
 # %% ../nbs/baselines.ipynb #312dd7a3
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, asdict
 from functools import lru_cache
@@ -57,6 +58,11 @@ def coefficient_moments(recordings, # Iterable of samples, each shape (n,), floa
         total += c.T@c
     return total
 
+def _moments_of(train, hop_length):
+    "`coefficient_moments` of recordings, unless they are given"
+    given = isinstance(train, np.ndarray) and train.shape == (hop_length, hop_length)
+    return train if given else coefficient_moments(train, hop_length)
+
 class KLTBaseline(MDCTBaseline):
     "The linear combinations of MDCT coefficients with the most energy"
     @property
@@ -68,7 +74,7 @@ def klt_baseline(train, # Iterable of samples `(n,)` to fit on, or their `coeffi
              ) -> KLTBaseline:
     "The best linear code of size `k` for the squared error of single MDCT frames"
     _check_size(k, hop_length)
-    moments = train if isinstance(train, np.ndarray) and train.ndim == 2 else coefficient_moments(train, hop_length)
+    moments = _moments_of(train, hop_length)
     return KLTBaseline(np.ascontiguousarray(full_mdct(hop_length).basis@_leading(moments, k)))
 
 def _leading(moments, k):
@@ -177,12 +183,13 @@ def set_apart(n, # Number of recordings
     "Choose recordings, or whole groups of them, that are excluded from fitting"
     labels = list(range(n)) if groups is None else list(groups)
     if len(labels) != n: raise ValueError(f'{len(labels)} groups for {n} recordings')
-    names = sorted(set(labels), key=str)
-    apart, order = np.zeros(n, bool), np.random.default_rng(seed).permutation(len(names))
-    for i in order[:-1]:
-        if apart.sum() >= share*n: break
-        apart |= np.array([label == names[i] for label in labels])
-    return apart
+    names, sizes, chosen = sorted(set(labels), key=str), Counter(labels), set()
+    order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    # groups that are larger than the share would leave too little to fit on
+    for name in ([name for name in order if sizes[name] <= share*n] or sorted(order, key=sizes.get))[:len(names) - 1]:
+        if chosen and sum(map(sizes.get, chosen)) >= share*n: break
+        chosen.add(name)
+    return np.array([label in chosen for label in labels], bool)
 
 # %% ../nbs/baselines.ipynb #9172c27e
 def _starts(fit, shares, k):
@@ -420,8 +427,7 @@ def noise_filled_baseline(train, # Samples, each shape (n,), float32, or their `
     _check_size(k, hop_length)
     bands = max(1, min(12, round(k/4))) if bands is None else bands
     if not 1 <= bands <= k: raise ValueError(f'bands={bands}: must lie between 1 and k={k}')
-    spectrum = np.diag(train if isinstance(train, np.ndarray) and train.ndim == 2
-                       else coefficient_moments(train, hop_length))
+    spectrum = np.diag(_moments_of(train, hop_length))
     edges = _mel_edges(k - bands, hop_length, bands, sample_rate)
     means = np.repeat(np.add.reduceat(spectrum, edges[:-1])/np.diff(edges), np.diff(edges))
     shape = np.sqrt(spectrum[edges[0]:]/np.maximum(means, 1e-30))

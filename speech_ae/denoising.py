@@ -252,7 +252,7 @@ def denoise(samples, # Samples, shape (n,), float32, full scale = 1; peaks above
             strength=1., # Factor on the attenuation in dB: 0 changes nothing, 1 is the tuned amount
             overwrite=False, # Whether the result may be written over `samples`, which saves memory
            ) -> np.ndarray: # Samples, shape (n,), float32
-    "Reduce the noise of a recording by a named method; a recording shorter than 0.2 s does not change"
+    "Reduce the noise of a recording by a named method; a recording of at most 0.18 s does not change"
     if method not in DENOISE_METHODS:
         raise ValueError(f"method={method!r} is not known, choose one of {', '.join(DENOISE_METHODS)}")
     filters = dict(wiener=wiener, spectral_gate=spectral_gate, spectral_subtraction=spectral_subtraction)

@@ -77,7 +77,8 @@ def pca_baseline(train, # Iterable of samples `(n,)` to fit on, or their `frame_
               framing=Framing(), # Frame length, hop length and window
              ) -> PCABaseline:
     "The best linear code of size `k` for single frames"
-    moments = train if isinstance(train, np.ndarray) and train.ndim == 2 else frame_moments(train, framing)
+    given = isinstance(train, np.ndarray) and train.shape == (framing.frame_length,)*2
+    moments = train if given else frame_moments(train, framing)
     _, vectors = np.linalg.eigh(moments)
     return PCABaseline(np.ascontiguousarray(vectors[:, ::-1][:, :k], dtype=np.float32), framing)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'ModelConfig', 'RecurrentStack', 'reverse_sequences', 'recur_both_ways', 'frame_mask', 'Encoder', 'Decoder',
-           'frames_rms', 'SpeechAE', 'count_parameters', 'AutoencoderLoss', 'overlapped', 'snr_db', 'mel_bands',
-           'evaluating', 'weights_sha256', 'model_folder', 'read_model_config']
+           'frames_rms', 'SpeechAE', 'count_parameters', 'AutoencoderLoss', 'overlap_add_each', 'overlapped', 'snr_db',
+           'mel_bands', 'evaluating', 'weights_sha256', 'model_folder', 'read_model_config']
 
 # %% ../nbs/03_model.ipynb #2c893046
 import hashlib, json, math, os
@@ -285,13 +285,24 @@ class AutoencoderLoss:
         return error + penalty, mse, error
 
 # %% ../nbs/03_model.ipynb #e815b3f0
+def overlap_add_each(framing, # `Framing` of the model
+                     frames, # Shape (B, T, frame_length)
+                     lengths=None, # Real frames of each recording, shape (B,); all are real if None
+                    ): # Samples, shape (B, (T - 1)*hop_length + 1)
+    "Overlap-added recordings, each as its own frames alone give it, and zeros after its end where frames are padded"
+    if lengths is None: return framing.overlap_add(frames)
+    if framing.frame_length <= 2*framing.hop_length + 1:  # no window reaches from the padding to a real frame's centre
+        padding = ~frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
+        return framing.overlap_add(frames.masked_fill(padding, 0))
+    return torch.stack([nn.functional.pad(framing.overlap_add(x[:n]), (0, (len(x) - n)*framing.hop_length))
+                        for x, n in zip(frames, lengths.tolist())])
+
 def overlapped(framing, # `Framing` of the model
                frames, # Reconstruction, shape (B, T, frame_length)
                lengths=None, # Real frames of each recording, shape (B,)
               ): # Frames of the overlap-added recording, same shape
     "Frames that agree with each other where they overlap"
-    if lengths is not None: frames = frames*frame_mask(lengths.to(frames.device), frames.shape[1]).unsqueeze(-1)
-    return framing.frame(framing.overlap_add(frames))
+    return framing.frame(overlap_add_each(framing, frames, lengths))
 
 _SILENT = 1e-5  # mean square of scaled frames, 50 dB below the training recordings
 

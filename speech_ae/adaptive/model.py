@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from torch import nn
 from .allocation import Allocation, loudness, unlapped
 from ..common.weights import ModelError
-from ..model import ModelConfig, SpeechAE, frame_mask, model_folder, read_model_config
+from ..model import ModelConfig, SpeechAE, frame_mask, model_folder, overlap_add_each, read_model_config
 
 # %% ../../nbs/adaptive/model.ipynb #83c8aff3
 class Refiner(nn.Module):
@@ -67,7 +67,7 @@ class AdaptiveAE(SpeechAE):
         return self._encode(frames, _all_real(frames, lengths))[0]
 
     def _encode(self, frames, lengths):
-        samples = self.framing.overlap_add(frames.masked_fill(~frame_mask(lengths, frames.shape[1]).unsqueeze(-1), 0))
+        samples = overlap_add_each(self.framing, frames, lengths)
         return self.allocation.encode_with_layout(self._cut(samples, lengths), lengths, longest=frames.shape[1])
 
     def decode(self, latents, # Shape (B, T, latent_size), float32

@@ -94,8 +94,9 @@ def lapped_matrices(framing, # `Framing` whose frames are at least two hops long
     basis[before:before + 2*hop] = mdct_matrix(hop, ends=hop//16)
     # the ends of the window are not used
     inverse = np.divide(1, window, where=window > 1e-3, out=np.zeros(length))
-    # summed squared window, far from the ends
-    overlap = framing.overlap_weight(64, 32*hop)[16*hop - length//2 + np.arange(length)]
+    around = -(-length//hop) + 1  # hops from the ends of a recording, where the summed squared window is periodic
+    weight = framing.overlap_weight(2*around + 1, 2*around*hop + 1)
+    overlap = weight[around*hop - length//2 + np.arange(length)]
     return basis*inverse[:, None], (basis*(overlap*inverse)[:, None]).T
 
 # %% ../../nbs/learner/initialization.ipynb #9fceafea
@@ -323,6 +324,11 @@ def default_init(config, # `ModelConfig`
     if config.kind != 'network': return 'fitted'
     return 'switched' if config.bidirectional and config.n_layers == 2 else 'mdct'
 
+def _count_filled(config):
+    "Number of coefficients, an even one, that `--init filled` has room to fill"
+    n, slots = config.hidden_size, config.latent_size - _BANDS
+    return max(0, min(config.hop_length - slots, n//2, 2*(n - 2*slots - _BANDS)))//2*2
+
 def check_init(config, # `ModelConfig`
                init:str, # One of `INITS`, or 'fitted'
               ):
@@ -345,6 +351,10 @@ def check_init(config, # `ModelConfig`
         raise ModelError(f'--init {init}: needs two LSTM layers in both directions; use --init mdct')
     least = dict(switched=3, filled=_BANDS + 1).get(init, 1)
     if k < least: raise ModelError(f'--init {init}: needs a latent_size of {least} or more, not {k}; use --init mdct')
+    slots = k - _BANDS
+    if init == 'filled' and (slots + len(_LEVELS)*_BANDS > n or _count_filled(config) < 2*_BANDS):
+        raise ModelError(f'--init filled: no room for {_BANDS} bands with latent_size {k}, hidden_size {n} and '
+                         f'{config.hop_length} coefficients; use --init mdct')
 
 # %% ../../nbs/learner/initialization.ipynb #8c4baac2
 _MOST_RECORDINGS, _MOST_SECONDS = 400, 30  # that take part in choosing coefficients
@@ -367,7 +377,7 @@ def _start_lapped(model, recordings, moments, init):
     order = sets.order
     if init == 'filled':
         others = np.setdiff1d(np.arange(c.hop_length), order)
-        order = np.concatenate([order, others[:max(0, min(len(others), n//2, 2*(n - 2*slots - _BANDS)))//2*2]])
+        order = np.concatenate([order, others[:_count_filled(c)]])
     first, last = _tensor((analysis/deviation)[:, order].T), _tensor((synthesis.T*deviation)[:, order])
     if init == 'filled' and len(order) > slots:
         edges = 2*np.linspace(0, (len(order) - slots)//2, _BANDS + 1).round().astype(int)

@@ -82,13 +82,14 @@ class ScaledAdam(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure=None):
         if self.scales is None: return super().step(closure)
+        with torch.enable_grad(): loss = closure and closure()
         before = torch._foreach_mul(self.weights, 1.)
         torch._foreach_zero_(self.weights)  # so that Adam leaves only its step in them
-        result = super().step(closure)
+        super().step()
         torch._foreach_mul_(self.weights, self.scales)
         if self.factor != 1: torch._foreach_mul_(self.weights, self.factor)
         torch._foreach_add_(self.weights, before)
-        return result
+        return loss
 
 # %% ../../nbs/learner/optimizer.ipynb #7e6f57ce
 @torch.no_grad()

@@ -7,7 +7,7 @@ __all__ = ['MOST_FITTED', 'is_collapsed', 'verdict', 'fit_best_linear', 'quality
            'middle_recording', 'save_examples', 'report_text', 'short_report', 'write_report']
 
 # %% ../../nbs/learner/report.ipynb #a82b3db0
-import errno, math, os, platform, sys
+import math, os, platform, sys
 from pathlib import Path
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from ..model import SpeechAE
 
 # %% ../../nbs/learner/report.ipynb #0417b3ac
 def is_collapsed(explained_variance, # Explained variance of the validation frames, at most 1
-                 latent_std, # Mean standard deviation of a latent over the validation frames
+                 latent_std, # Root mean square over latents of their standard deviations over the validation frames
                 ) -> bool:
     "Whether the model outputs little more than silence or its latents contain no information"
     return not (explained_variance >= 0.05 and latent_std >= 1e-3)
 
 # %% ../../nbs/learner/report.ipynb #655321f6
 def verdict(explained_variance, # Explained variance of the validation frames, at most 1
-            latent_std, # Mean standard deviation of a latent over the validation frames
+            latent_std, # Root mean square over latents of their standard deviations over the validation frames
             step, # Number of optimizer steps done
             baseline, # Explained variance of the baseline, at most 1
             baseline_name='PCA-100', # Name of the baseline
@@ -133,11 +133,7 @@ def save_examples(folder:Path, # Folder for example_original.wav and example.wav
 # %% ../../nbs/learner/report.ipynb #ce5a90df
 def _save_example(path, samples, sample_rate):
     "`save_audio`; `TrainingError` if the disk has no room for it"
-    with room_for(path, 2*len(samples) + 44):
-        try: save_audio(path, samples, sample_rate)
-        except RuntimeError as e:
-            if 'System error' not in str(e): raise
-            raise OSError(errno.ENOSPC, str(e).rstrip('.')) from None  # libsndfile gives no details
+    with room_for(path, 2*len(samples) + 44): save_audio(path, samples, sample_rate)
 
 # %% ../../nbs/learner/report.ipynb #1fdd2a2c
 def _plain(value): return card_text(show_path(str(value)), 2000)

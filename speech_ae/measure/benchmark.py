@@ -94,11 +94,13 @@ class Benchmark:
         "Key of the results of a row for a recording"
         settings = self.data.corpus.settings
         return row_key(row.key or row.name, r.sha256, r.n_samples, settings['denoise'], settings['level'],
-                       self.sample_rate)
+                       settings['channel'], self.sample_rate)
+
+    def facts_key(self, r): return f'facts {self.data.corpus.settings["channel"]} {r.sha256}'
 
     def facts(self, r):
         "Facts about the file of a recording, see `read_recorded`; empty before it was measured"
-        return self.cache.get('facts ' + r.sha256)
+        return self.cache.get(self.facts_key(r))
 
     def prepared(self, r): return self.data.corpus.slice(self.positions[r.file], 0, r.n_samples)
     def recorded(self, r, read=read_audio):
@@ -122,11 +124,11 @@ def jobs(self:Benchmark,
     recorded, facts = self.recorded(r, read)
     if file_sha256(self.data.root/r.file) != r.sha256:
         raise EvaluationError(f'{show_path(r.file)}: has changed since it was prepared; run the same command again')
-    self.cache.add('facts ' + r.sha256, facts)
+    self.cache.add(self.facts_key(r), facts)
     prepared = self.prepared(r)
-    made = [(row, groups, *reconstruct_checked(row, prepared, r.file)) for row, groups in self.missing(r)]
-    return [(self.key(row, r), groups, recorded if row.reference == 'recorded' else prepared, estimate, more)
-            for row, groups, estimate, more in made]
+    rows = [(row, groups, recorded if row.reference == 'recorded' else prepared) for row, groups in self.missing(r)]
+    made = [(row, groups, x, *reconstruct_checked(row, x, r.file)) for row, groups, x in rows]
+    return [(self.key(row, r), groups, x, estimate, more) for row, groups, x, estimate, more in made]
 
 @patch
 def run(self:Benchmark,

@@ -17,7 +17,7 @@ from ..common.page import (count_text, folded, grid, html_page, html_table, html
 from ..learner.checkpoints import is_number, write_json
 from .checked_files import EvaluationError
 from .quality import METRICS
-from .report_page import (DIFFERENCE_NOTE, MARGINS_NOTE, MORE_CAPTION, MORE_METRICS, interval_marks,
+from .report_page import (MARGINS_NOTE, MORE_CAPTION, MORE_METRICS, difference_note, interval_marks,
                                            margin_note, page_foot, results_table, shown_metrics)
 from .results import MAIN_METRICS, Evaluation, load_evaluation, margin_text
 
@@ -52,6 +52,7 @@ class Comparison(Evaluation):
         first, *others = self.runs
         def against(name):
             gap = self.interval(name, 'si_sdr', other=first)
+            if gap.mean == 0: return f'{name} equals {first}'
             doubt = ', which is not significant' if gap.kind == 'interval' and not gap.sign else ''
             return (f'{name} is {abs(gap.mean):.2f} dB {"better" if gap.mean > 0 else "worse"} than '
                     f'{first}{margin_text(gap, 2, unsigned=True)}{doubt}')
@@ -65,7 +66,8 @@ def _distinct(names):
 def _differences(names, evaluations):
     "Settings of model, run and preparation that differ: {setting: {name: value}}"
     settings = [{f'{part}: {k}': v for part in ('model', 'run') for k, v in (e.about.get(part) or {}).items()
-                 if k != 'name'} | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level')}
+                 if k != 'name'}
+                | {f'preparation: {k}': e.about['data'].get(k) for k in ('denoise', 'level', 'channel')}
                 for e in evaluations]
     keys = dict.fromkeys(k for s in settings for k in s)
     return {k: {name: s.get(k) for name, s in zip(names, settings)} for k in keys
@@ -73,7 +75,8 @@ def _differences(names, evaluations):
 
 def _comparison_warnings(evaluations, shared):
     "Warnings: different preparation, recordings that not all have measured, and the warnings of the evaluations"
-    prepared = {(e.about['data']['denoise'], e.about['data'].get('level')) for e in evaluations}
+    prepared = {(data['denoise'], data.get('level'), data.get('channel', 'auto'), data.get('sample_rate'))
+                for data in (e.about['data'] for e in evaluations)}
     most, found = max(len(e.recordings) for e in evaluations), []
     if len(prepared) > 1:
         found.append('The recordings were not prepared in the same way, so each model was measured against a reference '
@@ -82,9 +85,13 @@ def _comparison_warnings(evaluations, shared):
     return found + list(dict.fromkeys(w for e in evaluations for w in e.about['data']['warnings']))
 
 # %% ../../nbs/measure/comparison.ipynb #d9eb25b3
+def _identity(r):
+    "File, SHA-256 and seconds of what was measured of a recording"
+    return r['file'], r['sha256'], round(float(r['seconds']), 3)
+
 def _shared_recordings(evaluations):
-    "File and SHA-256 of the recordings that all evaluations have measured; `EvaluationError` if there are none"
-    shared = set.intersection(*({(r['file'], r['sha256']) for r in e.recordings} for e in evaluations))
+    "Identities of the recordings that all evaluations have measured; `EvaluationError` if there are none"
+    shared = set.intersection(*(set(map(_identity, e.recordings)) for e in evaluations))
     if not shared:
         raise EvaluationError('--compare: these runs have no recording in common; evaluate them on the same --data_dir '
                               'and --split')
@@ -98,12 +105,12 @@ def _are_equal(column, other):
 def _compared_rows(names, evaluations, shared):
     "Descriptions and values, {name: list of dicts}, of each model, then of the best baseline of each if it differs"
     values, models, baselines = {}, [], []
-    order = [key for r in evaluations[0].recordings if (key := (r['file'], r['sha256'])) in shared]
+    order = [key for key in map(_identity, evaluations[0].recordings) if key in shared]
     def add(rows, name, kind, column):
         values[name] = column
         rows.append(dict(name=name, kind=kind, what='', reference='prepared', numbers=None))
     for name, e in zip(names, evaluations):
-        position = {(r['file'], r['sha256']): i for i, r in enumerate(e.recordings)}
+        position = {_identity(r): i for i, r in enumerate(e.recordings)}
         kept = [position[key] for key in order]
         add(models, name, 'model', [e.values['model'][i] for i in kept])
         baseline = e.best_baseline()
@@ -129,7 +136,7 @@ def compare(runs, # Run folders or evaluation folders, two or more
                  histories={name: e.about.get('history') or [] for name, e in zip(names, evaluations)},
                  warnings=_comparison_warnings(evaluations, len(shared)),
                  **{part: first.about[part] for part in ('settings', 'environment', 'data')})
-    recordings = [r for r in first.recordings if (r['file'], r['sha256']) in shared]
+    recordings = [r for r in first.recordings if _identity(r) in shared]
     comparison = Comparison(recordings, values, about, output_dir and Path(output_dir))
     if output_dir: comparison.save()
     return comparison
@@ -214,7 +221,7 @@ def page(self:Comparison) -> str: # HTML, self-contained
     differences = grid(interval_marks({name: self.interval(name, m, other=first) for name in others}, m, '',
                                       ('worse', 'better')) for m in plotted)
     body = (f'<h2>Means</h2>{means}<h2>Against {html_text(first)}</h2>'
-            f'<p>Each run minus {html_text(first)}, {DIFFERENCE_NOTE}</p>{differences}{_speakers(self)}'
+            f'<p>Each run minus {html_text(first)}, {difference_note(self)}</p>{differences}{_speakers(self)}'
             f'{_curves(self)}<h2>All metrics</h2>{_all_metrics(self)}'
             f'<h2>What differs between the runs</h2>{_differ_table(self)}'
             f'<h2>How this was measured</h2><p>{MARGINS_NOTE}</p>')

@@ -108,7 +108,8 @@ def _about_data(data, rows, settings):
                 'recording is the reference of every row'
                 + (' except "denoised input".' if any(row.reference == 'recorded' for row in rows) else '.'))
     return dict(name=data.root.resolve().name, sample_rate=corpus['sample_rate'], split=data.split, chosen=chosen,
-                preparation=prepared, denoise=corpus['denoise'], level=corpus['level'], unheard=data.unheard,
+                preparation=prepared, denoise=corpus['denoise'], level=corpus['level'], channel=corpus['channel'],
+                unheard=data.unheard,
                 warnings=list(data.warnings))
 
 # %% ../../nbs/measure/evaluation.ipynb #b5510d3e

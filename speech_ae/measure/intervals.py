@@ -52,6 +52,19 @@ def _strata(languages):
     return several + [single]*bool(single)
 
 # %% ../../nbs/measure/intervals.ipynb #190d035f
+def _is_decided_by_few(groups, weights):
+    "Whether groups of two or three have much of the variance, by Satterthwaite's degrees of freedom"
+    parts = [weight**2/len(group) for group, weight in zip(groups, weights)]
+    freedom = sum(parts)**2/sum(part**2/(len(group) - 1) for part, group in zip(parts, groups))
+    return min(map(len, groups)) < 4 and freedom < 10
+
+def _student_ends(groups, weights, quantile):
+    "Student's interval of a weighted mean of groups"
+    variance = sum(np.sum((g - g.mean())**2) for g in groups)/(sum(map(len, groups)) - len(groups))
+    mean = sum(w*g.mean() for g, w in zip(groups, weights))
+    half = quantile*np.sqrt(variance*sum(w*w/len(g) for g, w in zip(groups, weights)))
+    return float(mean - half), float(mean + half)
+
 def resampled_ends(groups, # Speaker means of each group, one array of two or more values per group
                    weights, # Weights of the groups, same length, adding up to 1
                    resamples=2000, # Number of bootstrap samples
@@ -59,12 +72,14 @@ def resampled_ends(groups, # Speaker means of each group, one array of two or mo
                    seed=0, # Random seed
                   ) -> tuple[float, float]: # Lower and upper end
     """Ends of an interval for a weighted mean of groups, speakers resampled within their group: Rao and Wu (1988),
-    doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789"""
+    doi.org/10.2307/2288945, and Hesterberg (2015), doi.org/10.1080/00031305.2015.1089789. Where groups of two or three
+    decide, it is Student's interval with a variance common to all groups"""
     from scipy.stats import norm, t
-    rng = np.random.default_rng(seed)
+    rng, freedom = np.random.default_rng(seed), sum(map(len, groups)) - len(groups)
+    if _is_decided_by_few(groups, weights): return _student_ends(groups, weights, t.ppf((1 + confidence)/2, freedom))
     means = sum(weight*group[rng.integers(0, len(group), (resamples, len(group) - 1))].mean(1)
                 for group, weight in zip(groups, weights))
-    tail = norm.cdf(t.ppf((1 - confidence)/2, sum(map(len, groups)) - len(groups)))
+    tail = norm.cdf(t.ppf((1 - confidence)/2, freedom))
     return tuple(np.quantile(means, [tail, 1 - tail]).tolist())
 
 # %% ../../nbs/measure/intervals.ipynb #a4dc75a1
@@ -82,7 +97,7 @@ def speaker_interval(values, # One value per recording; nan if it has none
     x, spoken = (np.array(list(means.values())),
                  dict(zip(map(str, reversed(speakers)),
                           reversed(['']*len(speakers) if languages is None else languages))))
-    if len(x) < fewest: return Interval(*map(float, (x.mean(), x.min(), x.max())), len(x), files, 'range')
+    if len(x) < max(2, fewest): return Interval(*map(float, (x.mean(), x.min(), x.max())), len(x), files, 'range')
     strata = _strata([spoken[name] for name in means])
     ends = resampled_ends([x[group] for group in strata], [len(group)/len(x) for group in strata], resamples,
                           confidence, seed)

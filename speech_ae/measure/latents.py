@@ -161,17 +161,18 @@ def features(codes, # Latents, shape (T, k), float, or a dict returned by `read_
 # %% ../../nbs/measure/latents.ipynb #25f0e550
 def log_mel(samples, # Shape (n,), float32
             sample_rate=22_050, # Sample rate in Hz
-            rate=50, # Features per second; the step is rounded to whole samples
+            rate=50, # Features per second
             *, n_mels=80, # Number of mel bands, up to half the sample rate
             floor=-60., # Lowest value, in dB relative to the mean energy of all bands
            ) -> np.ndarray: # In dB, shape (T', n_mels), float32, T' = 0 if n == 0 else 1 + floor(n*rate/sample_rate)
-    "Log-mel spectrogram, by librosa"
+    "Log-mel spectrogram, with the mel bands of librosa"
     librosa = import_librosa()
     if len(samples) == 0: return np.zeros((0, n_mels), np.float32)
     hop = round(sample_rate/rate)
-    padded = np.pad(np.asarray(samples, dtype=np.float32), hop)
-    energy = librosa.feature.melspectrogram(y=padded, sr=sample_rate, n_fft=2*hop, hop_length=hop, n_mels=n_mels,
-                                            center=False).T
+    centres = np.round(np.arange(1 + int(len(samples)*rate/sample_rate + 1e-9))*sample_rate/rate).astype(int)
+    padded = np.pad(np.asarray(samples, dtype=np.float32), (hop, 2*hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 2*hop)[centres]*Framing(sample_rate, 2*hop, hop).taper
+    energy = np.abs(np.fft.rfft(frames))**2@librosa.filters.mel(sr=sample_rate, n_fft=2*hop, n_mels=n_mels).T
     return 10*np.log10(energy + max(10**(floor/10)*energy.mean(), 1e-12)).astype(np.float32)
 
 def mfcc(samples, # Shape (n,), float32

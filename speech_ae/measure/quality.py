@@ -99,7 +99,7 @@ def log_spectral_distance(reference, # Samples, shape (n,), float
                           estimate, # Samples, shape (n,), float
                           sample_rate=22_050, # Sample rate in Hz
                           active_db=40., # Frames of the original further below its loudest frame, in dB, are left out
-                          floor_db=60., # Lower limit of powers, in dB below the mean power of the original
+                          floor_db=60., # Lower limit of powers, in dB below the mean of the original's active frames
                          ) -> float: # In dB, 0 or more; 0 if equal
     "Log-spectral distance (Gray and Markel, 1976) over the frames in which the original is active"
     reference, estimate = _pair(reference, estimate)

@@ -142,7 +142,7 @@ def margin_text(interval, # `Interval`
                ) -> str: # Text in parentheses with a space before it; '' for a single speaker
     "The margin of a mean, for a sentence"
     if interval.speakers < 2: return ''
-    low, high = ((-interval.high, -interval.low) if unsigned and interval.high < 0 else (interval.low, interval.high))
+    low, high = ((-interval.high, -interval.low) if unsigned and interval.mean < 0 else (interval.low, interval.high))
     what = '95 % interval' if interval.kind == 'interval' else f'range of {interval.speakers} speakers'
     return f' ({what} {number_text(low, digits)} to {number_text(high, digits)})'
 

@@ -16,6 +16,7 @@ from ..baselines import (best_linear_baseline, low_pass_baseline, noise_filled_b
                                  switched_klt_baseline)
 from ..common.files import show_path
 from ..common.page import count_text
+from ..denoising import denoise
 from .checked_files import EvaluationError
 from .evaluation_data import EvaluationData
 from .loaded_model import LoadedModel, ModelCoder
@@ -126,6 +127,9 @@ def _with_rounded(row, loaded, data, bits, missing):
     if not len(data.train) and not (row.kind == 'model' and hasattr(loaded.model, 'quantize_latents')):
         missing.append(dict(name=name, reason=f'its quantizer {_NO_TRAINING}'))
         return [row]
+    if row.kind == 'switched' and 2**bits < 64:
+        missing.append(dict(name=name, reason=f'its index of 64 transforms does not fit into {bits} bits'))
+        return [row]
     def make():
         train = few_minutes(data.train, sample_rate=loaded.sample_rate)
         return rounded_codes(row.reconstruct, train, bits, loaded.sample_rate)
@@ -171,7 +175,10 @@ def _fixed_rows(kind, loaded):
         return [Row(name, ROWS[kind], lambda: function, key=row_key(kind), kind=kind, **options)]
     if kind == 'original': return row('original', lambda x: x, only=('visqol', 'dnsmos'))
     if kind == 'silence': return row('silence', lambda x: 0*x, only=('waveform', 'spectrum'))
-    return [] if loaded.preparation['denoise'] == 'none' else row('denoised input', lambda x: x, reference='recorded')
+    method = loaded.preparation['denoise']
+    if method == 'none': return []
+    return [Row('denoised input', ROWS[kind], lambda: partial(denoise, sample_rate=loaded.sample_rate, method=method),
+                key=row_key(kind, method), kind=kind, reference='recorded')]
 
 def make_rows(loaded:LoadedModel, # Model to evaluate
               data:EvaluationData, # Recordings to measure and to fit baselines on
