@@ -372,7 +372,8 @@ def reconstruct(self:SpeechAE,
                 samples, # Shape (..., n), float, full scale = 1: NumPy array or torch tensor
                ): # Same shape and type
     "Samples through the model and back, without dropout"
-    tensor = torch.as_tensor(samples, dtype=torch.float32, device=self.input_scale.device)
+    own = torch.tensor(np.ascontiguousarray(samples, np.float32)) if isinstance(samples, np.ndarray) else samples
+    tensor = torch.as_tensor(own, dtype=torch.float32, device=self.input_scale.device)
     if tensor.numel() == 0: return samples
     with evaluating(self): frames, _ = self(self.framing.frame(tensor.reshape(-1, tensor.shape[-1])))
     result = self.framing.overlap_add(frames, tensor.shape[-1]).reshape(tensor.shape)

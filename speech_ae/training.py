@@ -62,10 +62,10 @@ def train(data_dir:str='sample', # Folder of recordings or hf://OWNER/NAME[/CONF
     """Train a speech autoencoder on a folder of recordings and write checkpoints, curves, report and model to the run
     folder"""
     check_main_guard()
-    TrainConfig(**kwargs)  # raises TypeError for a name that is none of its fields
     if data_dir != TrainConfig.data_dir: kwargs['data_dir'] = data_dir
-    given = {f.name: os.fspath(value) if isinstance(value := kwargs[f.name], os.PathLike) else value
-             for f in fields(TrainConfig) if f.name in kwargs and (kwargs[f.name], f.default) != (None, None)}
+    config = TrainConfig(**kwargs)
+    given = {f.name: getattr(config, f.name) for f in fields(config)
+             if f.name in kwargs and (kwargs[f.name], f.default) != (None, None)}
     result = _run(given, resume, gpus, callbacks, optimizer)
     if isinstance(result, Trainer): return result
     with redirect_stdout(io.StringIO()): trainer = resume_run(TrainConfig(output_dir=os.fspath(result)))  # at its end

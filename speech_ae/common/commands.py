@@ -69,7 +69,7 @@ class Output:
     "A text stream that loses what it cannot write; what is written also goes to `log`, without progress bars"
     def __init__(self, stream, # Text stream
                  log=None): # Function of text
-        self.stream, self.log = stream, log
+        self.stream, self.log, self.ended = stream, log, False
     def __getattr__(self, name): return getattr(self.stream, name)
 
     def write(self, text):
@@ -99,11 +99,14 @@ def tolerant_output(log=None): # Function that also gets the text
     before = sys.stdout, sys.stderr
     for stream in before:  # a name that the terminal cannot display must not stop the run
         if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='backslashreplace')
-    sys.stdout, sys.stderr = (Output(stream, log) for stream in before)
+    own = sys.stdout, sys.stderr = [Output(stream, log) for stream in before]
     try: yield
     finally:
-        for stream in sys.stdout, sys.stderr: stream.flush()
-        sys.stdout, sys.stderr = before
+        for name, stream in zip(('stdout', 'stderr'), own):
+            stream.flush()
+            stream.ended = True
+            # blocks of other threads may end in any order
+            while getattr(current := getattr(sys, name), 'ended', False): setattr(sys, name, current.stream)
 
 # %% ../../nbs/common/commands.ipynb #98563839
 def _last_words(e):
@@ -177,8 +180,9 @@ class _Log:
         if error and self.path and not (self.file or sys.__stderr__):  # no other place for the error
             with suppress(OSError): self.path.parent.mkdir(parents=True, exist_ok=True)
         if error: self(_error_text(error))
-        if self.file:
-            with suppress(OSError): self.file.close()  # a network file system may write only then
+        file, self.file, self.path = self.file, None, None
+        if file:
+            with suppress(OSError): file.close()  # a network file system may write only then
 
 def _error_text(e):
     "What a log says of an exception: a line, or a traceback if it is not one for users"

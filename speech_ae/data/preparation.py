@@ -190,8 +190,12 @@ def prepare_in_worker(prepare, # `WorkerProcess` of `_prepare_file`
 def _results(root, files, settings, workers):
     "Entry and values of every file, in the order in which they are done"
     from joblib import Parallel, delayed
+    from joblib.parallel import get_active_backend
     with WorkerProcess('speech_ae.data.preparation:_prepare_file') as prepare:
         jobs = (delayed(prepare_in_worker)(prepare, root, file, settings) for file in files)
+        if not getattr(get_active_backend(prefer='threads')[0], 'supports_return_generator', False):
+            yield from Parallel(n_jobs=workers, prefer='threads')(jobs)  # such as multiprocessing
+            return
         results = Parallel(n_jobs=workers, prefer='threads', return_as='generator_unordered')(jobs)
         try: yield from results
         finally:

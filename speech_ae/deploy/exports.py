@@ -21,7 +21,7 @@ from .onnx_graph import continues, onnx_graph, open_onnx
 from .pytorch_formats import (export_program, open_torch_export, open_torchscript, save_torch_export,
                                               save_torchscript, trace_program)
 from .quantization import mixed_precision, store_float16
-from ..model import SpeechAE, frame_mask
+from ..model import SpeechAE, evaluating, frame_mask
 
 # %% ../../nbs/deploy/exports.ipynb #35e5893d
 _all_ = ['ExportError', 'Exported', 'FORMAT_VERSION', 'LEAST_SNR', 'PARTS', 'PRECISIONS', 'SHAPES', 'TOLERANCE',
@@ -94,7 +94,7 @@ def _write_and_trust(save, path, model, to, part, precision='float32', recording
     return found['errors']
 
 # %% ../../nbs/deploy/exports.ipynb #f948a610
-def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
+def write_onnx(model:SpeechAE, # On the CPU
                path, # File to write, `.onnx`; it is replaced if it exists
                part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                precision='float32', # 'float32', 'float16' (storage) or 'int8' (arithmetic of the LSTMs)
@@ -103,6 +103,9 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
               ) -> list[dict]: # Rows of `compare_export`
     "Write a model as one ONNX file, which has been opened and compared; `ExportError` if it differs"
     check_options(model, part, 'onnx', precision)
+    with evaluating(model): return _write_onnx(model, path, part, precision, recordings, least_snr)
+
+def _write_onnx(model, path, part, precision, recordings, least_snr):
     onnx, recordings = export_package('onnx'), None if recordings is None else list(recordings)
     proto, kept = (mixed_precision(model, part, recordings, least_snr) if precision == 'int8'
                    else (onnx_graph(model, part), []))
@@ -116,18 +119,19 @@ def write_onnx(model:SpeechAE, # On the CPU, in evaluation mode
     return _write_and_trust(save, path, model, 'onnx', part, precision, recordings, least_snr, **more)
 
 # %% ../../nbs/deploy/exports.ipynb #30961244
-def write_torch_export(model:SpeechAE, # On the CPU, in evaluation mode
+def write_torch_export(model:SpeechAE, # On the CPU
                        path, # File to write, `.pt2`; it is replaced if it exists
                        part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                        precision='float32', # Only 'float32' is supported
                       ) -> list[dict]: # Rows of `compare_export`
     "Write a model as one file of torch.export, which has been opened and compared; `ExportError` if it differs"
     check_options(model, part, 'torch_export', precision)
-    program = export_program(model, part)
     def save(path, facts): save_torch_export(program, path, facts)
-    return _write_and_trust(save, path, model, 'torch_export', part, torch=torch.__version__)
+    with evaluating(model):
+        program = export_program(model, part)
+        return _write_and_trust(save, path, model, 'torch_export', part, torch=torch.__version__)
 
-def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
+def write_torchscript(model:SpeechAE, # On the CPU
                       path, # File to write, `.pt`; it is replaced if it exists
                       part='autoencoder', # 'autoencoder', 'encoder' or 'decoder'
                       precision='float32', # Only 'float32' is supported
@@ -135,9 +139,10 @@ def write_torchscript(model:SpeechAE, # On the CPU, in evaluation mode
     """Write a model as one TorchScript file, which has been opened and compared; `ExportError` if it differs. A legacy
     format."""
     check_options(model, part, 'torchscript', precision)
-    program = trace_program(model, part)
     def save(path, facts): save_torchscript(program, path, facts)
-    return _write_and_trust(save, path, model, 'torchscript', part, torch=torch.__version__)
+    with evaluating(model):
+        program = trace_program(model, part)
+        return _write_and_trust(save, path, model, 'torchscript', part, torch=torch.__version__)
 
 # %% ../../nbs/deploy/exports.ipynb #96096468
 def _open_folder(path):
@@ -146,7 +151,7 @@ def _open_folder(path):
         with torch.no_grad(): return model(x.masked_fill(~frame_mask(lengths, x.shape[1]).unsqueeze(-1), 0), lengths)
     return Exported(read_json(table, error=ExportError) if os.path.lexists(table) else {}, run)
 
-def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
+def write_safetensors(model:SpeechAE, # On the CPU
                       path, # Folder to write
                       part='autoencoder', # Only 'autoencoder' is supported
                       precision='float32', # Only 'float32' is supported
@@ -154,7 +159,7 @@ def write_safetensors(model:SpeechAE, # On the CPU, in evaluation mode
     "Write a model folder, which has been opened and compared; `ExportError` if it differs"
     check_options(model, part, 'safetensors', precision)
     model.save_pretrained(path)
-    found = check_export(_open_folder(path), model, part, '--to safetensors')
+    with evaluating(model): found = check_export(_open_folder(path), model, part, '--to safetensors')
     with atomic_path(Path(path)/'export.json') as temporary:
         temporary.write_text(json.dumps(export_facts(model, 'safetensors', part, precision, **found,
                                                      torch=torch.__version__), indent=2, ensure_ascii=False) + '\n',

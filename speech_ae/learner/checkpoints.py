@@ -277,11 +277,14 @@ def check_optimizer(state:dict, # State returned by `optimizer.state_dict()` of 
     weights = [p for group in optimizer.param_groups for p in group['params']]
     found, expected = set(state['state']), set(range(len(weights)))
     for i in found - expected: raise TrainingError(f'the optimizer does not fit: it has moments of no weight, at {i!r}')
-    if found < expected and (found or steps > 0):
-        raise TrainingError(f'the optimizer does not fit: {len(found)} of {len(weights)} weights have moments')
+    adam = 'betas' in optimizer.param_groups[0]
+    if adam and not found and expected and steps > 0:
+        raise TrainingError(f'the optimizer does not fit: 0 of {len(weights)} weights have moments')
     for i, moments in state['state'].items():
-        check_tensors(moments, dict(step=torch.zeros(()), exp_avg=weights[i], exp_avg_sq=weights[i]),
-                      f'the optimizer, at weight {i},')
+        names = moments.keys() - {'step'}
+        if adam: names = ['exp_avg', 'exp_avg_sq'] + ['max_exp_avg_sq']*bool(optimizer.param_groups[0].get('amsgrad'))
+        step = dict(step=torch.zeros(())) if adam or 'step' in moments else {}
+        check_tensors(moments, step | dict.fromkeys(names, weights[i]), f'the optimizer, at weight {i},')
 
 # %% ../../nbs/learner/checkpoints.ipynb #0df1fd19
 def seed_everything(seed): # Random seed, 0 to 2**63 - 1

@@ -7,7 +7,7 @@ __all__ = ['setting', 'TrainConfig', 'pick_device', 'has_bfloat16', 'check_confi
            'read_config', 'add_settings']
 
 # %% ../../nbs/learner/config.ipynb #4a40ee7e
-import argparse, math
+import argparse, math, numbers, os
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import torch
@@ -95,6 +95,15 @@ class TrainConfig:
     log: str = setting(choices=('tensorboard',))
     cache_dir: str = None # Folder for prepared corpora (default: ~/.cache/speech_ae)
 
+    def __post_init__(self):
+        "Numbers of NumPy, whole floats and paths become what a file of settings holds"
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type is str and isinstance(value, os.PathLike): value = os.fspath(value)
+            elif f.type is not str and isinstance(value, numbers.Real) and not isinstance(value, bool):
+                value = f.type(value) if f.type(value) == value or math.isnan(value) else value
+            object.__setattr__(self, f.name, value)
+
     @property
     def model_config(self):
         "The `ModelConfig` of the preset with the given sizes"
@@ -159,6 +168,9 @@ def check_config(config:TrainConfig, # Settings, None if not given
         if value is None and f.default is None: continue
         if value is None: raise TrainingError(f'--{f.name}: needs a value, such as {f.default}, its default')
         if (f.name, value) == ('init', 'fitted'): continue  # that of transform coding
+        if not isinstance(value, f.type) or isinstance(value, bool):
+            kind = {int: 'a whole number', float: 'a number', str: 'text'}[f.type]
+            raise TrainingError(f'--{f.name} {value!r}: must be {kind}')
         _check_setting(f.name, value, **f.metadata)
     model_config = config.model_config
     if model_config.kind == 'adaptive': _check_transform_coding(config)

@@ -6,7 +6,7 @@
 __all__ = ['Sweep', 'LearningRates', 'smoothed', 'suggest', 'find_learning_rate', 'find_for']
 
 # %% ../../nbs/learner/learning_rate.ipynb #f3d3bdd2
-import copy, math, shlex, tempfile
+import copy, inspect, math, shlex, tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -140,8 +140,10 @@ def find_learning_rate(trainer:Trainer, # Before its first step or in the middle
     return suggest(sweep.rates[:len(sweep.changes)], sweep.changes)
 
 def _like(optimizer):
-    "Function that makes another optimizer of this class"
-    return lambda parameters, **how: type(optimizer)(parameters, **how)
+    "Function that makes another optimizer of this class, with the same settings"
+    known = inspect.signature(type(optimizer)).parameters
+    settings = {name: value for name, value in optimizer.defaults.items() if name in known}
+    return lambda parameters, **how: type(optimizer)(parameters, **settings | how)
 
 # %% ../../nbs/learner/learning_rate.ipynb #6dac2652
 def find_for(given, # {name of a field of `TrainConfig`: value that the user gave}

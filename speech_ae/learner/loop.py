@@ -7,7 +7,7 @@ __all__ = ['Callback', 'Learner', 'validation_sums']
 
 # %% ../../nbs/learner/loop.ipynb #e1f41b49
 import math
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from typing import ClassVar
 import torch
 from .data import Batch, TrainingData
@@ -80,14 +80,14 @@ class Learner:
 
     def fit(self, epochs:int): # Total number of epochs, including those already done
         "Train until `epochs` epochs are done or a callback sets `stop` to a reason"
-        self.epochs = epochs
-        try: self.run()
-        except BaseException as e:
-            self.error = e
-            raise
-        finally:
-            self.call('cleanup')
-            self.error = None
+        self.epochs, self.stop = epochs, ''
+        with ExitStack() as stack:
+            stack.callback(setattr, self, 'error', None)
+            for callback in reversed(self.callbacks): stack.callback(callback.cleanup, self)  # all, whatever they raise
+            try: self.run()
+            except BaseException as e:
+                self.error = e
+                raise
         return self
 
     def run(self):

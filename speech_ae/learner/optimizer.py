@@ -47,7 +47,8 @@ def step_scale(model:torch.nn.Module, # Model at the start of its training
     for _ in range(batches):
         model.zero_grad()
         _probe(*run()).backward()
-        for name, p in named.items(): squares[name] += p.grad.square()/batches
+        for name, p in named.items():
+            if p.grad is not None: squares[name] += p.grad.square()/batches
     model.zero_grad()
     # steps of all tensors may add up; a quarter leaves most gradients at the limit where they are clipped
     share = 2.**(-2 - round(math.log2(len(named))))
@@ -73,9 +74,10 @@ class ScaledAdam(torch.optim.Adam):
     def clip(self, most=1., # Maximum norm of the gradients
             ) -> torch.Tensor: # Norm before clipping, 0-dimensional
         "Clip the gradients by their norm, in units of the scales"
-        gradients = [p.grad for p in self.weights]
+        used = [i for i, p in enumerate(self.weights) if p.grad is not None]  # the others are frozen
+        gradients = [self.weights[i].grad for i in used]
         norm = torch.nn.utils.get_total_norm(gradients if self.scales is None
-                                             else torch._foreach_mul(gradients, self.scales))
+                                             else torch._foreach_mul(gradients, [self.scales[i] for i in used]))
         torch.nn.utils.clip_grads_with_norm_(self.weights, most, norm)
         return norm
 

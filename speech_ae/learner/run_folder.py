@@ -59,7 +59,19 @@ class RunLock(Callback):
     def before_fit(self, learner):
         self.acquire()
         self.begun = self.identity()
+        self.check_progress(learner)
         self.start_log()
+        if self.begun and learner.epochs != learner.config.epochs:  # the argument of `fit`
+            learner.config = replace(learner.config, epochs=learner.epochs)
+            RunFolder(self.path.parent).save_config(learner.config, learner.data.corpus.settings['data_dir'])
+
+    def check_progress(self, learner):
+        "`TrainingError` if another trainer has continued the run"
+        try: found = progress_of(load_checkpoint(self.path.with_name('last.pt')))
+        except TrainingError: return
+        if found > (len(learner.history), learner.step):
+            raise TrainingError(f'{show_path(self.path.parent)}: another trainer has continued this run to step '
+                                f'{found[1]}; resume it, or choose another --output_dir')
 
     def cleanup(self, learner):
         self.end_log(learner.error)
@@ -273,6 +285,7 @@ class Report(Callback):
             self.start = measure(learner.evaluated.reconstruct, learner.data.valid)
 
     def after_fit(self, learner):
+        if not learner.history: return
         folder = learner.config.run_dir
         model = load_pretrained(folder).to(learner.data.device)
         train, valid = (AudioDataset(learner.data.corpus, learner.data.recordings, split, crop_frames=LONGEST,

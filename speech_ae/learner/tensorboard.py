@@ -130,6 +130,7 @@ def audible(self:TensorBoard, sound, of):
 @patch
 def after_fit(self:TensorBoard, learner):
     "Settings and results, for the table HPARAMS"
+    if not learner.history: return
     from torch.utils.tensorboard.summary import hparams
     settings = {name: value if isinstance(value, (bool, int, float, str)) else str(value)
                 for name, value in asdict(learner.config).items() if value is not None and not name.endswith('_dir')}

@@ -10,6 +10,7 @@ import hashlib, os
 from contextlib import contextmanager
 from dataclasses import asdict
 from traceback import clear_frames
+import numpy as np
 import torch
 from fastcore.basics import patch
 from ..adaptive.model import build_model
@@ -132,12 +133,19 @@ def split_digest(recordings) -> str: # 64 hexadecimal digits
     rows = [(portable_text(r.file), r.sha256, r.split) for r in recordings]
     return hashlib.sha256(repr(rows).encode('utf-8', 'surrogateescape')).hexdigest()
 
+def _plain_numbers(value):
+    "The same with Python's numbers in place of NumPy's, which a checkpoint cannot hold"
+    if isinstance(value, dict): return {key: _plain_numbers(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)): return type(value)(map(_plain_numbers, value))
+    return value.item() if isinstance(value, np.generic) else value
+
 def _callback_states(callbacks):
     "What callbacks must remember, by the name of their class"
     states = {}
     for callback in callbacks:
         name, state = type(callback).__name__, callback.state_dict()
         if not state: continue
+        state = _plain_numbers(state)
         if name in states: raise TrainingError(f'two callbacks of class {name} have a state; only one can be saved')
         check_plain(state, name)
         states[name] = state
@@ -151,7 +159,8 @@ def state_dict(self:Trainer) -> dict: # For `save_checkpoint`
     self.get(Recorder).flush(self)
     return dict(format_version=CHECKPOINT_FORMAT, config=asdict(self.config), model_config=asdict(self.model.config),
                 split=split_digest(self.data.recordings), model=self.model.state_dict(),
-                optimizer=self.optimizer.state_dict(), **{name: getattr(self, name) for name in _OWN},
+                optimizer=_plain_numbers(self.optimizer.state_dict()),
+                **_plain_numbers({name: getattr(self, name) for name in _OWN}),
                 callbacks=_callback_states(self.callbacks),
                 rng=random_state(self.data.device), threads=torch.get_num_threads())
 
