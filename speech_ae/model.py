@@ -358,12 +358,14 @@ def spectral(self:AutoencoderLoss,
 
 # %% ../nbs/03_model.ipynb #66e8312c
 @contextmanager
-def evaluating(model:nn.Module):
+def evaluating(model:nn.Module, # Model that computes in the block
+               mode=torch.no_grad, # Or `torch.inference_mode`, which is faster
+              ):
     "Evaluation mode and no gradients in a block; afterwards the model is in the mode in which it was"
     was_training = model.training
     if was_training: model.eval()
     try:
-        with torch.no_grad(): yield model
+        with mode(): yield model
     finally:
         if was_training: model.train()
 

@@ -145,7 +145,7 @@ def _batches(model, counts, chunk_seconds, context_seconds, batch_seconds):
 def _evaluating(function):
     "`function(model, ...)` without dropout and gradients"
     def run(model, *args, **kwargs):
-        with evaluating(model): return function(model, *args, **kwargs)
+        with evaluating(model, torch.inference_mode): return function(model, *args, **kwargs)
     run.__doc__ = function.__doc__
     return run
 

@@ -110,7 +110,7 @@ def _live(method):
     "Decorator of a method that computes without gradients and without dropout"
     @wraps(method)
     def run(self, *args, **kwargs):
-        with evaluating(self.model): return method(self, *args, **kwargs)
+        with evaluating(self.model, torch.inference_mode): return method(self, *args, **kwargs)
     return run
 
 # %% ../../nbs/deploy/streaming.ipynb #5a7a240d
