@@ -38,6 +38,8 @@ _OF_MODEL = ('latent_size', 'hidden_size', 'n_layers', 'dropout')  # settings th
 
 _MANY = 10**9  # the largest number of anything
 
+def _is_real(value): return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
 @dataclass(frozen=True)
 class TrainConfig:
     "All settings of a run; the flags of `speech_ae_train`, their defaults, help and limits are these fields"
@@ -100,8 +102,8 @@ class TrainConfig:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.type is str and isinstance(value, os.PathLike): value = os.fspath(value)
-            elif f.type is not str and isinstance(value, numbers.Real) and not isinstance(value, bool):
-                value = f.type(value) if f.type(value) == value or math.isnan(value) else value
+            elif f.type is float and _is_real(value) or f.type is int and _is_real(value) and value % 1 == 0:
+                value = f.type(value)
             object.__setattr__(self, f.name, value)
 
     @property
