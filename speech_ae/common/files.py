@@ -44,10 +44,10 @@ def portable_text(text:str, # Such as a file name from `os.listdir`
 @contextmanager
 def naming_errors(path, # File or folder that is written in the block
                  ):
-    "Let an `OSError` without a file name have this one"
+    "Let an `OSError` without a file name, or with the number of an open file, have this name"
     try: yield
     except OSError as e:
-        if e.filename is None and e.errno is not None: e.filename = os.fsdecode(path)
+        if not isinstance(e.filename, (str, bytes)) and e.errno is not None: e.filename = os.fsdecode(path)
         raise
 
 # %% ../../nbs/common/files.ipynb #fb3239af
@@ -181,14 +181,15 @@ def open_log(path, # File of lines; created if missing
             ): # Binary file, opened for appending
     "Open a file of lines for appending, see `open_to_append`, and remove an incomplete last line"
     file = open_to_append(path)
-    whole = file.seek(0, os.SEEK_END)
+    size = whole = file.seek(0, os.SEEK_END)
     while whole:  # read backwards until a block contains a line end
         start = max(0, whole - 2**16)
         file.seek(start)
         newline = file.read(whole - start).rfind(b'\n')
         whole = start + newline + 1
         if newline >= 0: break
-    file.truncate(whole)
+    if whole < size:
+        with naming_errors(path): file.truncate(whole)
     file.seek(0, os.SEEK_END)
     return file
 

@@ -16,14 +16,13 @@ from fastcore.basics import patch
 from ..adaptive.model import build_model
 from ..common.files import SpeechAEError, portable_text, show_path
 from ..data.batches import explain_death
-from ..data.isolation import at_most_cores
 from ..data.preparation import Corpus
 from .checkpoints import (CHECKPOINT_FORMAT, DiskFull, TrainingError, check_optimizer,
                                            check_plain, check_tensors, is_count, is_number, is_random_state,
                                            random_state, seed_everything, set_random_state, show_difference)
 from .config import TrainConfig, pick_device
 from .data import DataError, TrainingData
-from .distributed import Ranks
+from .distributed import Ranks, core_count
 from .loop import Learner
 from .optimizer import ScaledAdam
 from .steps import (HISTORY_COLUMNS, Distributed, GradientClipping, Initialize, NonFiniteStep,
@@ -82,9 +81,11 @@ class Trainer(Learner):
         self.config = config
         device, model_config = pick_device(config.device), model_config or config.model_config
         seed_everything(config.seed)
+        workers = min(config.workers, core_count())
+        if workers < config.workers and ranks.first: print(f'--workers {config.workers}: {workers} used, one per core')
         data = TrainingData(corpus, recordings, framing=model_config.framing, batch_size=config.batch_size,
-                            crop_frames=config.crop_frames, device=device, workers=at_most_cores(config.workers),
-                            seed=config.seed, ranks=ranks)
+                            crop_frames=config.crop_frames, device=device, workers=workers, seed=config.seed,
+                            ranks=ranks)
         model = build_model(model_config, data.rms() if input_scale is None else input_scale).to(device)
         model.set_precision(config.precision)
         model.card = dict(denoise=config.denoise, level=config.level)
