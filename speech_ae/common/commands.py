@@ -24,7 +24,7 @@ class Interrupted(SpeechAEError):
 
 class Stopped(KeyboardInterrupt):
     "What `command` raises on SIGTERM, SIGHUP and SIGUSR1"
-    def __init__(self, number): # Of the signal
+    def __init__(self, number): # Number of the signal
         super().__init__(f'stopped by {signal.Signals(number).name}')
         self.status = 128 + number
 

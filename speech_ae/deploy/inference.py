@@ -679,7 +679,8 @@ def _decode_jobs(model, digest, made_with, jobs, folder, any_model, how):
 def _check_targets(jobs, report, folder):
     "`InferenceError` if an output would replace a file that the report does not list"
     for job in jobs:
-        if job.file not in report.outcomes and os.path.lexists(folder/job.target):
+        known = report.outcomes.get(job.file)
+        if os.path.lexists(folder/job.target) and not (known and known.output in ('', job.target)):
             raise InferenceError(f'{show_path(folder/job.target)}: exists already, and {report.path.name} does not '
                                  'list it; move it, or choose another --output_dir')
 
@@ -690,7 +691,7 @@ def _work(jobs, work, report, made_with, folder, verb, max_bad, check=lambda don
     _check_targets(todo, report, folder)
     # listed before they are written: after a kill, they can be told from files of others
     report.add(*(FileResult(job.file, job.target, problem='unfinished') for job in todo
-                 if job.file not in report.outcomes))
+                 if job.file not in report.outcomes or report.outcomes[job.file].output != job.target))
     try:
         with stop_on_signal():
             check([job for job in jobs if job not in left])

@@ -265,7 +265,7 @@ def pinned_requirements(wheel, # Wheel whose dependencies are pinned
     try:
         with zipfile.ZipFile(wheel) as z:
             metadata = next(z.read(name) for name in z.namelist() if name.endswith('.dist-info/METADATA'))
-    except zipfile.BadZipFile as e: 
+    except zipfile.BadZipFile as e:
         raise ExportError(f'the wheel of speech_ae cannot be read ({e}); check the free space of the disk') from None
     required = [line.partition(';')[0].strip()
                 for line in email.message_from_bytes(metadata).get_all('Requires-Dist', [])
